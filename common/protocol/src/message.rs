@@ -1,0 +1,351 @@
+//! What coordinator and workers tell each other about a job.
+//!
+//! One generation of a job, seen from the wire:
+//!
+//! ```text
+//! coordinator                       rank 0            every rank
+//!   Prepare  ───────────────────────►
+//!            ◄─────────── Prepared
+//!   Train    ────────────────────────────────────────►
+//!            ◄──────────────────────────────────────── Formed
+//!            ◄─────────── Progress, Validated
+//!            ◄──────────────────────────────────────── CheckpointPart
+//!   Stop     ────────────────────────────────────────►   (cancel, interrupt)
+//!            ◄──────────────────────────────────────── Stopped
+//!            ◄─────────── Finished
+//!            ◄──────────────────────────────────────── Failed
+//!   Release  ────────────────────────────────────────►
+//! ```
+//!
+//! Invariants:
+//!
+//! 1. Every directive and report names its job and generation; a report of an
+//!    older generation changes nothing.
+//! 2. A worker serves at most one generation at a time; a directive of a newer
+//!    one ends the older.
+//! 3. A checkpoint exists when the coordinator has the parts of all ranks and
+//!    its manifest is durable, not before.
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Generation, JobId, Rank, TraceParent, WorkerId},
+    reference::{CheckpointRef, DatasetRef, FileRef, HashHex, ModelArtifact},
+    spec::JobSpec,
+};
+
+/// Metrics by name; per-class figures as `f1[class]`.
+pub type Metrics = BTreeMap<String, f64>;
+
+/// How a worker introduces itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Host name, for people.
+    pub host: String,
+    /// Process id on that host.
+    pub pid: u32,
+    /// Where other workers reach its collective.
+    pub data_addr: SocketAddr,
+    /// Kind of processor that decides the bits, for example `x86-64-v4`.
+    pub kind: String,
+    /// Names of the custom tasks that its binary has, beside the built-in models.
+    pub tasks: Vec<String>,
+    /// Version of its binary.
+    pub version: String,
+    /// Where Prometheus finds its metrics, if anywhere.
+    pub metrics_addr: Option<SocketAddr>,
+}
+
+/// The answer to a [`Hello`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The worker's number.
+    pub worker: WorkerId,
+    /// URL of the object store.
+    pub store_url: String,
+    /// The cluster's time limits.
+    pub timeouts: Timeouts,
+}
+
+/// Time limits, all derived from one setting so that they keep the order
+/// *heartbeat < lease < abort < step*.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// How often a worker is heard at least.
+    pub heartbeat: Duration,
+    /// A worker that is silent for this long is lost.
+    pub lease: Duration,
+    /// A wait inside the collective ends after this.
+    pub abort: Duration,
+    /// A step that takes longer counts as hung.
+    pub step: Duration,
+}
+
+impl Timeouts {
+    /// The limits for a lease of this length.
+    pub fn from_lease(lease: Duration) -> Self {
+        Self { heartbeat: lease / 4, lease, abort: lease * 6, step: lease * 60 }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self::from_lease(Duration::from_secs(5))
+    }
+}
+
+/// One member of a generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Where its collective listens.
+    pub data_addr: SocketAddr,
+}
+
+/// What the coordinator tells a worker to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Directive {
+    /// Find or write the dataset version, and report [`Event::Prepared`].
+    Prepare {
+        /// The job.
+        job: JobId,
+        /// Its generation.
+        generation: Generation,
+        /// The whole job file.
+        #[serde(with = "as_json")]
+        spec: Box<JobSpec>,
+        /// The span that this work belongs to.
+        trace: Option<TraceParent>,
+    },
+    /// Join the generation and train, evaluate and export.
+    Train(Box<Assignment>),
+    /// Stop after the step under way. With `save`, write a checkpoint first.
+    /// Ends in [`Event::Stopped`].
+    Stop {
+        /// The job.
+        job: JobId,
+        /// Its generation.
+        generation: Generation,
+        /// Whether to save the state.
+        save: bool,
+    },
+    /// The generation is over: drop what belongs to it, close its connections.
+    Release {
+        /// The job.
+        job: JobId,
+        /// The generation that is over.
+        generation: Generation,
+    },
+}
+
+/// One worker's place in a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The job.
+    pub job: JobId,
+    /// Its generation.
+    pub generation: Generation,
+    /// This worker's rank.
+    pub rank: Rank,
+    /// All members; the index is the rank.
+    pub peers: Vec<Peer>,
+    /// The whole job file.
+    #[serde(with = "as_json")]
+    pub spec: Box<JobSpec>,
+    /// What to train on.
+    pub dataset: DatasetRef,
+    /// Where to go on from; `None` starts from the seed.
+    pub resume: Option<CheckpointRef>,
+    /// The span that this work belongs to.
+    pub trace: Option<TraceParent>,
+}
+
+impl Assignment {
+    /// Members of the generation.
+    pub fn world_size(&self) -> u32 {
+        u32::try_from(self.peers.len()).expect("invariant: a generation has at most LANES_MAX members")
+    }
+}
+
+/// A directive and its place in the worker's queue; a worker asks for those
+/// after the last it has seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Numbered {
+    /// Place in the queue, from 1.
+    pub number: u64,
+    /// The directive.
+    pub directive: Directive,
+}
+
+/// What a worker tells the coordinator about one generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The job.
+    pub job: JobId,
+    /// The generation that the worker serves.
+    pub generation: Generation,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened in a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// Preparing the data set goes on.
+    Preparing {
+        /// What is done now, for people: `reading examples/data/mnist.parquet`.
+        what: String,
+        /// Bytes done.
+        done_bytes: u64,
+        /// Bytes in all.
+        total_bytes: u64,
+    },
+    /// The dataset version is durable.
+    Prepared {
+        /// It.
+        dataset: DatasetRef,
+        /// Whether it was there already.
+        found: bool,
+        /// Rows and columns, for people.
+        summary: String,
+    },
+    /// The rank is connected with all others and holds the state.
+    Formed,
+    /// Steps were finished. Reported by rank 0 a few times a second.
+    Progress(Progress),
+    /// The validation split was measured. Reported by rank 0.
+    Validated {
+        /// Steps finished.
+        step: u64,
+        /// The metrics.
+        metrics: Metrics,
+    },
+    /// This rank's part of a checkpoint is durable.
+    CheckpointPart(Box<CheckpointPart>),
+    /// The rank has stopped as it was told.
+    Stopped {
+        /// Steps finished.
+        step: u64,
+    },
+    /// Training is over and the test split is being measured. Reported by rank 0.
+    Evaluating,
+    /// The model is evaluated and durable. Reported by rank 0.
+    Finished(Box<Finished>),
+    /// The rank cannot go on.
+    Failed(Failure),
+}
+
+/// How far training is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps finished.
+    pub step: u64,
+    /// Steps in the whole job.
+    pub total_steps: u64,
+    /// The epoch that the next sample belongs to, from 0.
+    pub epoch: u64,
+    /// Samples consumed by the job.
+    pub cursor: u64,
+    /// Loss of the last step.
+    pub loss: f64,
+    /// The rate of the last step.
+    pub learning_rate: f64,
+    /// Samples a second of the whole job, over the last report's steps.
+    pub samples_per_second: f64,
+    /// Points of the loss curve since the last report: step and loss.
+    pub curve: Vec<(u64, f64)>,
+}
+
+/// One rank's part of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointPart {
+    /// Steps finished.
+    pub step: u64,
+    /// Samples consumed.
+    pub cursor: u64,
+    /// The rank that wrote the part.
+    pub rank: Rank,
+    /// Hash of the whole state; the same on every rank.
+    pub state_hash: HashHex,
+    /// The part.
+    pub file: FileRef,
+    /// What else belongs to the state (early stopping), as JSON text; the same on every rank.
+    pub progress_json: String,
+}
+
+/// The end of a job's training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// Steps finished; fewer than planned where training stopped early.
+    pub step: u64,
+    /// Samples consumed.
+    pub cursor: u64,
+    /// Why training ended before its planned end.
+    pub stopped_early: Option<String>,
+    /// Metrics of the test split.
+    pub metrics: Metrics,
+    /// Confusion matrix of the test split, if it has classes.
+    pub confusion: Option<Confusion>,
+    /// Hash of parameters, optimizer state and cursor.
+    pub state_hash: HashHex,
+    /// The model.
+    pub artifact: ModelArtifact,
+    /// Text that the model generated, if it is one that does.
+    pub sample: Option<String>,
+}
+
+/// How often each class was taken for each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confusion {
+    /// The classes.
+    pub classes: Vec<String>,
+    /// `counts[truth][prediction]`.
+    pub counts: Vec<Vec<u64>>,
+}
+
+/// Why a rank cannot go on, which decides what becomes of the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Failure {
+    /// The job itself is at fault (its data, its model): it fails for good.
+    Job {
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// A peer was lost or disagreed: the job goes on in another generation.
+    Peer {
+        /// What was seen.
+        reason: String,
+    },
+    /// A checkpoint is damaged: the one before is used.
+    CheckpointDamaged {
+        /// Its manifest's path.
+        manifest: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store cannot be written (a full disk): the job pauses until it is resumed.
+    Storage {
+        /// What the store said.
+        reason: String,
+    },
+}
+
+/// A job file travels as JSON text inside binary messages: it leaves out what is
+/// not set and holds free-form settings, which a format without field names
+/// cannot carry.
+mod as_json {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+
+    use crate::spec::JobSpec;
+
+    pub(super) fn serialize<S: Serializer>(spec: &JobSpec, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(spec).map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<JobSpec>, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

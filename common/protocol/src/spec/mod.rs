@@ -1,0 +1,65 @@
+//! The job file: everything that decides a job's final weights, and what to do
+//! with them. `docs/job-file.md` is generated from these types.
+//!
+//! Parsing reports every mistake at once, each with its line ([`JobFile`]);
+//! [`check`](JobSpec::problems) holds the rules that types cannot say.
+
+mod data;
+mod evaluate;
+mod file;
+mod model;
+mod problems;
+mod reference_page;
+mod train;
+
+pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
+pub use evaluate::{Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, RegisterSpec};
+pub use file::{JobFile, Mistake, Mistakes};
+pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
+pub use problems::Problem;
+pub use reference_page::reference_page;
+pub use train::{
+    CheckpointSpec, EarlyStopSpec, LANES_MAX, Optimizer, OptimizerSpec, Schedule, ScheduleSpec, TrainSpec,
+    WorkersSpec,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::reference::HashHex;
+
+/// A whole job: what to read, what to train, how, and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobSpec {
+    /// Name of the job: lower-case letters, digits, `-` and `_`. Job ids begin with it.
+    pub name: String,
+    /// What to train on.
+    pub data: DataSpec,
+    /// What to train.
+    pub model: ModelSpec,
+    /// How to train it.
+    pub train: TrainSpec,
+    /// How many workers the job takes.
+    #[serde(default)]
+    pub workers: WorkersSpec,
+    /// When to save the state of training.
+    #[serde(default)]
+    pub checkpoint: CheckpointSpec,
+    /// What to measure on the test split, and what the model must reach.
+    #[serde(default)]
+    pub evaluate: EvaluateSpec,
+    /// Where the finished model goes. Without it the model is not registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<RegisterSpec>,
+}
+
+impl JobSpec {
+    /// Hash of everything that decides the weights: data, model and training.
+    /// Two jobs with the same hash over the same data end in the same bits.
+    pub fn hash(&self) -> HashHex {
+        let deciding = serde_json::to_vec(&(&self.data, &self.model, &self.train))
+            .expect("invariant: a job is made of plain values, which JSON can hold");
+        blake3::hash(&deciding).to_hex().to_string()
+    }
+}

@@ -1,0 +1,5 @@
+//! being written
+/// page
+pub fn reference_page() -> String {
+    String::new()
+}

@@ -1,0 +1,190 @@
+//! `[train]`, `[workers]` and `[checkpoint]`: how to train.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The most lanes a job may have.
+pub const LANES_MAX: u32 = 64;
+
+/// How to train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSpec {
+    /// Samples in one step, over all workers.
+    pub batch_size: u32,
+    /// Equal slices of every batch, and the most workers the job can ever have. Divides `batch_size`.
+    #[serde(default = "lanes")]
+    pub lanes: u32,
+    /// Passes over the training split. Give either `epochs` or `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<u32>,
+    /// Optimizer updates. Give either `epochs` or `steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Seed of initialisation, sample order and dropout.
+    #[serde(default)]
+    pub seed: u64,
+    /// The highest learning rate of the schedule.
+    pub learning_rate: f64,
+    /// The update rule.
+    #[serde(default)]
+    pub optimizer: OptimizerSpec,
+    /// The learning rate's course over the steps.
+    #[serde(default)]
+    pub schedule: ScheduleSpec,
+    /// Clip the gradient of all parameters together to this norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Stop when the validation split no longer improves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<EarlyStopSpec>,
+}
+
+impl TrainSpec {
+    /// Samples that one lane takes in one step.
+    pub fn lane_batch(&self) -> u32 {
+        self.batch_size / self.lanes
+    }
+
+    /// Steps in one epoch over `rows` rows: only whole batches are trained on,
+    /// and the order of each epoch is another one.
+    pub fn steps_per_epoch(&self, rows: u64) -> u64 {
+        rows / u64::from(self.batch_size)
+    }
+
+    /// Steps in the whole job over `rows` training rows.
+    pub fn total_steps(&self, rows: u64) -> u64 {
+        match (self.steps, self.epochs) {
+            (Some(steps), _) => steps,
+            (None, Some(epochs)) => u64::from(epochs) * self.steps_per_epoch(rows),
+            (None, None) => 0,
+        }
+    }
+}
+
+/// The update rule and its settings.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerSpec {
+    /// Which rule.
+    pub kind: Optimizer,
+    /// Weight decay: decoupled for `adamw`, added to the gradient for the others.
+    pub weight_decay: f64,
+    /// Momentum, for `sgd` and `rmsprop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub momentum: Option<f64>,
+    /// Nesterov's form of momentum, for `sgd`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nesterov: Option<bool>,
+    /// Decay of the first moment, for `adam` and `adamw`; 0.9 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_1: Option<f64>,
+    /// Decay of the second moment, for `adam` and `adamw`; 0.999 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beta_2: Option<f64>,
+    /// Added to the denominator; the rule's usual value by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+}
+
+/// An update rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Optimizer {
+    /// Stochastic gradient descent.
+    Sgd,
+    /// Adam (arXiv 1412.6980).
+    Adam,
+    /// Adam with decoupled weight decay (arXiv 1711.05101).
+    #[default]
+    Adamw,
+    /// AdaGrad.
+    Adagrad,
+    /// RMSProp.
+    Rmsprop,
+}
+
+/// The learning rate's course, after an optional linear warm-up.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleSpec {
+    /// Which course.
+    pub kind: Schedule,
+    /// Steps over which the rate rises linearly from zero.
+    pub warmup_steps: u64,
+    /// The rate at the end, for `linear` and `cosine`.
+    pub final_learning_rate: f64,
+    /// Factor per step, for `exponential`; factor per `every_steps`, for `step`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+    /// Steps between drops, for `step`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_steps: Option<u64>,
+}
+
+/// A course of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// The same rate all along.
+    #[default]
+    Constant,
+    /// A straight line down to the final rate.
+    Linear,
+    /// Half a cosine down to the final rate.
+    Cosine,
+    /// Times `gamma` each step.
+    Exponential,
+    /// Times `gamma` every `every_steps` steps.
+    Step,
+}
+
+/// Stop when the validation split no longer improves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopSpec {
+    /// The metric that is watched, for example `accuracy`, `log_loss`, `rmse` or `bits_per_byte`.
+    pub metric: String,
+    /// Validations in a row without an improvement before the job stops.
+    #[serde(default = "patience")]
+    pub patience: u32,
+    /// The least change that counts as an improvement.
+    #[serde(default)]
+    pub min_delta: f64,
+}
+
+/// How many workers the job takes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkersSpec {
+    /// The fewest workers the job starts with; 1 by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<u32>,
+    /// The most workers it takes; as many as it has lanes by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+}
+
+/// When to save the state of training.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSpec {
+    /// Steps between checkpoints; 0 saves only when training stops.
+    pub every: u64,
+    /// Checkpoints kept; older ones are deleted when a newer one is durable.
+    pub keep: u32,
+}
+
+impl Default for CheckpointSpec {
+    fn default() -> Self {
+        Self { every: 100, keep: 2 }
+    }
+}
+
+fn lanes() -> u32 {
+    4
+}
+
+fn patience() -> u32 {
+    3
+}

@@ -1,6 +1,22 @@
 //! The object store, as Phalanx uses it: files that are written once, named by
 //! path, size and hash, and checked whenever they are read.
-pub mod manifest;
-pub mod store;
+//!
+//! In reading order: the store, its errors, which paths are let in, the two
+//! kinds of store behind it (a local folder, a remote service), local copies,
+//! and the manifests that name what belongs together.
+//!
+//! Architecture invariants: a file never changes once it is there, and nothing
+//! half-written is ever seen under its path. Which file is the newest, and who
+//! may delete one, is not known here: that lives in the state store.
 
-pub use store::{StorageError, Store};
+pub mod manifest;
+
+mod error;
+mod folder;
+mod local;
+mod path;
+mod remote;
+mod store;
+
+pub use error::{StorageError, is_full};
+pub use store::{LIST_FILES_MAX, Listed, Store};

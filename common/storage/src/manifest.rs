@@ -1,4 +1,5 @@
-//! Manifests: written last, they name every part with its size and hash.
+//! Manifests: written last, they name every part with its size and hash. Plain
+//! values; who writes and reads them decides when.
 
 use phalanx_protocol::{
     id::{Generation, JobId},

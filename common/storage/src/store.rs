@@ -1,135 +1,296 @@
-//! The store (first version by the architect; its signatures are the contract).
+//! The store: one handle over a local folder or a remote service. Holds no
+//! state but where the store is.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use bytes::Bytes;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, path::Path as ObjectPath};
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt as _, TryStreamExt as _};
+use object_store::path::Path as ObjectPath;
 use phalanx_protocol::reference::FileRef;
+use tracing::warn;
+use url::Url;
 
-/// What can go wrong with the store.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// No space left.
-    #[error("the object store is full: {0}")]
-    Full(String),
-    /// No such file.
-    #[error("{0} is not in the object store")]
-    NotFound(String),
-    /// There already, with other content.
-    #[error("{0} is in the object store already, with other content")]
-    Exists(String),
-    /// Not what the reference says.
-    #[error("{path} is damaged: expected {expected}, found {actual}")]
-    Damaged {
-        /// The file.
-        path: String,
-        /// Size or hash of the reference.
-        expected: String,
-        /// Size or hash found.
-        actual: String,
-    },
-    /// Wrong URL.
-    #[error("`{url}` is no object store: {reason}")]
-    Url {
-        /// It.
-        url: String,
-        /// Why.
-        reason: String,
-    },
-    /// Everything else.
-    #[error("object store: {0}")]
-    Other(String),
-}
+use crate::{
+    StorageError,
+    folder::Folder,
+    local::{self, Download},
+    path,
+    remote::{EXPECTED, Remote},
+};
 
-/// An object store at a URL. Cheap to clone.
+/// The most files that one listing returns.
+pub const LIST_FILES_MAX: usize = 100_000;
+
+/// An object store at a URL. Cheap to clone; clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
     url: String,
-    inner: Arc<dyn ObjectStore>,
-    /// The folder, if the store is a local one.
-    folder: Option<PathBuf>,
+    kind: Kind,
+}
+
+/// A file found in the store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its path.
+    pub path: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Folder(Arc<Folder>),
+    Remote(Arc<Remote>),
 }
 
 impl Store {
-    /// Opens `url`: a folder (`file:///…` or a plain path, created if absent) or any URL that `object_store` knows.
+    /// Opens `url`: a folder (`file:///…` or a plain path, created if absent),
+    /// `s3://…`, `gs://…`, `az://…`, or `memory://`, which is a new store each
+    /// time. A service is not asked yet whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Url`] if it is none of these; [`StorageError::Full`] or
+    /// [`StorageError::Other`] if the folder cannot be created.
     pub fn open(url: &str) -> Result<Self, StorageError> {
-        let folder = PathBuf::from(url.strip_prefix("file://").unwrap_or(url));
-        std::fs::create_dir_all(&folder).map_err(|e| StorageError::Other(e.to_string()))?;
-        let inner = object_store::local::LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|e| StorageError::Other(e.to_string()))?;
-        Ok(Self { url: url.to_owned(), inner: Arc::new(inner), folder: Some(folder) })
+        let refuse = |reason: &str| StorageError::Url { url: url.to_owned(), reason: reason.to_owned() };
+        if url.is_empty() {
+            return Err(refuse(EXPECTED));
+        }
+        if !url.contains("://") {
+            return Self::open_folder(url, Path::new(url));
+        }
+        let parsed = Url::parse(url).map_err(|e| refuse(&format!("{e}; {EXPECTED}")))?;
+        if parsed.scheme() == "file" {
+            let folder = parsed.to_file_path();
+            let folder =
+                folder.map_err(|()| refuse("expected an absolute path, as in `file:///data/store`"))?;
+            return Self::open_folder(url, &folder);
+        }
+        Ok(Self { url: url.to_owned(), kind: Kind::Remote(Arc::new(Remote::open(&parsed)?)) })
     }
 
-    /// The URL.
+    fn open_folder(url: &str, folder: &Path) -> Result<Self, StorageError> {
+        let refuse = |reason: String| StorageError::Url { url: url.to_owned(), reason };
+        let folder = std::path::absolute(folder).map_err(|e| refuse(e.to_string()))?;
+        if folder.exists() && !folder.is_dir() {
+            return Err(refuse("it is a file; expected a folder".to_owned()));
+        }
+        let absolute = Url::from_file_path(&folder).map_err(|()| refuse(EXPECTED.to_owned()))?;
+        Ok(Self { url: absolute.into(), kind: Kind::Folder(Arc::new(Folder::open(folder)?)) })
+    }
+
+    /// The URL, which means the same from any current folder.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Creates `path` durably, once. If it is there already with the same content, that is success; with other content, [`StorageError::Exists`].
+    /// Creates `path` durably, once. If it is there already with the same
+    /// content, that is success; with other content, [`StorageError::Exists`].
+    /// A call that fails or whose process is killed leaves nothing at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Also [`StorageError::Full`], [`StorageError::Path`] and [`StorageError::Other`].
     pub async fn create(&self, path: &str, content: Bytes) -> Result<FileRef, StorageError> {
-        let reference = FileRef {
-            path: path.to_owned(),
-            bytes: content.len() as u64,
-            blake3: blake3::hash(&content).to_hex().to_string(),
+        let object = path::checked(path)?;
+        let bytes = content.len() as u64;
+        let hashed = content.clone();
+        let blake3 = blocking(move || Ok(blake3::hash(&hashed).to_hex().to_string())).await?;
+        let reference = FileRef { path: path.to_owned(), bytes, blake3 };
+
+        let created = match &self.kind {
+            Kind::Folder(folder) => {
+                on_folder(folder, path, move |folder, path| folder.create(path, &content)).await
+            }
+            Kind::Remote(remote) => remote.create(&object, content).await,
         };
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.inner.put_opts(&ObjectPath::from(path), content.into(), options).await {
-            Ok(_) => Ok(reference),
-            Err(object_store::Error::AlreadyExists { .. }) => self
-                .read(&reference)
-                .await
-                .map(|_| reference)
-                .map_err(|_| StorageError::Exists(path.to_owned())),
-            Err(e) => Err(StorageError::Other(e.to_string())),
+        match created {
+            Ok(()) => Ok(reference),
+            Err(StorageError::Exists(path)) => match self.read(&reference).await {
+                Ok(_) => Ok(reference),
+                Err(StorageError::Damaged { .. }) => Err(StorageError::Exists(path)),
+                Err(other) => Err(other),
+            },
+            Err(other) => Err(other),
         }
     }
 
     /// Reads a file whole and checks size and hash.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`] if it is not what the reference says;
+    /// [`StorageError::NotFound`], [`StorageError::Path`] and [`StorageError::Other`].
     pub async fn read(&self, file: &FileRef) -> Result<Bytes, StorageError> {
-        let bytes = self.read_path(&file.path, file.bytes).await?;
-        let actual = blake3::hash(&bytes).to_hex().to_string();
-        if actual != file.blake3 {
-            return Err(StorageError::Damaged {
-                path: file.path.clone(),
-                expected: file.blake3.clone(),
-                actual,
-            });
-        }
-        Ok(bytes)
+        let content = self.read_path(&file.path, file.bytes).await?;
+        let (file, hashed) = (file.clone(), content.clone());
+        blocking(move || {
+            local::check_size(&file, hashed.len() as u64)?;
+            local::check_hash(&file, &blake3::hash(&hashed))
+        })
+        .await?;
+        Ok(content)
     }
 
     /// Reads a small file of at most `bytes_max` whose hash is not known.
-    pub async fn read_path(&self, path: &str, _bytes_max: u64) -> Result<Bytes, StorageError> {
-        let result = self.inner.get(&ObjectPath::from(path)).await.map_err(|e| match e {
-            object_store::Error::NotFound { .. } => StorageError::NotFound(path.to_owned()),
-            e => StorageError::Other(e.to_string()),
-        })?;
-        result.bytes().await.map_err(|e| StorageError::Other(e.to_string()))
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`] if it is larger; [`StorageError::NotFound`],
+    /// [`StorageError::Path`] and [`StorageError::Other`].
+    pub async fn read_path(&self, path: &str, bytes_max: u64) -> Result<Bytes, StorageError> {
+        let object = path::checked(path)?;
+        let too_large = |bytes: u64| StorageError::Damaged {
+            path: path.to_owned(),
+            expected: format!("at most {bytes_max} bytes"),
+            actual: format!("{bytes} bytes"),
+        };
+        match &self.kind {
+            Kind::Folder(folder) => {
+                let read = on_folder(folder, path, move |folder, path| {
+                    let bytes = folder.size(path)?.ok_or_else(|| StorageError::NotFound(path.to_owned()))?;
+                    if bytes > bytes_max { Ok(Err(bytes)) } else { folder.read(path, bytes).map(Ok) }
+                });
+                read.await?.map(Bytes::from).map_err(too_large)
+            }
+            Kind::Remote(remote) => {
+                let (bytes, mut pieces) = remote.get(&object).await?;
+                if bytes > bytes_max {
+                    return Err(too_large(bytes));
+                }
+                let mut content = BytesMut::new();
+                while let Some(piece) = pieces.try_next().await? {
+                    content.extend_from_slice(&piece);
+                    if content.len() as u64 > bytes_max {
+                        return Err(too_large(content.len() as u64));
+                    }
+                }
+                Ok(content.freeze())
+            }
+        }
     }
 
-    /// Makes a file available as a local file, checked: the store's own file if it is a folder, else a copy in `cache` (found there again the next time).
-    pub async fn local_file(&self, file: &FileRef, _cache: &Path) -> Result<PathBuf, StorageError> {
-        let _ = self.read(file).await?;
-        Ok(self.folder.clone().unwrap_or_default().join(&file.path))
+    /// Makes a file available as a local file, checked: the store's own file if
+    /// it is a folder, else a copy in the folder `cache` (found there again the
+    /// next time). Content that was checked before and has not been touched
+    /// since is not read again; `cache` holds the notes about that too.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Damaged`], [`StorageError::NotFound`], [`StorageError::Path`],
+    /// [`StorageError::Other`], and [`StorageError::Full`] if the copy finds no space.
+    pub async fn local_file(&self, file: &FileRef, cache: &Path) -> Result<PathBuf, StorageError> {
+        let object = path::checked(&file.path)?;
+        match &self.kind {
+            Kind::Folder(folder) => {
+                let place = folder.file(&file.path);
+                check_local(file, &place, cache).await?;
+                Ok(place)
+            }
+            Kind::Remote(remote) => {
+                let place = Download::place(file, cache)?;
+                match check_local(file, &place, cache).await {
+                    Ok(()) => return Ok(place),
+                    Err(StorageError::NotFound(_)) => {}
+                    Err(error @ StorageError::Damaged { .. }) => {
+                        warn!(copy = %place.display(), %error, "a cached file is damaged and is fetched again");
+                    }
+                    Err(other) => return Err(other),
+                }
+                download(remote, &object, file, cache).await?;
+                check_local(file, &place, cache).await?;
+                Ok(place)
+            }
+        }
     }
 
     /// Whether `path` is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Path`] and [`StorageError::Other`].
     pub async fn exists(&self, path: &str) -> Result<bool, StorageError> {
-        match self.inner.head(&ObjectPath::from(path)).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(e) => Err(StorageError::Other(e.to_string())),
-        }
+        let object = path::checked(path)?;
+        let size = match &self.kind {
+            Kind::Folder(folder) => on_folder(folder, path, Folder::size).await?,
+            Kind::Remote(remote) => remote.size(&object).await?,
+        };
+        Ok(size.is_some())
     }
 
     /// Deletes `path`; that it is not there is success.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Path`] and [`StorageError::Other`].
     pub async fn delete(&self, path: &str) -> Result<(), StorageError> {
-        match self.inner.delete(&ObjectPath::from(path)).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(e) => Err(StorageError::Other(e.to_string())),
+        let object = path::checked(path)?;
+        match &self.kind {
+            Kind::Folder(folder) => on_folder(folder, path, Folder::delete).await,
+            Kind::Remote(remote) => remote.delete(&object).await,
         }
     }
+
+    /// The files below the folder `prefix` (all of them, if it is empty),
+    /// ordered by path.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Path`], and [`StorageError::Other`] also if there are
+    /// more than [`LIST_FILES_MAX`].
+    pub async fn list_prefix(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
+        let object = if prefix.is_empty() { None } else { Some(path::checked(prefix)?) };
+        let mut files = match &self.kind {
+            Kind::Folder(folder) => on_folder(folder, prefix, Folder::list).await?,
+            Kind::Remote(remote) => remote.list(object.as_ref()).await?,
+        };
+        files.sort_unstable();
+        Ok(files)
+    }
+}
+
+async fn check_local(file: &FileRef, place: &Path, cache: &Path) -> Result<(), StorageError> {
+    let (file, place, cache) = (file.clone(), place.to_owned(), cache.to_owned());
+    blocking(move || local::check(&file, &place, &cache)).await
+}
+
+async fn download(
+    remote: &Remote,
+    object: &ObjectPath,
+    file: &FileRef,
+    cache: &Path,
+) -> Result<(), StorageError> {
+    let (bytes, mut pieces) = remote.get(object).await?;
+    local::check_size(file, bytes)?;
+    let cache = cache.to_owned();
+    let mut copy = blocking(move || Download::begin(&cache)).await?;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        copy = blocking(move || copy.write(&piece).map(|()| copy)).await?;
+    }
+    let file = file.clone();
+    blocking(move || copy.finish(&file)).await
+}
+
+async fn on_folder<T: Send + 'static>(
+    folder: &Arc<Folder>,
+    path: &str,
+    work: impl FnOnce(&Folder, &str) -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    let (folder, path) = (Arc::clone(folder), path.to_owned());
+    blocking(move || work(&folder, &path)).await
+}
+
+/// Runs `work` on a thread for blocking work. What it has begun it also ends,
+/// even if the caller goes away.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(StorageError::Other(format!("blocking work did not end: {e}"))))
 }

@@ -1,0 +1,185 @@
+//! A store that is a local folder. Written here and not with `object_store`'s
+//! own local store, because that one never calls fsync and leaves half-written
+//! files beside the whole ones when its process is killed.
+//!
+//! Invariants: a file appears under its path whole or not at all; when
+//! [`create`](Folder::create) returns, it survives a power cut. What a killed
+//! process leaves behind lies in `.tmp`, which is no path of the store, and is
+//! removed by whoever opens the store an hour later.
+//!
+//! All functions block; the store calls them on a thread for blocking work.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::NamedTempFile;
+use tracing::{debug, info};
+
+use crate::{LIST_FILES_MAX, Listed, StorageError};
+
+/// Where files are written before they get their path; on the same file system.
+const STAGING: &str = ".tmp";
+
+/// A staged file that nobody has written to for this long belongs to a process
+/// that is gone.
+const STAGED_AGE_MAX: Duration = Duration::from_secs(3_600);
+
+/// A store that is a local folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder, creating it if it is absent, and removes what killed
+    /// processes left in it.
+    pub(crate) fn open(root: PathBuf) -> Result<Self, StorageError> {
+        let staging = root.join(STAGING);
+        create_folders(&staging).map_err(|e| StorageError::io(&staging, &e))?;
+        if let Err(error) = remove_abandoned(&staging) {
+            debug!(folder = %staging.display(), %error, "abandoned files were not removed");
+        }
+        Ok(Self { root })
+    }
+
+    /// The file behind a checked path.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Creates the file durably. [`StorageError::Exists`] if there is one.
+    pub(crate) fn create(&self, path: &str, content: &[u8]) -> Result<(), StorageError> {
+        let target = self.file(path);
+        let folder = target.parent().expect("invariant: a file lies below the root");
+        let failed = |e: io::Error| StorageError::io(&target, &e);
+
+        create_folders(folder).map_err(failed)?;
+        let mut staged = NamedTempFile::with_prefix_in("put-", self.root.join(STAGING)).map_err(failed)?;
+        staged.write_all(content).map_err(failed)?;
+        staged.as_file().sync_all().map_err(failed)?;
+        match staged.persist_noclobber(&target) {
+            Ok(_) => sync_folder(folder).map_err(failed),
+            Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => {
+                // Its creator may still be about to make it durable, and the
+                // caller takes "exists" for that.
+                File::open(&target).and_then(|file| file.sync_all()).map_err(failed)?;
+                sync_folder(folder).map_err(failed)?;
+                Err(StorageError::Exists(path.to_owned()))
+            }
+            Err(e) => Err(failed(e.error)),
+        }
+    }
+
+    /// Size of the file in bytes, if it is there.
+    pub(crate) fn size(&self, path: &str) -> Result<Option<u64>, StorageError> {
+        let file = self.file(path);
+        match fs::metadata(&file) {
+            Ok(found) if found.is_file() => Ok(Some(found.len())),
+            Ok(_) => Ok(None),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(StorageError::io(&file, &e)),
+        }
+    }
+
+    /// Reads the file, whose size was found right before: at most `bytes_max` of it.
+    pub(crate) fn read(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+        let file = self.file(path);
+        let failed = |e: io::Error| match is_absent(&e) {
+            true => StorageError::NotFound(path.to_owned()),
+            false => StorageError::io(&file, &e),
+        };
+        let mut content = Vec::new();
+        let size = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        content.try_reserve_exact(size).map_err(|e| failed(io::Error::other(e)))?;
+        File::open(&file).map_err(failed)?.take(bytes_max).read_to_end(&mut content).map_err(failed)?;
+        Ok(content)
+    }
+
+    /// Deletes the file; that it is not there is success.
+    pub(crate) fn delete(&self, path: &str) -> Result<(), StorageError> {
+        let file = self.file(path);
+        match fs::remove_file(&file) {
+            Ok(()) => Ok(()),
+            Err(e) if is_absent(&e) => Ok(()),
+            Err(e) => Err(StorageError::io(&file, &e)),
+        }
+    }
+
+    /// The files below the folder `prefix` (all of them, if it is empty).
+    pub(crate) fn list(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
+        let mut files = Vec::new();
+        let mut folders = vec![prefix.to_owned()];
+        while let Some(folder) = folders.pop() {
+            let place = self.file(&folder);
+            let entries = match fs::read_dir(&place) {
+                Ok(entries) => entries,
+                Err(e) if is_absent(&e) => continue,
+                Err(e) => return Err(StorageError::io(&place, &e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(|e| StorageError::io(&place, &e))?;
+                let Some(name) =
+                    entry.file_name().to_str().filter(|n| !n.starts_with('.')).map(str::to_owned)
+                else {
+                    continue;
+                };
+                let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+                // A file that is deleted while it is listed is not there.
+                let Ok(found) = entry.metadata() else { continue };
+                if found.is_dir() {
+                    folders.push(path);
+                } else if found.is_file() {
+                    files.push(Listed { path, bytes: found.len() });
+                }
+                if files.len() + folders.len() > LIST_FILES_MAX {
+                    return Err(StorageError::Other(format!(
+                        "more than {LIST_FILES_MAX} files in `{prefix}`"
+                    )));
+                }
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// Creates a folder and those above it, each entry durable.
+pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|p| !p.as_os_str().is_empty());
+    if let Some(above) = above {
+        create_folders(above)?;
+    }
+    match fs::create_dir(folder) {
+        Ok(()) => above.map_or(Ok(()), sync_folder),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes the entries of a folder durable.
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn remove_abandoned(staging: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(staging)? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > STAGED_AGE_MAX {
+            fs::remove_file(entry.path())?;
+            info!(file = %entry.path().display(), "abandoned file removed");
+        }
+    }
+    Ok(())
+}
+
+/// Whether the error says that there is no such file.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}

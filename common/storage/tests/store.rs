@@ -1,0 +1,324 @@
+//! The store's promises, on every kind of store that needs no service.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use phalanx_protocol::reference::FileRef;
+use phalanx_storage::{StorageError, Store};
+
+fn folder_store() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("new/store").to_str().unwrap()).unwrap();
+    (folder, store)
+}
+
+/// Files below `folder`, its staging folder included.
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(files_below(&entry.path()));
+        } else {
+            files.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    files
+}
+
+async fn on_each(check: impl AsyncFn(Store)) {
+    check(Store::open("memory://").unwrap()).await;
+    let (_folder, store) = folder_store();
+    check(store).await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_created_is_read_back() {
+    on_each(async |store| {
+        let file = store.create("a/b.bin", Bytes::from_static(b"content")).await.unwrap();
+        assert_eq!(file.bytes, 7);
+        assert_eq!(store.read(&file).await.unwrap(), "content");
+        assert!(store.exists("a/b.bin").await.unwrap());
+        assert!(!store.exists("a").await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_file_is_a_file() {
+    on_each(async |store| {
+        let file = store.create("empty", Bytes::new()).await.unwrap();
+        assert_eq!(store.read(&file).await.unwrap(), "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn creating_the_same_again_is_success_and_other_content_is_refused() {
+    on_each(async |store| {
+        let first = store.create("a", Bytes::from_static(b"one")).await.unwrap();
+        assert_eq!(store.create("a", Bytes::from_static(b"one")).await.unwrap(), first);
+        let error = store.create("a", Bytes::from_static(b"two")).await.unwrap_err();
+        assert!(matches!(error, StorageError::Exists(path) if path == "a"));
+        assert_eq!(store.read(&first).await.unwrap(), "one");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_who_create_one_path_exactly_one_wins() {
+    on_each(async |store| {
+        let attempts = (0..16_u8).map(|i| {
+            let store = store.clone();
+            tokio::spawn(async move { store.create("contended", Bytes::from(vec![i; 4096])).await })
+        });
+        let mut winners = Vec::new();
+        for attempt in attempts.collect::<Vec<_>>() {
+            match attempt.await.unwrap() {
+                Ok(file) => winners.push(file),
+                Err(StorageError::Exists(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!(winners.len(), 1);
+        store.read(&winners[0]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_beside_the_files_of_a_folder() {
+    let (folder, store) = folder_store();
+    store.create("a", Bytes::from_static(b"one")).await.unwrap();
+    store.create("a", Bytes::from_static(b"two")).await.unwrap_err();
+    assert_eq!(files_below(folder.path()), ["a"]);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_no_file_and_goes_away() {
+    let (folder, store) = folder_store();
+    let staging = folder.path().join("new/store/.tmp");
+    let (old, young) = (staging.join("put-old"), staging.join("put-young"));
+    std::fs::write(&old, "half").unwrap();
+    std::fs::write(&young, "half").unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(7_200);
+    std::fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
+
+    assert_eq!(store.list_prefix("").await.unwrap(), []);
+    Store::open(store.url()).unwrap();
+    assert!(!old.exists());
+    assert!(young.exists());
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_detected_by_size_and_by_hash() {
+    let (folder, store) = folder_store();
+    let file = store.create("part", Bytes::from_static(b"content")).await.unwrap();
+    let place = folder.path().join("new/store/part");
+    for damage in [&b"contenT"[..], b"conten", b"content!"] {
+        std::fs::write(&place, damage).unwrap();
+        assert!(matches!(store.read(&file).await, Err(StorageError::Damaged { .. })));
+        let cache = folder.path().join("cache");
+        assert!(matches!(store.local_file(&file, &cache).await, Err(StorageError::Damaged { .. })));
+    }
+    std::fs::remove_file(&place).unwrap();
+    assert!(matches!(store.read(&file).await, Err(StorageError::NotFound(path)) if path == "part"));
+}
+
+#[tokio::test]
+async fn a_local_file_holds_the_content_whatever_the_store() {
+    let cache = tempfile::tempdir().unwrap();
+    on_each(async |store| {
+        let file = store.create("shards/0", Bytes::from_static(b"rows")).await.unwrap();
+        for _ in 0..2 {
+            let local = store.local_file(&file, cache.path()).await.unwrap();
+            assert_eq!(std::fs::read(local).unwrap(), b"rows");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_local_file_is_hashed_again_only_if_it_was_touched() {
+    let (folder, store) = folder_store();
+    let cache = folder.path().join("cache");
+    let file = store.create("shard", Bytes::from_static(b"rows")).await.unwrap();
+    let local = store.local_file(&file, &cache).await.unwrap();
+    let note = cache.join("checked").join(&file.blake3);
+    let noted_at = std::fs::metadata(&note).unwrap().modified().unwrap();
+
+    store.local_file(&file, &cache).await.unwrap();
+    assert_eq!(std::fs::metadata(&note).unwrap().modified().unwrap(), noted_at);
+
+    std::fs::write(&local, b"row!").unwrap();
+    assert!(matches!(store.local_file(&file, &cache).await, Err(StorageError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn a_damaged_copy_in_the_cache_is_fetched_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let store = Store::open("memory://").unwrap();
+    let file = store.create("shard", Bytes::from_static(b"rows")).await.unwrap();
+    let local = store.local_file(&file, cache.path()).await.unwrap();
+    std::fs::write(&local, b"row!").unwrap();
+    store.local_file(&file, cache.path()).await.unwrap();
+    assert_eq!(std::fs::read(local).unwrap(), b"rows");
+}
+
+#[tokio::test]
+async fn a_small_file_is_read_up_to_its_bound() {
+    on_each(async |store| {
+        store.create("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
+        assert_eq!(store.read_path("manifest.json", 2).await.unwrap(), "{}");
+        assert!(matches!(store.read_path("manifest.json", 1).await, Err(StorageError::Damaged { .. })));
+        assert!(matches!(store.read_path("other.json", 1).await, Err(StorageError::NotFound(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listing_names_what_is_below_a_folder_in_order() {
+    on_each(async |store| {
+        for path in ["jobs/b/2", "jobs/a/1", "jobs-other", "jobs/b/1"] {
+            store.create(path, Bytes::from_static(b"x")).await.unwrap();
+        }
+        let paths = async |prefix| -> Vec<String> {
+            store.list_prefix(prefix).await.unwrap().into_iter().map(|file| file.path).collect()
+        };
+        assert_eq!(paths("jobs").await, ["jobs/a/1", "jobs/b/1", "jobs/b/2"]);
+        assert_eq!(paths("absent").await, Vec::<String>::new());
+        store.delete("jobs/a/1").await.unwrap();
+        store.delete("jobs/a/1").await.unwrap();
+        assert_eq!(paths("").await, ["jobs-other", "jobs/b/1", "jobs/b/2"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reference_cannot_reach_outside_the_store() {
+    let (folder, store) = folder_store();
+    std::fs::write(folder.path().join("secret"), "secret").unwrap();
+    let blake3 = blake3::hash(b"secret").to_hex().to_string();
+    let file = FileRef { path: "../../secret".to_owned(), bytes: 6, blake3 };
+    assert!(matches!(store.read(&file).await, Err(StorageError::Path { .. })));
+    assert!(matches!(store.local_file(&file, folder.path()).await, Err(StorageError::Path { .. })));
+    let file = FileRef { path: "a".to_owned(), bytes: 6, blake3: "../../secret".to_owned() };
+    let memory = Store::open("memory://").unwrap();
+    assert!(matches!(memory.local_file(&file, folder.path()).await, Err(StorageError::Path { .. })));
+}
+
+#[test]
+fn a_wrong_url_says_what_is_expected() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for url in
+        ["", "ftp://host/x", "http://host/x", "file://relative", "s3://", file.path().to_str().unwrap()]
+    {
+        match Store::open(url) {
+            Err(error @ StorageError::Url { .. }) => {
+                assert!(error.to_string().contains("expected"), "{error}")
+            }
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_folder_has_one_url_however_it_was_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = Store::open(folder.path().join("a b").to_str().unwrap()).unwrap();
+    assert!(plain.url().starts_with("file:///") && plain.url().ends_with("/a%20b"), "{}", plain.url());
+    assert_eq!(Store::open(plain.url()).unwrap().url(), plain.url());
+}
+
+#[test]
+fn a_bucket_is_opened_without_asking_it() {
+    // Without a region and credentials in the environment the defaults hold until a request is made.
+    Store::open("s3://bucket/prefix").unwrap();
+}
+
+/// The child of the test below: writes files, each of one repeated byte, until it is killed.
+#[tokio::test]
+#[ignore = "run by another test as a process of its own"]
+async fn writer_that_is_killed() {
+    let store = Store::open(&std::env::var("PHALANX_TEST_STORE").unwrap()).unwrap();
+    for i in 0..u32::MAX {
+        store.create(&format!("f{i}"), Bytes::from(vec![(i % 251) as u8; 3 << 20])).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_killed_writer_leaves_only_whole_files() {
+    let (_folder, store) = folder_store();
+    for round in 0..5 {
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["writer_that_is_killed", "--exact", "--ignored"])
+            .env("PHALANX_TEST_STORE", store.url())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while store.list_prefix("").await.unwrap().len() < 3 {
+            assert!(Instant::now() < deadline, "the writer does not write");
+            tokio::time::sleep(Duration::from_millis(1 + round)).await;
+        }
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        for file in store.list_prefix("").await.unwrap() {
+            let content = store.read_path(&file.path, 4 << 20).await.unwrap();
+            let number: u32 = file.path[1..].parse().unwrap();
+            assert_eq!(content.len(), 3 << 20, "{}", file.path);
+            assert!(content.iter().all(|&b| u32::from(b) == number % 251), "{}", file.path);
+            store.delete(&file.path).await.unwrap();
+        }
+    }
+}
+
+/// A file system of its own that holds 256 KiB.
+struct TinyDisk(tempfile::TempDir);
+
+impl TinyDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .is_ok_and(|status| status.success());
+        mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_to_be_full_and_nothing_half_written_stays() {
+    let Some(disk) = TinyDisk::mount() else {
+        eprintln!("SKIPPED: a small file system cannot be mounted here (it takes root)");
+        return;
+    };
+    let store = Store::open(disk.0.path().to_str().unwrap()).unwrap();
+    let small = store.create("small", Bytes::from_static(b"fits")).await.unwrap();
+
+    let large = Bytes::from(vec![7; 1 << 20]);
+    let error = store.create("large", large.clone()).await.unwrap_err();
+    assert!(matches!(error, StorageError::Full(_)), "{error}");
+    assert_eq!(files_below(disk.0.path()), ["small"]);
+    store.read(&small).await.unwrap();
+
+    let memory = Store::open("memory://").unwrap();
+    let file = memory.create("large", large).await.unwrap();
+    let cache = disk.0.path().join("cache");
+    let error = memory.local_file(&file, &cache).await.unwrap_err();
+    assert!(matches!(error, StorageError::Full(_)), "{error}");
+    assert_eq!(files_below(&cache), Vec::<String>::new());
+}

@@ -221,7 +221,7 @@ fn a_wrong_url_says_what_is_expected() {
     {
         match Store::open(url) {
             Err(error @ StorageError::Url { .. }) => {
-                assert!(error.to_string().contains("expected"), "{error}")
+                assert!(error.to_string().contains("expected"), "{error}");
             }
             other => panic!("{url}: {other:?}"),
         }

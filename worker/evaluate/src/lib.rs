@@ -1,0 +1,28 @@
+//! What a model is worth: metrics of its predictions, and the gates it must pass.
+//!
+//! In reading order: what is measured ([`predictions`]), the measures of each
+//! kind of target ([`classes`] with [`roc`], [`numbers`], [`next_bytes`]), all of
+//! them behind one call ([`evaluation`]), and the conditions on them ([`gate`]).
+//!
+//! The conventions are scikit-learn's (1.9): names, macro averages, a ratio of
+//! nothing to nothing is 0, clipped probabilities in the log-loss. A differential
+//! test holds them to it. Per-class figures are named `f1[class]`; the names are
+//! those of [`METRICS`](phalanx_protocol::spec::METRICS), less `loss`, which is
+//! training's.
+//!
+//! Architecture invariants: this crate is pure. It knows no tensors, no files, no
+//! workers and no clock; the same predictions in the same order give the same
+//! bits, and nothing it is given makes it panic.
+
+mod classes;
+pub mod evaluation;
+pub mod gate;
+mod next_bytes;
+mod numbers;
+pub mod predictions;
+mod roc;
+mod sum;
+
+pub use evaluation::{Evaluation, Undefined, evaluate};
+pub use gate::{GateFailure, gate_failures};
+pub use predictions::{CLASSES_MAX, ClassScores, EvaluateError, NextBytes, Numbers, Predictions};

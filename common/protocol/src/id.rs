@@ -102,6 +102,10 @@ impl fmt::Display for JobId {
 /// The most characters in the name of a job, a model or an alias.
 pub const NAME_CHARS_MAX: usize = 63;
 
+/// The most characters in the name of a job. Its ids add a dash and a number of
+/// up to 20 digits, and are names themselves.
+pub const JOB_NAME_CHARS_MAX: usize = NAME_CHARS_MAX - 21;
+
 /// Whether `text` may name a job, a model or an alias: lower-case letters,
 /// digits, dashes and underscores, beginning with a letter or a digit. Names
 /// become parts of object-store paths, so nothing else is let in.

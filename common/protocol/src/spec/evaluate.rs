@@ -144,6 +144,6 @@ impl JsonSchema for Gate {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^.+(>=|<=|>|<).+$" })
+        schemars::json_schema!({ "type": "string", "format": "gate", "pattern": "^.+(>=|<=|>|<).+$" })
     }
 }

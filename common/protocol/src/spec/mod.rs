@@ -2,19 +2,25 @@
 //! with them. `docs/job-file.md` is generated from these types.
 //!
 //! Parsing reports every mistake at once, each with its line ([`JobFile`]);
-//! [`check`](JobSpec::problems) holds the rules that types cannot say.
+//! [`problems`](JobSpec::problems) holds the rules that types cannot say.
 
 mod data;
+mod document;
 mod evaluate;
 mod file;
+mod mistake;
 mod model;
 mod problems;
 mod reference_page;
+mod schema;
+mod structure;
+mod suggest;
 mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
 pub use evaluate::{Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, RegisterSpec};
-pub use file::{JobFile, Mistake, Mistakes};
+pub use file::{JOB_FILE_BYTES_MAX, JobFile};
+pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;
 pub use reference_page::reference_page;

@@ -1,0 +1,38 @@
+//! Training one job on one rank: models over burn, the step, its state, and the
+//! measuring of splits.
+//!
+//! In reading order: what a model is ([`task`], [`models`], [`tasks`]), how its
+//! tensors are laid out and updated ([`layout`], [`learner`], [`optimizer`],
+//! [`schedule`]), the state that a checkpoint holds ([`state`], [`snapshot`]),
+//! what feeds a step ([`loader`]), and the run through a job ([`session`]).
+//!
+//! Architecture invariants: this crate opens no sockets and no files, and never
+//! talks to the coordinator. It gets a connected group and a data set, and hands
+//! events and snapshots to its [`Host`].
+
+pub mod error;
+mod layout;
+mod learner;
+mod loader;
+mod measure;
+mod models;
+mod optimizer;
+pub mod predictor;
+mod progress;
+mod schedule;
+pub mod session;
+pub mod snapshot;
+mod state;
+pub mod task;
+pub mod tasks;
+mod text;
+mod trainer;
+
+pub use error::{BuildError, SnapshotError, TrainError};
+pub use learner::Learner;
+pub use loader::lane_rows;
+pub use predictor::{Predictor, Rows};
+pub use session::{Ending, ExportedModel, Host, Outcome, Session, StopVote, run};
+pub use snapshot::Snapshot;
+pub use task::{Samples, Task};
+pub use tasks::{Settings, Tasks};

@@ -1,0 +1,117 @@
+//! What can go wrong while a job trains.
+
+use phalanx_collective::CollectiveError;
+use phalanx_evaluate::EvaluateError;
+
+/// A model could not be built from its settings.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The worker has no such task.
+    #[error("this worker binary has no task `{task}`; it has {known}")]
+    UnknownTask {
+        /// What the job asks for.
+        task: String,
+        /// What there is.
+        known: String,
+    },
+    /// Model and data do not fit together.
+    #[error("the model `{model}` cannot be trained on this data: {reason}")]
+    Unfit {
+        /// The kind of model.
+        model: String,
+        /// Why.
+        reason: String,
+    },
+    /// Optimizer or schedule refuses its settings.
+    #[error("train.{setting}: {reason}")]
+    Setting {
+        /// The table of the job file.
+        setting: &'static str,
+        /// What burn says.
+        reason: String,
+    },
+    /// The training split does not fill one batch.
+    #[error("the training split has {rows} rows, fewer than one batch of {batch_size}")]
+    TooFewRows {
+        /// Rows of the training split.
+        rows: u64,
+        /// Rows that one step takes.
+        batch_size: u32,
+    },
+}
+
+/// A state could not be put into a model.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// No safetensors.
+    #[error("part {part} is no safetensors file: {reason}")]
+    Format {
+        /// Index of the part.
+        part: usize,
+        /// What the reader says.
+        reason: String,
+    },
+    /// The tensors are not those that the manifest's hash is of.
+    #[error("the parts hold state {actual}, the manifest says {expected}")]
+    Hash {
+        /// Hash in the manifest.
+        expected: String,
+        /// Hash of the parts.
+        actual: String,
+    },
+    /// The state is another model's.
+    #[error("tensor `{name}`: expected {expected}, found {actual}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// Shape or presence that the model wants.
+        expected: String,
+        /// What the state has.
+        actual: String,
+    },
+    /// What belongs to the state beside its tensors cannot be read.
+    #[error("the checkpoint's progress cannot be read: {0}")]
+    Progress(#[from] serde_json::Error),
+}
+
+/// Training cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A peer was lost, or the generation is over.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
+    /// The model cannot be built.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The state does not fit the model.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// The loss is no number any more.
+    #[error("the loss is {loss} at step {step}: lower train.learning_rate, or set train.clip_norm")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// NaN or an infinity.
+        loss: f32,
+    },
+    /// Predictions could not be measured.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// Early stopping watches a metric that this job does not have.
+    #[error("train.early_stop.metric: the validation split has no `{metric}`; it has {known}")]
+    NoSuchMetric {
+        /// What the job file names.
+        metric: String,
+        /// What there is.
+        known: String,
+    },
+    /// Another rank sent something that cannot be read.
+    #[error("rank {rank} sent a message that cannot be read")]
+    Message {
+        /// That rank.
+        rank: usize,
+    },
+    /// The loader's thread ended.
+    #[error("the loader's thread ended before its work was done")]
+    Loader,
+}

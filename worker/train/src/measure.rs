@@ -1,0 +1,158 @@
+//! Measuring a split on all ranks together.
+//!
+//! Each lane takes a fixed run of the split's rows, in chunks of a fixed size, so
+//! that every prediction has the same bits wherever it is computed; they are
+//! gathered in the order of the lanes, so that the metrics do, too.
+
+use std::ops::Range;
+
+use phalanx_collective::Group;
+use phalanx_data::{Batch, Dataset, Split, TargetKind, Targets};
+use phalanx_evaluate::{ClassScores, NextBytes, Numbers, Predictions};
+
+use crate::{error::TrainError, learner::Learner};
+
+/// Rows computed at once where a row is a handful of numbers.
+const CHUNK_ROWS: u64 = 256;
+
+/// Rows computed at once where a row is a text.
+const CHUNK_TEXTS: u64 = 32;
+
+/// Predictions for all rows of `split`, the same on every rank. Collective: all
+/// ranks of the group must call it.
+pub(crate) fn predict_split(
+    learner: &dyn Learner,
+    group: &mut Group,
+    dataset: &Dataset,
+    split: Split,
+    lanes: u32,
+) -> Result<Predictions, TrainError> {
+    let rows = dataset.rows(split);
+    let mut mine = Vec::new();
+    for lane in group.lanes() {
+        let share = share_of(rows, lane, lanes);
+        lane_message(learner, dataset, split, share, &mut mine);
+    }
+    let messages = group.all_gather(&mine)?;
+    let mut predictions = empty(&learner.schema().target);
+    for (rank, message) in messages.iter().enumerate() {
+        take_in(&mut predictions, message).ok_or(TrainError::Message { rank })?;
+    }
+    Ok(predictions)
+}
+
+fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
+    let border = |lane: u32| {
+        u64::try_from(u128::from(rows) * u128::from(lane) / u128::from(lanes))
+            .expect("invariant: a share is no larger than the whole")
+    };
+    border(lane)..border(lane + 1)
+}
+
+fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
+    rows.clone().step_by(size as usize).map(move |first| (first..(first + size).min(rows.end)).collect())
+}
+
+/// Appends one lane's predictions: little-endian words, scores before truth.
+fn lane_message(
+    learner: &dyn Learner,
+    dataset: &Dataset,
+    split: Split,
+    rows: Range<u64>,
+    message: &mut Vec<u8>,
+) {
+    match &learner.schema().target {
+        TargetKind::NextByte => {
+            let (mut nats, mut bytes) = (0.0_f64, 0_u64);
+            for chunk in chunks(rows, CHUNK_TEXTS) {
+                let surprise = learner.surprise(&dataset.gather(split, &chunk));
+                nats += surprise.iter().map(|nats| f64::from(*nats)).sum::<f64>();
+                bytes += surprise.len() as u64;
+            }
+            message.extend(nats.to_le_bytes());
+            message.extend(bytes.to_le_bytes());
+        }
+        target @ (TargetKind::Classes(_) | TargetKind::Number { .. }) => {
+            for chunk in chunks(rows, CHUNK_ROWS) {
+                let batch = dataset.gather(split, &chunk);
+                append_rows(target, &learner.scores(&batch), &batch, message);
+            }
+        }
+    }
+}
+
+fn append_rows(target: &TargetKind, scores: &[f32], batch: &Batch, message: &mut Vec<u8>) {
+    for row in 0..batch.rows {
+        match (target, &batch.targets) {
+            (TargetKind::Classes(classes), Targets::Classes(truths)) => {
+                let width = classes.len();
+                for probability in softmax(&scores[row * width..(row + 1) * width]) {
+                    message.extend(probability.to_le_bytes());
+                }
+                message.extend(truths[row].to_le_bytes());
+            }
+            (TargetKind::Number { mean, deviation }, Targets::Numbers(truths)) => {
+                message.extend((f64::from(scores[row]) * deviation + mean).to_le_bytes());
+                message.extend(f64::from(truths[row]).to_le_bytes());
+            }
+            _ => unreachable!("a data set's targets are of its schema's kind"),
+        }
+    }
+}
+
+fn empty(target: &TargetKind) -> Predictions {
+    match target {
+        TargetKind::Classes(classes) => Predictions::Classes(ClassScores {
+            classes: classes.clone(),
+            probabilities: Vec::new(),
+            truths: Vec::new(),
+        }),
+        TargetKind::Number { .. } => {
+            Predictions::Numbers(Numbers { predictions: Vec::new(), truths: Vec::new() })
+        }
+        TargetKind::NextByte => Predictions::NextBytes(NextBytes { loss_nats: 0.0, bytes: 0 }),
+    }
+}
+
+/// Takes in one rank's message; `None` where it is no whole number of rows.
+fn take_in(predictions: &mut Predictions, message: &[u8]) -> Option<()> {
+    match predictions {
+        Predictions::Classes(scores) => {
+            let rows = message.chunks_exact(4 * (scores.classes.len() + 1));
+            rows.remainder().is_empty().then_some(())?;
+            for row in rows {
+                let (probabilities, truth) = row.split_at(row.len() - 4);
+                let words = probabilities.chunks_exact(4).map(|word| word.try_into().ok());
+                scores.probabilities.extend(words.map_while(|word| word.map(f32::from_le_bytes)));
+                scores.truths.push(u32::from_le_bytes(truth.try_into().ok()?));
+            }
+        }
+        Predictions::Numbers(numbers) => {
+            for (prediction, truth) in pairs(message)? {
+                numbers.predictions.push(f64::from_le_bytes(prediction));
+                numbers.truths.push(f64::from_le_bytes(truth));
+            }
+        }
+        Predictions::NextBytes(sum) => {
+            for (nats, bytes) in pairs(message)? {
+                sum.loss_nats += f64::from_le_bytes(nats);
+                sum.bytes += u64::from_le_bytes(bytes);
+            }
+        }
+    }
+    Some(())
+}
+
+fn pairs(message: &[u8]) -> Option<impl Iterator<Item = ([u8; 8], [u8; 8])> + '_> {
+    let rows = message.chunks_exact(16);
+    rows.remainder().is_empty().then_some(())?;
+    Some(rows.map_while(|row| Some((row[..8].try_into().ok()?, row[8..].try_into().ok()?))))
+}
+
+/// Probabilities of one row of logits.
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - highest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| (power / sum) as f32).collect()
+}

@@ -1,0 +1,148 @@
+//! A finished model, applied to new rows.
+
+use bytes::Bytes;
+use phalanx_data::{Batch, Dataset, Encoder, Features, Schema, TargetKind, Targets};
+use phalanx_protocol::spec::{JobSpec, ModelSpec};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{BuildError, SnapshotError},
+    learner::Learner,
+    measure::softmax,
+    snapshot,
+    tasks::Tasks,
+};
+
+/// What a reader needs beside the weights: the model's settings, and how raw
+/// columns become its input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelDescription {
+    /// The job that made it.
+    spec: JobSpec,
+    /// The data set's schema.
+    schema: Schema,
+    /// Turns raw columns into the model's input.
+    encoder: Encoder,
+}
+
+/// A model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictorError {
+    /// The description is not one.
+    #[error("the model's description cannot be read: {0}")]
+    Description(#[from] serde_json::Error),
+    /// The model cannot be built here.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The weights do not fit the description.
+    #[error(transparent)]
+    Weights(#[from] SnapshotError),
+}
+
+/// Predictions for some rows, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rows {
+    /// The likeliest class of each row, as an index into the model's classes, and
+    /// the probabilities of all classes, row by row.
+    Classes {
+        /// Index of the likeliest class.
+        likeliest: Vec<usize>,
+        /// `rows × classes`.
+        probabilities: Vec<f32>,
+    },
+    /// A number each, in the target's units.
+    Numbers(Vec<f64>),
+    /// For each text, how well the model foresaw its bytes.
+    BitsPerByte(Vec<f64>),
+}
+
+/// A model that predicts.
+pub struct Predictor {
+    learner: Box<dyn Learner>,
+    description: ModelDescription,
+}
+
+impl ModelDescription {
+    pub(crate) fn new(spec: &JobSpec, dataset: &Dataset) -> Self {
+        let (schema, encoder) = (dataset.schema().clone(), dataset.manifest().encoder.clone());
+        Self { spec: spec.clone(), schema, encoder }
+    }
+
+    pub(crate) fn to_json(&self) -> Bytes {
+        let json = serde_json::to_vec_pretty(self);
+        json.expect("invariant: a description is made of plain values").into()
+    }
+}
+
+impl Predictor {
+    /// Puts a model together from its two files.
+    ///
+    /// # Errors
+    ///
+    /// Where a file cannot be read, or the model is a custom one that `tasks` lacks.
+    pub fn new(tasks: &Tasks, description: &[u8], weights: &[u8]) -> Result<Self, PredictorError> {
+        let description: ModelDescription = serde_json::from_slice(description)?;
+        let mut learner = tasks.build(&description.spec, &description.schema)?;
+        learner.load(&snapshot::deserialize(0, weights)?.imported())?;
+        Ok(Self { learner, description })
+    }
+
+    /// What turns raw rows into the batches that [`predict`](Self::predict) takes.
+    pub fn encoder(&self) -> &Encoder {
+        &self.description.encoder
+    }
+
+    /// What the model was trained on.
+    pub fn schema(&self) -> &Schema {
+        &self.description.schema
+    }
+
+    /// The model's settings.
+    pub fn model(&self) -> &ModelSpec {
+        &self.description.spec.model
+    }
+
+    /// Predicts each row of `batch`. Targets are needed for texts only, where they
+    /// are the next bytes.
+    pub fn predict(&self, batch: &Batch) -> Rows {
+        match &self.description.schema.target {
+            TargetKind::Classes(classes) => {
+                let scores = self.learner.scores(batch);
+                let rows = scores.chunks_exact(classes.len());
+                let likeliest = rows.clone().map(highest).collect();
+                Rows::Classes { likeliest, probabilities: rows.flat_map(softmax).collect() }
+            }
+            TargetKind::Number { mean, deviation } => {
+                let scores = self.learner.scores(batch);
+                Rows::Numbers(scores.iter().map(|score| f64::from(*score) * deviation + mean).collect())
+            }
+            TargetKind::NextByte => Rows::BitsPerByte(self.bits_per_byte(batch)),
+        }
+    }
+
+    fn bits_per_byte(&self, batch: &Batch) -> Vec<f64> {
+        let (Features::Bytes(bytes), Targets::Bytes(_)) = (&batch.features, &batch.targets) else {
+            return Vec::new();
+        };
+        let context = (bytes.len() / batch.rows.max(1)).max(1);
+        let nats = self.learner.surprise(batch);
+        let bits = |row: &[f32]| {
+            let sum: f64 = row.iter().map(|nats| f64::from(*nats)).sum();
+            sum / row.len() as f64 / std::f64::consts::LN_2
+        };
+        nats.chunks_exact(context).map(bits).collect()
+    }
+}
+
+impl std::fmt::Debug for Predictor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Predictor").field("description", &self.description).finish_non_exhaustive()
+    }
+}
+
+/// Index of the highest score; the first of several.
+fn highest(scores: &[f32]) -> usize {
+    let better = |best: usize, index: usize| if scores[index] > scores[best] { index } else { best };
+    (0..scores.len()).fold(0, better)
+}

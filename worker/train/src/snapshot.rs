@@ -1,0 +1,122 @@
+//! The state of a job between two steps, taken out of the trainer so that a
+//! checkpoint can be written while training goes on.
+//!
+//! Every rank holds the same snapshot and writes its own share of the tensors;
+//! the parts together hold each tensor once, and any number of ranks can read
+//! what any other number has written.
+
+use bytes::Bytes;
+use phalanx_protocol::reference::HashHex;
+use phalanx_storage::manifest::CheckpointManifest;
+use safetensors::SafeTensors;
+
+use crate::{
+    error::SnapshotError,
+    progress::TrainingProgress,
+    state::{State, StateTensor},
+};
+
+/// Parameters, optimizer state, and how far the job is.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    step: u64,
+    cursor: u64,
+    state_hash: HashHex,
+    progress_json: String,
+    state: State,
+}
+
+impl Snapshot {
+    pub(crate) fn new(step: u64, cursor: u64, state: State, progress: &TrainingProgress) -> Self {
+        let progress_json =
+            serde_json::to_string(progress).expect("invariant: progress is made of plain values");
+        Self { step, cursor, state_hash: state.hash(cursor), progress_json, state }
+    }
+
+    /// Steps finished.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Samples consumed.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Hash of parameters, optimizer state and cursor.
+    pub fn state_hash(&self) -> &str {
+        &self.state_hash
+    }
+
+    /// What else belongs to the state (early stopping), as JSON text.
+    pub fn progress_json(&self) -> &str {
+        &self.progress_json
+    }
+
+    /// The share of the tensors that `rank` of `world_size` writes, as a
+    /// safetensors file. Shares are about equal in bytes; one may be empty.
+    pub fn part(&self, rank: u32, world_size: u32) -> Bytes {
+        let total: u128 = self.state.iter().map(|(_, tensor)| tensor.len() as u128).sum();
+        let mut before = 0;
+        let mut mine: Vec<(&str, &StateTensor)> = Vec::new();
+        for (name, tensor) in self.state.iter() {
+            // A tensor belongs to the rank in whose share its middle lies.
+            let middle = before + tensor.len() as u128 / 2;
+            before += tensor.len() as u128;
+            let owner = middle * u128::from(world_size) / total.max(1);
+            if owner.min(u128::from(world_size) - 1) == u128::from(rank) {
+                mine.push((name, tensor));
+            }
+        }
+        serialize(mine)
+    }
+
+    /// Puts a snapshot together from all parts of a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// Where a part is no safetensors file, or the tensors are not those whose hash
+    /// the manifest has.
+    pub fn from_parts(manifest: &CheckpointManifest, parts: &[Bytes]) -> Result<Self, SnapshotError> {
+        let mut state = State::default();
+        for (index, part) in parts.iter().enumerate() {
+            state.extend(deserialize(index, part)?);
+        }
+        let (step, cursor) = (manifest.step, manifest.cursor);
+        let actual = state.hash(cursor);
+        if actual != manifest.state_hash {
+            return Err(SnapshotError::Hash { expected: manifest.state_hash.clone(), actual });
+        }
+        let progress_json = manifest.progress_json.clone();
+        Ok(Self { step, cursor, state_hash: actual, progress_json, state })
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(crate) fn progress(&self) -> Result<TrainingProgress, SnapshotError> {
+        Ok(serde_json::from_str(&self.progress_json)?)
+    }
+}
+
+/// `state` as one safetensors file.
+pub(crate) fn serialize_state(state: &State) -> Bytes {
+    serialize(state.iter().collect())
+}
+
+/// The state in one safetensors file, which is the `part`th.
+pub(crate) fn deserialize(part: usize, bytes: &[u8]) -> Result<State, SnapshotError> {
+    let tensors = SafeTensors::deserialize(bytes)
+        .map_err(|error| SnapshotError::Format { part, reason: error.to_string() })?;
+    let mut state = State::default();
+    for (name, view) in tensors.iter() {
+        state.insert(name, &view);
+    }
+    Ok(state)
+}
+
+fn serialize(tensors: Vec<(&str, &StateTensor)>) -> Bytes {
+    let file = safetensors::serialize(tensors, None);
+    file.expect("invariant: a state's tensors are as long as their shapes say").into()
+}

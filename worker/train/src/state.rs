@@ -1,0 +1,190 @@
+//! A model's state as named tensors: parameters, optimizer moments and counters.
+//! Names are paths in the model, so that any rank of any generation understands
+//! them; the order of names is the order of the hash.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Bytes, DType, TensorData};
+use phalanx_protocol::reference::HashHex;
+use safetensors::{Dtype, View, tensor::TensorView};
+
+const PARAMETER: &str = "model/";
+const MOMENT: &str = "optimizer/";
+const SCALAR: &str = "optimizer.scalar/";
+
+/// Named tensors.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    tensors: BTreeMap<String, StateTensor>,
+}
+
+/// One tensor: little-endian numbers in row-major order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StateTensor {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// A counter or a flag of an optimizer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Number {
+    Int(i64),
+    UInt(u64),
+    Float(f64),
+    Bool(bool),
+}
+
+impl State {
+    /// Adds a parameter.
+    pub(crate) fn insert_parameter(&mut self, path: &str, data: TensorData) {
+        self.tensors.insert(format!("{PARAMETER}{path}"), StateTensor::from_f32(data));
+    }
+
+    /// Adds a tensor that the optimizer keeps for a parameter.
+    pub(crate) fn insert_moment(&mut self, path: &str, field: &str, data: TensorData) {
+        self.tensors.insert(format!("{MOMENT}{path}/{field}"), StateTensor::from_f32(data));
+    }
+
+    /// Adds a number that the optimizer keeps for a parameter.
+    pub(crate) fn insert_scalar(&mut self, path: &str, field: &str, number: Number) {
+        self.tensors.insert(format!("{SCALAR}{path}/{field}"), StateTensor::from_number(number));
+    }
+
+    /// Adds a tensor under its whole name.
+    pub(crate) fn insert(&mut self, name: &str, view: &TensorView<'_>) {
+        let tensor =
+            StateTensor { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() };
+        self.tensors.insert(name.to_owned(), tensor);
+    }
+
+    /// Adds what another state has.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.tensors.extend(other.tensors);
+    }
+
+    /// The parameters, by path.
+    pub(crate) fn parameters(&self) -> BTreeMap<String, TensorData> {
+        self.under(PARAMETER)
+            .filter_map(|(path, tensor)| Some((path.to_owned(), tensor.to_f32()?)))
+            .collect()
+    }
+
+    /// The parameters alone, under their paths: what a finished model consists of.
+    pub(crate) fn exported(&self) -> Self {
+        let tensors = self.under(PARAMETER).map(|(path, tensor)| (path.to_owned(), tensor.clone()));
+        Self { tensors: tensors.collect() }
+    }
+
+    /// The state whose parameters are what [`exported`](Self::exported) gave.
+    pub(crate) fn imported(self) -> Self {
+        let tensors = self.tensors.into_iter().map(|(path, tensor)| (format!("{PARAMETER}{path}"), tensor));
+        Self { tensors: tensors.collect() }
+    }
+
+    /// Tensors that the optimizer keeps for the parameter at `path`, by field.
+    pub(crate) fn moments<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, TensorData)> + 'a {
+        let fields = self.under(MOMENT).filter_map(move |(name, tensor)| Some((field(name, path)?, tensor)));
+        fields.filter_map(|(field, tensor)| Some((field, tensor.to_f32()?)))
+    }
+
+    /// Numbers that the optimizer keeps for the parameter at `path`, by field.
+    pub(crate) fn scalars<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, Number)> + 'a {
+        let fields = self.under(SCALAR).filter_map(move |(name, tensor)| Some((field(name, path)?, tensor)));
+        fields.filter_map(|(field, tensor)| Some((field, tensor.to_number()?)))
+    }
+
+    /// All tensors, in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &StateTensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    /// BLAKE3 over names, types, shapes and numbers of all tensors, and the cursor.
+    pub fn hash(&self, cursor: u64) -> HashHex {
+        let mut hasher = blake3::Hasher::new();
+        let number = |hasher: &mut blake3::Hasher, value: u64| {
+            hasher.update(&value.to_le_bytes());
+        };
+        number(&mut hasher, cursor);
+        for (name, tensor) in &self.tensors {
+            number(&mut hasher, name.len() as u64);
+            hasher.update(name.as_bytes());
+            hasher.update(tensor.dtype.to_string().as_bytes());
+            number(&mut hasher, tensor.shape.len() as u64);
+            for side in &tensor.shape {
+                number(&mut hasher, *side as u64);
+            }
+            hasher.update(&tensor.bytes);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    fn under<'a>(&'a self, prefix: &'static str) -> impl Iterator<Item = (&'a str, &'a StateTensor)> {
+        let from = self.tensors.range(prefix.to_owned()..);
+        from.map_while(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
+    }
+}
+
+/// The field in `path/field`.
+fn field<'a>(name: &'a str, path: &str) -> Option<&'a str> {
+    name.strip_prefix(path)?.strip_prefix('/')
+}
+
+impl StateTensor {
+    /// Bytes of its numbers.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn from_f32(data: TensorData) -> Self {
+        assert_eq!(data.dtype(), DType::F32, "models and their optimizers keep f32");
+        let shape = data.shape().to_vec();
+        Self { dtype: Dtype::F32, shape, bytes: data.as_bytes().to_vec() }
+    }
+
+    fn from_number(number: Number) -> Self {
+        let (dtype, bytes) = match number {
+            Number::Int(value) => (Dtype::I64, value.to_le_bytes().to_vec()),
+            Number::UInt(value) => (Dtype::U64, value.to_le_bytes().to_vec()),
+            Number::Float(value) => (Dtype::F64, value.to_le_bytes().to_vec()),
+            Number::Bool(value) => (Dtype::BOOL, vec![u8::from(value)]),
+        };
+        Self { dtype, shape: Vec::new(), bytes }
+    }
+
+    /// `None` where it holds anything but f32.
+    fn to_f32(&self) -> Option<TensorData> {
+        let bytes = Bytes::from_bytes_vec(self.bytes.clone());
+        (self.dtype == Dtype::F32).then(|| TensorData::from_bytes(bytes, self.shape.clone(), DType::F32))
+    }
+
+    /// `None` where it is no number.
+    fn to_number(&self) -> Option<Number> {
+        let word = || self.bytes.as_slice().try_into().ok();
+        match self.dtype {
+            Dtype::I64 => word().map(i64::from_le_bytes).map(Number::Int),
+            Dtype::U64 => word().map(u64::from_le_bytes).map(Number::UInt),
+            Dtype::F64 => word().map(f64::from_le_bytes).map(Number::Float),
+            Dtype::BOOL => self.bytes.first().map(|byte| Number::Bool(*byte != 0)),
+            _ => None,
+        }
+    }
+}
+
+impl View for &StateTensor {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        (&self.bytes).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}

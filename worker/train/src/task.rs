@@ -1,0 +1,160 @@
+//! What a model is to Phalanx: a burn module that turns samples into scores.
+//!
+//! The built-in models implement [`Task`] and nothing else; a model of your own
+//! does the same.
+
+use burn::{
+    module::Module,
+    nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
+
+/// A model that can be trained, evaluated and served.
+///
+/// What its forward pass draws at random (dropout) must come from burn's
+/// generator, which is seeded by (seed, step, lane) before each call; what it
+/// changes besides (running statistics) must be tensors of the module that do
+/// not require gradients. Then the promise of the same bits holds for it too.
+pub trait Task: Module + 'static {
+    /// The scores of `samples`, one row each, in their order:
+    ///
+    /// - for classes, logits `[rows, classes]`;
+    /// - for a number, `[rows, 1]`, standardised as [`Samples::numbers`] is;
+    /// - for next bytes, logits `[rows × context, 256]`.
+    fn scores(&self, samples: &Samples<'_>) -> Tensor<2>;
+
+    /// The loss that training lowers: the mean over `samples`, shape `[1]`. By
+    /// default cross-entropy for classes and bytes, the squared error for numbers.
+    fn loss(&self, samples: &Samples<'_>) -> Tensor<1> {
+        let scores = self.scores(samples);
+        match &samples.schema.target {
+            TargetKind::Classes(_) | TargetKind::NextByte => {
+                CrossEntropyLossConfig::new().init(samples.device).forward(scores, samples.classes())
+            }
+            TargetKind::Number { .. } => MseLoss::new().forward(scores, samples.numbers(), Reduction::Mean),
+        }
+    }
+}
+
+/// A batch of rows on a device, with what the data set's schema says of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Samples<'a> {
+    batch: &'a Batch,
+    schema: &'a Schema,
+    device: &'a Device,
+}
+
+impl<'a> Samples<'a> {
+    /// The rows of `batch`, whose form `schema` tells.
+    pub fn new(batch: &'a Batch, schema: &'a Schema, device: &'a Device) -> Self {
+        Self { batch, schema, device }
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.batch.rows
+    }
+
+    /// What is known of the data set.
+    pub fn schema(&self) -> &Schema {
+        self.schema
+    }
+
+    /// Where the tensors live.
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// The features as one vector a row: `[rows, width]`, standardised. An image
+    /// is laid out by channel, row and column; bytes become numbers of 0 to 1.
+    pub fn vectors(&self) -> Tensor<2> {
+        let width = feature_width(&self.schema.features);
+        let values = match &self.batch.features {
+            Features::Floats(values) => values.clone(),
+            Features::Bytes(bytes) => {
+                let (mean, deviation) = match self.schema.features {
+                    FeatureKind::Image { mean, deviation, .. } => (mean, deviation),
+                    FeatureKind::Dense { .. } | FeatureKind::Bytes { .. } => (0.0, 1.0),
+                };
+                let scaled = |byte: &u8| (f32::from(*byte) / 255.0 - mean) / deviation;
+                bytes.iter().map(scaled).collect()
+            }
+        };
+        Tensor::from_data(TensorData::new(values, [self.batch.rows, width]), self.device)
+    }
+
+    /// The features as images, `[rows, channels, height, width]`, standardised.
+    ///
+    /// # Panics
+    ///
+    /// Where the data set holds no images; check the schema when building the model.
+    pub fn images(&self) -> Tensor<4> {
+        let FeatureKind::Image { shape: [channels, height, width], .. } = self.schema.features else {
+            panic!("the data set holds no images");
+        };
+        self.vectors().reshape([self.batch.rows, channels, height, width])
+    }
+
+    /// The features as bytes, `[rows, context]`.
+    ///
+    /// # Panics
+    ///
+    /// Where the data set is no text; check the schema when building the model.
+    pub fn bytes(&self) -> Tensor<2, Int> {
+        let Features::Bytes(bytes) = &self.batch.features else { panic!("the data set is no text") };
+        let context = bytes.len() / self.batch.rows.max(1);
+        let values: Vec<i64> = bytes.iter().copied().map(i64::from).collect();
+        Tensor::from_data(TensorData::new(values, [self.batch.rows, context]), self.device)
+    }
+
+    /// The classes to predict, `[rows]`; for text the next bytes, `[rows × context]`.
+    ///
+    /// # Panics
+    ///
+    /// Where the target is a number, or absent.
+    pub fn classes(&self) -> Tensor<1, Int> {
+        let values: Vec<i64> = match &self.batch.targets {
+            Targets::Classes(classes) => classes.iter().copied().map(i64::from).collect(),
+            Targets::Bytes(bytes) => bytes.iter().copied().map(i64::from).collect(),
+            Targets::Numbers(_) | Targets::None => panic!("the batch has no classes to predict"),
+        };
+        let rows = values.len();
+        Tensor::from_data(TensorData::new(values, [rows]), self.device)
+    }
+
+    /// The numbers to predict, `[rows, 1]`, standardised with the training split's
+    /// mean and deviation.
+    ///
+    /// # Panics
+    ///
+    /// Where the target is no number, or absent.
+    pub fn numbers(&self) -> Tensor<2> {
+        let (Targets::Numbers(numbers), TargetKind::Number { mean, deviation }) =
+            (&self.batch.targets, &self.schema.target)
+        else {
+            panic!("the batch has no numbers to predict");
+        };
+        let values: Vec<f32> =
+            numbers.iter().map(|number| ((f64::from(*number) - mean) / deviation) as f32).collect();
+        Tensor::from_data(TensorData::new(values, [numbers.len(), 1]), self.device)
+    }
+}
+
+/// Numbers in one row of [`Samples::vectors`].
+pub fn feature_width(features: &FeatureKind) -> usize {
+    match features {
+        FeatureKind::Dense { width } => *width,
+        FeatureKind::Image { shape, .. } => shape.iter().product(),
+        FeatureKind::Bytes { context } => *context,
+    }
+}
+
+/// Columns of [`Task::scores`] that a data set asks for.
+pub fn score_width(target: &TargetKind) -> usize {
+    match target {
+        TargetKind::Classes(classes) => classes.len(),
+        TargetKind::Number { .. } => 1,
+        TargetKind::NextByte => 256,
+    }
+}

@@ -1,0 +1,263 @@
+//! The step: batch, forward, backward, reduce, clip, update.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use phalanx_collective::Group;
+use phalanx_data::{Batch, Dataset, Split};
+use phalanx_protocol::{message::Metrics, spec::JobSpec};
+use tracing::{debug_span, info_span};
+
+use crate::{
+    error::{BuildError, TrainError},
+    learner::Learner,
+    measure::predict_split,
+    progress::TrainingProgress,
+    schedule::LearningRate,
+    session::{Session, StopVote},
+    snapshot::{self, Snapshot},
+    text,
+};
+
+/// Numbers that are reduced beside the gradient: loss, votes to stop, votes to save.
+const TAIL: usize = 3;
+
+/// One rank's model in the midst of a job.
+pub(crate) struct Trainer {
+    spec: JobSpec,
+    dataset: Arc<Dataset>,
+    group: Group,
+    learner: Box<dyn Learner>,
+    learning_rate: LearningRate,
+    progress: TrainingProgress,
+    /// Steps finished.
+    step: u64,
+    total_steps: u64,
+    steps_per_epoch: u64,
+    /// Gradients of the lanes that this rank owns, each with its tail.
+    lanes: Vec<Vec<f32>>,
+    /// Their sum over all ranks.
+    sum: Vec<f32>,
+}
+
+/// What one step told.
+pub(crate) struct Stepped {
+    /// Mean loss over the batch, before the update.
+    pub(crate) loss: f32,
+    /// The rate of the update.
+    pub(crate) learning_rate: f64,
+    /// What the ranks together voted for.
+    pub(crate) vote: StopVote,
+}
+
+impl Trainer {
+    /// Builds the model and puts the state into it that all ranks begin with.
+    /// Collective: all ranks of the group must call it.
+    pub(crate) fn new(session: Session) -> Result<Self, TrainError> {
+        let Session { assignment, dataset, tasks, restored, mut group } = session;
+        let spec = *assignment.spec;
+        let rows = dataset.rows(Split::Train);
+        let steps_per_epoch = spec.train.steps_per_epoch(rows);
+        if steps_per_epoch == 0 {
+            return Err(BuildError::TooFewRows { rows, batch_size: spec.train.batch_size }.into());
+        }
+        let mut learner = tasks.build(&spec, dataset.schema())?;
+        let (step, progress) = match &restored {
+            Some(snapshot) => {
+                learner.load(snapshot.state())?;
+                (snapshot.step(), snapshot.progress()?)
+            }
+            None => {
+                share_initial_state(learner.as_mut(), &mut group)?;
+                (0, TrainingProgress::default())
+            }
+        };
+        let total_steps = spec.train.total_steps(rows);
+        let learning_rate = LearningRate::new(&spec.train, total_steps, step)?;
+        let len = learner.layout().len() + TAIL;
+        let lanes = group.lanes().map(|_| vec![0.0; len]).collect();
+        let sum = vec![0.0; len];
+        Ok(Self {
+            spec,
+            dataset,
+            group,
+            learner,
+            learning_rate,
+            progress,
+            step,
+            total_steps,
+            steps_per_epoch,
+            lanes,
+            sum,
+        })
+    }
+
+    /// Makes one step. `batches` are those of this rank's lanes.
+    pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Stepped, TrainError> {
+        let _step = info_span!("step", step = self.step + 1).entered();
+        let tail = self.learner.layout().len();
+        debug_span!("backward").in_scope(|| {
+            for ((lane, batch), flat) in self.group.lanes().zip(batches).zip(&mut self.lanes) {
+                let seed = lane_seed(self.spec.train.seed, self.step, lane);
+                flat[tail] = self.learner.gradient(batch, seed, &mut flat[..tail]);
+                (flat[tail + 1], flat[tail + 2]) = (0.0, 0.0);
+            }
+        });
+        if let Some(flat) = self.lanes.first_mut() {
+            (flat[tail + 1], flat[tail + 2]) = vote.numbers();
+        }
+        debug_span!("reduce").in_scope(|| self.group.all_reduce_lanes(&mut self.lanes, &mut self.sum))?;
+
+        let vote = StopVote::from_numbers(self.sum[tail + 1], self.sum[tail + 2]);
+        let lanes = self.spec.train.lanes as f32;
+        let loss = self.sum[tail] / lanes;
+        if !loss.is_finite() {
+            return Err(TrainError::Diverged { step: self.step + 1, loss });
+        }
+        let mean = &mut self.sum[..tail];
+        mean.iter_mut().for_each(|sum| *sum /= lanes);
+        if let Some(norm) = self.spec.train.clip_norm {
+            clip(&mut mean[..self.learner.layout().trained_len()], norm);
+        }
+        let learning_rate = self.learning_rate.next();
+        debug_span!("update").in_scope(|| self.learner.update(learning_rate, mean));
+        self.step += 1;
+        Ok(Stepped { loss, learning_rate, vote })
+    }
+
+    /// Measures `split`. Collective: all ranks of the group must call it.
+    pub(crate) fn measure(&mut self, split: Split) -> Result<phalanx_evaluate::Evaluation, TrainError> {
+        let lanes = self.spec.train.lanes;
+        let predictions =
+            predict_split(self.learner.as_ref(), &mut self.group, &self.dataset, split, lanes)?;
+        Ok(phalanx_evaluate::evaluate(&predictions)?)
+    }
+
+    /// Takes a validation's metrics in, for early stopping.
+    pub(crate) fn validated(&mut self, metrics: &Metrics) -> Result<(), TrainError> {
+        match &self.spec.train.early_stop {
+            Some(early_stop) => self.progress.validated(early_stop, metrics),
+            None => Ok(()),
+        }
+    }
+
+    /// The state between two steps.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.step, self.cursor(), self.learner.state(), &self.progress)
+    }
+
+    /// Text that a language model writes, where the job asks for some.
+    pub(crate) fn sample(&self) -> Option<String> {
+        text::sample(self.learner.as_ref(), &self.spec)
+    }
+
+    pub(crate) fn spec(&self) -> &JobSpec {
+        &self.spec
+    }
+
+    pub(crate) fn dataset(&self) -> &Arc<Dataset> {
+        &self.dataset
+    }
+
+    pub(crate) fn lanes(&self) -> Range<u32> {
+        self.group.lanes()
+    }
+
+    pub(crate) fn steps_done(&self) -> u64 {
+        self.step
+    }
+
+    pub(crate) fn total_steps(&self) -> u64 {
+        self.total_steps
+    }
+
+    /// The epoch that the next sample belongs to, from 0.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.step / self.steps_per_epoch
+    }
+
+    /// Whether the last step was an epoch's last.
+    pub(crate) fn at_epoch_end(&self) -> bool {
+        self.step > 0 && self.step.is_multiple_of(self.steps_per_epoch)
+    }
+
+    /// Samples consumed by the whole job.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.step * u64::from(self.spec.train.batch_size)
+    }
+
+    /// Why training is over before its planned end, if it is.
+    pub(crate) fn stopped_early(&self) -> Option<&str> {
+        self.progress.stopped()
+    }
+
+    /// Whether there is a step left to make.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.step < self.total_steps && self.stopped_early().is_none()
+    }
+}
+
+/// Rank 0 initialised the parameters from the seed; all others take them from it.
+fn share_initial_state(learner: &mut dyn Learner, group: &mut Group) -> Result<(), TrainError> {
+    let leads = group.rank() == 0;
+    let mut file = if leads { snapshot::serialize_state(&learner.state()).to_vec() } else { Vec::new() };
+    group.broadcast(0, &mut file)?;
+    if !leads {
+        learner.load(&snapshot::deserialize(0, &file)?)?;
+    }
+    Ok(())
+}
+
+/// The seed of all that is random in one lane's forward pass.
+fn lane_seed(seed: u64, step: u64, lane: u32) -> u64 {
+    let mut words = [0; 20];
+    words[..8].copy_from_slice(&seed.to_le_bytes());
+    words[8..16].copy_from_slice(&step.to_le_bytes());
+    words[16..].copy_from_slice(&lane.to_le_bytes());
+    let hash = blake3::hash(&words);
+    let word = hash.as_bytes()[..8].try_into().expect("invariant: a hash has 32 bytes");
+    u64::from_le_bytes(word)
+}
+
+/// Scales the gradient of all parameters together to a norm of at most `norm_max`.
+/// The sum of squares is taken in f64 in the order of the vector, on every rank alike.
+fn clip(gradient: &mut [f32], norm_max: f64) {
+    let square: f64 = gradient.iter().map(|number| f64::from(*number).powi(2)).sum();
+    let norm = square.sqrt();
+    if norm > norm_max {
+        let factor = (norm_max / norm) as f32;
+        gradient.iter_mut().for_each(|number| *number *= factor);
+    }
+}
+
+/// What a validation reports: the metrics and the loss under its one name.
+pub(crate) fn with_loss(mut metrics: Metrics, schema: &phalanx_data::Schema) -> Metrics {
+    use phalanx_data::TargetKind;
+    let figure = |metrics: &BTreeMap<String, f64>, name: &str| metrics.get(name).copied();
+    let loss = match &schema.target {
+        TargetKind::Classes(_) => figure(&metrics, "log_loss"),
+        TargetKind::Number { deviation, .. } => figure(&metrics, "mse").map(|mse| mse / deviation.powi(2)),
+        TargetKind::NextByte => figure(&metrics, "bits_per_byte").map(|bits| bits * std::f64::consts::LN_2),
+    };
+    metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
+    metrics
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gradient_is_clipped_to_the_norm_of_all_its_numbers_together() {
+        let mut gradient = vec![3.0, 4.0];
+        clip(&mut gradient, 1.0);
+        assert!((gradient[0] - 0.6).abs() < 1e-6 && (gradient[1] - 0.8).abs() < 1e-6);
+        clip(&mut gradient, 2.0);
+        assert!((gradient[0] - 0.6).abs() < 1e-6, "a shorter one stays as it is");
+    }
+
+    #[test]
+    fn each_lane_of_each_step_has_a_seed_of_its_own() {
+        let seeds = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)].map(|(s, t, l)| lane_seed(s, t, l));
+        assert_eq!(seeds.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    }
+}

@@ -1,0 +1,29 @@
+//! What the state machine must be told. Owns no state.
+
+use phalanx_protocol::message::Timeouts;
+
+/// What the state machine must be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The cluster's time limits. Also sent to every worker that attaches, by the driver.
+    pub timeouts: Timeouts,
+    /// A job fails when this many of its generations in a row ended without
+    /// one step beyond the farthest that it ever reached: whatever ends them
+    /// will end the next one too.
+    pub fruitless_generations_max: u32,
+    /// The most jobs that are not over; further ones are refused.
+    pub jobs_max: usize,
+    /// The most workers; further ones are refused.
+    pub workers_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            fruitless_generations_max: 10,
+            jobs_max: 10_000,
+            workers_max: 10_000,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Loss curves of bounded size. Pure values.
+//!
+//! Invariants:
+//!
+//! 1. A curve has at most [`CURVE_POINTS_MAX`] points, all finite, in the order of their steps.
+//! 2. Neighbours are at least `gap_steps` apart, and the gap is the same over the
+//!    whole curve: a curve that has been thinned is evenly coarse.
+
+use phalanx_protocol::view::{CURVE_POINTS_MAX, Curve};
+use serde::{Deserialize, Serialize};
+
+/// The loss of a job, in training and in validation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LossCurve {
+    /// Training loss.
+    pub train: Points,
+    /// Validation loss.
+    pub validation: Points,
+}
+
+impl LossCurve {
+    /// Forgets everything after `step`: the job goes on from there.
+    pub fn go_back(&mut self, step: u64) {
+        self.train.go_back(step);
+        self.validation.go_back(step);
+    }
+
+    /// As users see it.
+    pub fn view(&self) -> Curve {
+        Curve { train: self.train.points.clone(), validation: self.validation.points.clone() }
+    }
+}
+
+/// One curve.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Points {
+    points: Vec<(u64, f64)>,
+    gap_steps: u64,
+}
+
+impl Points {
+    /// Adds a point, unless it is no finite number, or too near to the last one.
+    pub fn push(&mut self, step: u64, value: f64) {
+        let after_last =
+            self.points.last().is_none_or(|&(last, _)| step > last && step - last >= self.gap_steps);
+        if !value.is_finite() || !after_last {
+            return;
+        }
+        self.points.push((step, value));
+        if self.points.len() > CURVE_POINTS_MAX {
+            self.thin();
+        }
+    }
+
+    /// Forgets everything after `step`.
+    pub fn go_back(&mut self, step: u64) {
+        self.points.retain(|&(at, _)| at <= step);
+    }
+
+    /// Step and value of each point.
+    pub fn as_slice(&self) -> &[(u64, f64)] {
+        &self.points
+    }
+
+    /// Leaves at most about half of the points.
+    fn thin(&mut self) {
+        let (first, last) = (self.points[0].0, self.points[self.points.len() - 1].0);
+        self.gap_steps = ((last - first) / (CURVE_POINTS_MAX as u64 / 2)).max(self.gap_steps) + 1;
+        let mut kept: Option<u64> = None;
+        let gap_steps = self.gap_steps;
+        self.points.retain(|&(step, _)| {
+            let keep = kept.is_none_or(|kept| step - kept >= gap_steps);
+            if keep {
+                kept = Some(step);
+            }
+            keep
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_long_curve_stays_bounded_and_even() {
+        let mut points = Points::default();
+        for step in 1..=1_000_000 {
+            points.push(step, 1.0);
+        }
+        let kept = points.as_slice();
+        assert!(kept.len() >= CURVE_POINTS_MAX / 3 && kept.len() <= CURVE_POINTS_MAX, "{}", kept.len());
+        let gaps = kept.windows(2).map(|pair| pair[1].0 - pair[0].0);
+        assert!(gaps.clone().max() <= gaps.min().map(|least| least + 1));
+        assert_eq!(kept[0].0, 1);
+    }
+
+    #[test]
+    fn going_back_forgets_what_came_after() {
+        let mut points = Points::default();
+        for step in 1..=10 {
+            points.push(step, 1.0);
+        }
+        points.go_back(4);
+        points.push(5, 2.0);
+        assert_eq!(points.as_slice().last(), Some(&(5, 2.0)));
+        assert_eq!(points.as_slice().len(), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn any_points_keep_the_invariants(steps in proptest::collection::vec((any::<u64>(), any::<f64>()), 0..3_000)) {
+            let mut points = Points::default();
+            for (step, value) in steps {
+                points.push(step, value);
+            }
+            prop_assert!(points.as_slice().len() <= CURVE_POINTS_MAX);
+            prop_assert!(points.as_slice().windows(2).all(|pair| pair[0].0 < pair[1].0));
+            prop_assert!(points.as_slice().iter().all(|(_, value)| value.is_finite()));
+        }
+    }
+}

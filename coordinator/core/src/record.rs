@@ -1,0 +1,227 @@
+//! What the state store holds, as plain values that JSON can hold. What is not
+//! in a record is forgotten when the coordinator stops: workers, leases, who
+//! serves which generation, and progress since the last record.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use phalanx_protocol::{
+    id::{Generation, JobId, TraceParent},
+    message::{Confusion, Metrics},
+    reference::{CheckpointRef, DatasetRef, FileRef, HashHex, ModelArtifact},
+    spec::{JobSpec, WorkersSpec},
+    view::{AliasChange, Message, ModelVersion, ModelVersionRef},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::curve::LossCurve;
+
+/// One record of the state store. A newer record with the same key replaces the older.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// Numbers that are never used again.
+    Counters(Counters),
+    /// A job.
+    Job(Box<JobRecord>),
+    /// What can change about a model.
+    Model(ModelHead),
+    /// A model version. Put once, never replaced.
+    ModelVersion(Box<ModelVersion>),
+}
+
+impl Record {
+    /// The key in the state store, for example `job/mnist-3`.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Counters(_) => "counters".to_owned(),
+            Self::Job(job) => format!("job/{}", job.id),
+            Self::Model(model) => format!("model/{}", model.name),
+            Self::ModelVersion(version) => format!("version/{}/{}", version.name, version.version),
+        }
+    }
+
+    /// The value in the state store: JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("invariant: a record is made of plain values, which JSON can hold")
+    }
+
+    /// Reads the value stored under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnreadableRecord`] if it is not what [`encode`](Self::encode) writes under that key.
+    pub fn decode(key: &str, value: &[u8]) -> Result<Self, UnreadableRecord> {
+        let unreadable = |reason: String| UnreadableRecord { key: key.to_owned(), reason };
+        let record: Self = serde_json::from_slice(value).map_err(|error| unreadable(error.to_string()))?;
+        if record.key() == key {
+            Ok(record)
+        } else {
+            Err(unreadable(format!("it holds the record `{}`", record.key())))
+        }
+    }
+}
+
+/// A record that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("record `{key}` of the state store cannot be read: {reason}")]
+pub struct UnreadableRecord {
+    /// Its key.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Numbers that are never used again, not even after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// The number of the next job, from 1.
+    pub next_job: u64,
+    /// Workers before this number may have been given out; see [`WORKER_BLOCK`].
+    pub workers_reserved: u64,
+}
+
+/// Worker numbers are reserved in blocks, so that not every worker that
+/// attaches costs a write; a restart leaves the rest of a block unused.
+pub const WORKER_BLOCK: u64 = 1_000;
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { next_job: 1, workers_reserved: 1 }
+    }
+}
+
+/// A job, as it survives a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its id.
+    pub id: JobId,
+    /// Its place in the order of submission.
+    pub number: u64,
+    /// The job file.
+    pub spec: Box<JobSpec>,
+    /// How many workers it takes: the job file's word, or that of the last resume.
+    pub workers: WorkersSpec,
+    /// The span that the job belongs to.
+    pub trace: Option<TraceParent>,
+    /// Its last generation; stored before anyone is told of it.
+    pub generation: Generation,
+    /// What becomes of it after a restart.
+    pub standing: Standing,
+    /// How far it is.
+    pub progress: ProgressRecord,
+    /// Whole checkpoints, the newest last.
+    pub checkpoints: Vec<CheckpointRecord>,
+    /// The dataset version, once known.
+    pub dataset: Option<DatasetRef>,
+    /// Kind of processor of its last generation.
+    pub kind: Option<String>,
+    /// Members of its last generation.
+    pub world_size: u32,
+    /// Generations in a row that ended without progress.
+    pub fruitless_generations: u32,
+    /// Its loss.
+    pub curve: LossCurve,
+    /// Metrics of the last validation.
+    pub validation: Metrics,
+    /// What came out of it, once it has finished.
+    pub outcome: Option<OutcomeRecord>,
+    /// The newest messages, numbered.
+    pub messages: Vec<Message>,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it first trained.
+    pub started_at: Option<Timestamp>,
+    /// When it was over.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What becomes of a job after a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It never had workers since it was submitted or resumed: it queues.
+    Waiting,
+    /// It had workers: it queues, and first waits for as many as it had.
+    Running,
+    /// Its version is reserved, its manifest perhaps written: it is registered.
+    Registering(Box<ModelVersion>),
+    /// It stays paused.
+    Paused {
+        /// Why.
+        reason: String,
+    },
+    /// It stays cancelled.
+    Cancelled {
+        /// What happened on the way, if anything.
+        reason: Option<String>,
+    },
+    /// It stays done.
+    Done,
+    /// It stays failed.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How far a job is. Stored at transitions, checkpoints and validations, not at every report.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ProgressRecord {
+    /// Steps finished.
+    pub step: u64,
+    /// The most steps ever finished; more than `step` after going back to a checkpoint.
+    pub farthest_step: u64,
+    /// Steps planned; 0 until the data set is known.
+    pub total_steps: u64,
+    /// The epoch that the next sample belongs to, from 0.
+    pub epoch: u64,
+    /// Samples consumed.
+    pub cursor: u64,
+    /// Loss of the last step; `None` if it was no finite number.
+    pub loss: Option<f64>,
+    /// Learning rate of the last step.
+    pub learning_rate: Option<f64>,
+    /// Samples a second.
+    pub samples_per_second: Option<f64>,
+}
+
+/// A whole checkpoint and its parts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointRecord {
+    /// The checkpoint.
+    pub checkpoint: CheckpointRef,
+    /// Its parts, by rank.
+    pub parts: Vec<FileRef>,
+}
+
+/// What came out of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutcomeRecord {
+    /// Metrics of the test split; those that are finite numbers.
+    pub metrics: Metrics,
+    /// Confusion matrix of the test split.
+    pub confusion: Option<Confusion>,
+    /// Hash of parameters, optimizer state and cursor.
+    pub state_hash: HashHex,
+    /// The model's files.
+    pub artifact: ModelArtifact,
+    /// Text that the model generated.
+    pub sample: Option<String>,
+    /// The version that it became.
+    pub model: Option<ModelVersionRef>,
+}
+
+/// What can change about a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelHead {
+    /// The model.
+    pub name: String,
+    /// The number of the next version, from 1. Numbers before it are given
+    /// out: registered, or reserved by a job that is registering.
+    pub next_version: u64,
+    /// Aliases and the version that each names.
+    pub aliases: BTreeMap<String, u64>,
+    /// Changes of aliases, the newest last.
+    pub alias_history: Vec<AliasChange>,
+}

@@ -9,7 +9,7 @@ use phalanx_evaluate::{ClassScores, Evaluation, NextBytes, Numbers, Predictions,
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-const CASES: u64 = 6_000;
+const CASES: u64 = 4_000;
 
 /// What two ways of summing in `f64` may differ by, relative to values above 1.
 const TOLERANCE: f64 = 1e-9;

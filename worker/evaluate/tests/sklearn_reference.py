@@ -13,6 +13,7 @@ import sys
 import warnings
 
 import numpy as np
+import sklearn
 from sklearn import metrics as sk
 
 
@@ -75,6 +76,7 @@ def plain(values):
 def main():
     # Undefined metrics, zero divisions and labels without rows are what many cases are about.
     warnings.simplefilter("ignore")
+    sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     kinds = {"classes": classes, "numbers": numbers, "next_bytes": next_bytes}
     answers = []
     with open(sys.argv[1], encoding="utf-8") as cases:

@@ -1,7 +1,7 @@
 //! What a model is worth: metrics of its predictions, and the gates it must pass.
 //!
 //! In reading order: what is measured ([`predictions`]), the measures of each
-//! kind of target ([`classes`] with [`roc`], [`numbers`], [`next_bytes`]), all of
+//! kind of target (`classes` with `roc`, `numbers`, `next_bytes`), all of
 //! them behind one call ([`evaluation`]), and the conditions on them ([`gate`]).
 //!
 //! The conventions are scikit-learn's (1.9): names, macro averages, a ratio of

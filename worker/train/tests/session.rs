@@ -1,0 +1,288 @@
+//! Whole sessions, with the ranks as threads of one process over loopback.
+//!
+//! burn has one random generator per process, so the models here draw nothing
+//! while they train; models with dropout are tested with processes, in `tests/`.
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+
+use phalanx_collective::{Group, GroupConfig, Listener};
+use phalanx_data::Dataset;
+use phalanx_protocol::{
+    id::{Generation, JobId, Rank, WorkerId},
+    message::{Assignment, Event, Peer},
+    reference::DatasetRef,
+    spec::JobSpec,
+};
+use phalanx_storage::{Store, manifest::CheckpointManifest};
+use phalanx_train::{
+    Ending, Host, Outcome, Predictor, Samples, Session, Snapshot, StopVote, Task, Tasks, run,
+};
+
+/// A table that a small model learns: two classes with some noise.
+fn table() -> String {
+    let row = |i: usize| {
+        let (x, y) = ((i * 37 % 101) as f64 / 101.0, (i * 53 % 89) as f64 / 89.0);
+        let class = if x + y + (i % 7) as f64 / 70.0 > 1.0 { "above" } else { "below" };
+        format!("{x},{y},{class}\n")
+    };
+    std::iter::once("x,y,class\n".to_owned()).chain((0..600).map(row)).collect()
+}
+
+fn spec(csv: &Path, model: &str, train: &str) -> JobSpec {
+    let json = format!(
+        r#"{{"name": "lines", "model": {model},
+            "data": {{"csv": {{"path": {csv:?}, "target": "class"}}}},
+            "train": {{"batch_size": 24, "lanes": 4, "learning_rate": 0.01, {train}}},
+            "checkpoint": {{"every": 0}}}}"#
+    );
+    serde_json::from_str(&json).expect("a job")
+}
+
+/// A prepared data set.
+struct Ground {
+    _folder: tempfile::TempDir,
+    spec: JobSpec,
+    dataset: Arc<Dataset>,
+    reference: DatasetRef,
+}
+
+fn ground(model: &str, train: &str) -> Ground {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let csv = folder.path().join("lines.csv");
+    std::fs::write(&csv, table()).expect("the folder can be written");
+    let spec = spec(&csv, model, train);
+    let store = Store::open(folder.path().join("store").to_str().expect("UTF-8")).expect("the store opens");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (reference, dataset) = runtime.block_on(async {
+        let prepared = phalanx_data::prepare(&spec.data, &store, &mut |_| {}).await.expect("the table is fine");
+        let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await;
+        (prepared.dataset, dataset.expect("it was just written"))
+    });
+    Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference }
+}
+
+/// Remembers what it is told, and stops after `stop_after` steps.
+struct Recorder {
+    stop: Arc<AtomicBool>,
+    stop_after: Option<u64>,
+    snapshots: Arc<Mutex<Vec<Snapshot>>>,
+}
+
+impl Host for Recorder {
+    fn event(&mut self, event: Event) {
+        if let (Event::Progress(progress), Some(after)) = (event, self.stop_after) {
+            self.stop.store(progress.step >= after, Ordering::SeqCst);
+        }
+    }
+
+    fn stop_vote(&self) -> StopVote {
+        if self.stop.load(Ordering::SeqCst) { StopVote::SaveAndStop } else { StopVote::Continue }
+    }
+
+    fn checkpoint(&mut self, snapshot: Snapshot) {
+        self.snapshots.lock().expect("no rank panics").push(snapshot);
+    }
+}
+
+/// Runs `ranks` ranks to their end; returns rank 0's ending and all snapshots.
+fn train(ground: &Ground, ranks: u32, restored: Option<Snapshot>, stop_after: Option<u64>) -> (Ending, Vec<Snapshot>) {
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let listeners: Vec<_> = (0..ranks).map(|_| Listener::bind(any).expect("a port can be had")).collect();
+    let addresses: Vec<_> = listeners.iter().map(Listener::local_addr).collect();
+    let snapshots = Arc::new(Mutex::new(Vec::new()));
+    let endings = std::thread::scope(|scope| {
+        let ranks: Vec<_> = listeners
+            .iter()
+            .zip(0..)
+            .map(|(listener, rank)| {
+                let (addresses, restored, snapshots) = (&addresses, restored.clone(), Arc::clone(&snapshots));
+                scope.spawn(move || {
+                    let session = session(ground, listener, addresses, rank, restored);
+                    let stop = Arc::new(AtomicBool::new(false));
+                    run(session, &mut Recorder { stop, stop_after, snapshots }).expect("training goes well")
+                })
+            })
+            .collect();
+        ranks.into_iter().map(|rank| rank.join().expect("no rank panics")).collect::<Vec<_>>()
+    });
+    let snapshots = snapshots.lock().expect("no rank panics").clone();
+    (endings.into_iter().next().expect("there is a rank"), snapshots)
+}
+
+fn session(
+    ground: &Ground,
+    listener: &Listener,
+    addresses: &[SocketAddr],
+    rank: u32,
+    restored: Option<Snapshot>,
+) -> Session {
+    let generation = 1;
+    let group = Group::connect(
+        listener,
+        GroupConfig {
+            job: "lines-1".to_owned(),
+            generation,
+            rank,
+            lanes: ground.spec.train.lanes,
+            peers: addresses.to_vec(),
+            timeout: Duration::from_secs(60),
+        },
+    );
+    let peer = |addr: &SocketAddr| Peer { worker: WorkerId::new(1), data_addr: *addr };
+    Session {
+        assignment: Assignment {
+            job: JobId::new("lines", 1),
+            generation: Generation::new(generation),
+            rank: Rank::new(rank),
+            peers: addresses.iter().map(peer).collect(),
+            spec: Box::new(ground.spec.clone()),
+            dataset: ground.reference.clone(),
+            resume: None,
+            trace: None,
+        },
+        dataset: Arc::clone(&ground.dataset),
+        tasks: Arc::new(Tasks::new()),
+        restored,
+        group: group.expect("the ranks reach each other"),
+    }
+}
+
+fn finished(ending: Ending) -> Outcome {
+    match ending {
+        Ending::Finished(outcome) => *outcome,
+        Ending::Stopped { step } => panic!("stopped after step {step}"),
+    }
+}
+
+const MLP: &str = r#"{"mlp": {"hidden": [8]}}"#;
+
+#[test]
+fn any_number_of_ranks_ends_in_the_same_bits() {
+    for optimizer in ["sgd", "adam", "adamw", "adagrad", "rmsprop"] {
+        let train_spec = format!(r#""steps": 30, "clip_norm": 0.5, "optimizer": {{"kind": "{optimizer}", "weight_decay": 0.01}}"#);
+        let ground = ground(MLP, &train_spec);
+        let expected = finished(train(&ground, 1, None, None).0);
+        for ranks in 2..=4 {
+            let outcome = finished(train(&ground, ranks, None, None).0);
+            assert_eq!(outcome.state_hash, expected.state_hash, "{optimizer} on {ranks} ranks");
+            assert_eq!(outcome.metrics, expected.metrics, "{optimizer} on {ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn a_stopped_session_goes_on_from_its_snapshot_to_the_same_bits() {
+    let schedule = r#""steps": 400, "schedule": {"kind": "cosine", "warmup_steps": 20}"#;
+    let ground = ground(MLP, schedule);
+    let expected = finished(train(&ground, 1, None, None).0);
+
+    let (ending, snapshots) = train(&ground, 2, None, Some(1));
+    let Ending::Stopped { step } = ending else { return assert_stopped_in_time(&ending) };
+    assert_eq!(snapshots.len(), 2, "both ranks saved");
+    assert!(snapshots.iter().all(|snapshot| snapshot.step() == step), "after the same step");
+    assert_eq!(snapshots[0].state_hash(), snapshots[1].state_hash());
+
+    let restored = through_parts(&snapshots[0], 2);
+    let outcome = finished(train(&ground, 3, Some(restored), None).0);
+    assert_eq!(outcome.state_hash, expected.state_hash);
+    assert_eq!(outcome.step, 400);
+}
+
+/// A session may be done before its first report; then there was nothing to stop.
+fn assert_stopped_in_time(ending: &Ending) {
+    panic!("the session ended before it could be stopped: {ending:?}");
+}
+
+/// What a snapshot becomes when `ranks` ranks write it and another reads it.
+fn through_parts(snapshot: &Snapshot, ranks: u32) -> Snapshot {
+    let parts: Vec<_> = (0..ranks).map(|rank| snapshot.part(rank, ranks)).collect();
+    Snapshot::from_parts(&manifest(snapshot), &parts).expect("the parts are whole")
+}
+
+fn manifest(snapshot: &Snapshot) -> CheckpointManifest {
+    CheckpointManifest {
+        job: JobId::new("lines", 1),
+        job_hash: String::new(),
+        generation: Generation::new(1),
+        step: snapshot.step(),
+        cursor: snapshot.cursor(),
+        seed: 0,
+        lanes: 4,
+        dataset: String::new(),
+        state_hash: snapshot.state_hash().to_owned(),
+        parts: Vec::new(),
+        progress_json: snapshot.progress_json().to_owned(),
+    }
+}
+
+#[test]
+fn parts_that_do_not_make_up_the_state_are_refused() {
+    let ground = ground(MLP, r#""steps": 100000"#);
+    let (_, snapshots) = train(&ground, 1, None, Some(1));
+    let parts: Vec<_> = (0..3).map(|rank| snapshots[0].part(rank, 3)).collect();
+    assert!(Snapshot::from_parts(&manifest(&snapshots[0]), &parts[..2]).is_err(), "a part is missing");
+
+    let mut flipped = parts[1].to_vec();
+    let last = flipped.len() - 1;
+    flipped[last] ^= 1;
+    let parts = [parts[0].clone(), flipped.into(), parts[2].clone()];
+    assert!(Snapshot::from_parts(&manifest(&snapshots[0]), &parts).is_err(), "a bit is another one");
+}
+
+#[test]
+fn training_stops_early_when_the_validation_split_no_longer_improves() {
+    let early = r#""epochs": 500, "early_stop": {"metric": "log_loss", "patience": 2, "min_delta": 0.01}"#;
+    let ground = ground(MLP, early);
+    let outcome = finished(train(&ground, 2, None, None).0);
+    assert!(outcome.stopped_early.is_some_and(|reason| reason.contains("log_loss")));
+    assert!(outcome.step < 500 * 20);
+}
+
+#[test]
+fn a_finished_model_predicts_what_it_was_measured_by() {
+    let ground = ground(MLP, r#""epochs": 20"#);
+    let outcome = finished(train(&ground, 2, None, None).0);
+    let model = outcome.model.expect("rank 0 exports the model");
+    let predictor =
+        Predictor::new(&Tasks::new(), &model.description, &model.weights).expect("it was just exported");
+    let rows: Vec<u64> = (0..ground.dataset.rows(phalanx_data::Split::Test)).collect();
+    let batch = ground.dataset.gather(phalanx_data::Split::Test, &rows);
+    let phalanx_train::Rows::Classes { likeliest, .. } = predictor.predict(&batch) else { panic!("classes") };
+    let phalanx_data::Targets::Classes(truths) = &batch.targets else { panic!("classes") };
+    let right = likeliest.iter().zip(truths).filter(|(guess, truth)| **guess == **truth as usize).count();
+    let accuracy = right as f64 / rows.len() as f64;
+    assert!((accuracy - outcome.metrics["accuracy"]).abs() < 1e-12);
+    assert!(accuracy > 0.85, "it has learned: {accuracy}");
+}
+
+/// A model whose loss is never a number.
+#[derive(burn::module::Module, Debug)]
+struct Broken {
+    layer: burn::nn::Linear,
+}
+
+impl Task for Broken {
+    fn scores(&self, samples: &Samples<'_>) -> burn::Tensor<2> {
+        self.layer.forward(samples.vectors()).mul_scalar(f32::NAN)
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_session_with_a_remedy() {
+    let ground = ground(r#"{"custom": {"task": "broken"}}"#, r#""steps": 3"#);
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let listener = Listener::bind(any).expect("a port can be had");
+    let mut session = session(&ground, &listener, &[listener.local_addr()], 0, None);
+    session.tasks = Arc::new(Tasks::new().with("broken", |_, _, device| {
+        Ok(Broken { layer: burn::nn::LinearConfig::new(2, 2).init(device) })
+    }));
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut recorder = Recorder { stop, stop_after: None, snapshots: Arc::default() };
+    let error = run(session, &mut recorder).expect_err("NaN is no loss");
+    assert!(error.to_string().contains("learning_rate"), "{error}");
+}

@@ -1,0 +1,47 @@
+//! What a coordinator must be told. Parsed once, by the command line.
+
+use std::{net::SocketAddr, time::Duration};
+
+use phalanx_telemetry::MetricsHandle;
+
+/// The port of the HTTP interface where none is given; the RPC port is the one after.
+pub const HTTP_PORT: u16 = 7700;
+
+/// The shortest lease. Heartbeats come four times as often and must fit the
+/// jitter of a busy machine.
+pub const LEASE_MIN: Duration = Duration::from_millis(200);
+
+/// The longest lease: a lost worker holds its job up for this long.
+pub const LEASE_MAX: Duration = Duration::from_secs(600);
+
+/// What a coordinator must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the HTTP interface listens. Port 0 picks a free one.
+    pub http_addr: SocketAddr,
+    /// Where workers attach. By default the HTTP address with the port after
+    /// it, or a free one if that is 0. Workers are told the HTTP address and
+    /// learn this one from `GET /v1/cluster`.
+    pub rpc_addr: Option<SocketAddr>,
+    /// Where the state is kept: the path of a file.
+    pub state_url: String,
+    /// The object store, as [`phalanx_storage::Store::open`] takes it.
+    pub store_url: String,
+    /// A worker that is silent for this long is lost. Bounds: [`LEASE_MIN`], [`LEASE_MAX`].
+    pub lease: Duration,
+    /// The metrics of this process, which `/metrics` serves.
+    pub metrics: MetricsHandle,
+}
+
+impl Config {
+    /// Where workers attach, the default applied; `http` is the HTTP address
+    /// that was bound.
+    pub(crate) fn rpc_addr(&self, http: SocketAddr) -> SocketAddr {
+        self.rpc_addr.unwrap_or_else(|| {
+            let picked = self.http_addr.port() == 0;
+            // After the last port comes 0, which also picks a free one.
+            let port = if picked { 0 } else { http.port().wrapping_add(1) };
+            SocketAddr::new(http.ip(), port)
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! The driver: one task that owns the state machine. It takes what happened,
+//! lets the machine decide, makes the decision durable, and only then tells
+//! anybody.
+//!
+//! Invariants:
+//!
+//! 1. Nothing is sent, answered or shown before the records it rests on are
+//!    durable.
+//! 2. When records cannot be stored the driver ends, and with it everything
+//!    that was decided but not stored: nobody has heard of it.
+//!
+//! Inputs that have piled up are taken together and share one transaction.
+
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use phalanx_core::{Completion, Coordinator, Effect, Input, Now, Rejected, Reply};
+use phalanx_protocol::{id::WorkerId, message::Numbered};
+use phalanx_storage::Store;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use crate::{
+    files::FileWork,
+    handle::{Inbox, Look, Message},
+    metrics,
+    state::{Change, Revision, StateError, StateStore},
+};
+
+/// The most messages that share a transaction.
+const BATCH_MAX: usize = 256;
+
+type Answer<T> = oneshot::Sender<Result<T, Rejected>>;
+
+/// A coordinator and everything it acts through.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    coordinator: Coordinator,
+    clock: Clock,
+    state: Box<dyn StateStore>,
+    revision: Revision,
+    inbox: Inbox,
+    files: FileWork,
+    waiting: BTreeMap<WorkerId, Waiting>,
+}
+
+/// The clock that leases are measured with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+/// A worker's call that waits for directives. A worker has one at a time.
+#[derive(Debug)]
+struct Waiting {
+    after: u64,
+    answer: Answer<Vec<Numbered>>,
+}
+
+impl Clock {
+    /// A clock that begins now.
+    pub(crate) fn start() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    /// The time.
+    pub(crate) fn now(self) -> Now {
+        Now { instant: self.origin.elapsed(), wall: Timestamp::now() }
+    }
+
+    /// Returns at `deadline`; never if there is none.
+    async fn reach(self, deadline: Option<Duration>) {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until((self.origin + deadline).into()).await,
+            None => pending().await,
+        }
+    }
+}
+
+impl Driver {
+    /// A driver of a machine that was restored from `state` at `revision`.
+    pub(crate) fn new(
+        coordinator: Coordinator,
+        clock: Clock,
+        (state, revision): (Box<dyn StateStore>, Revision),
+        store: Store,
+        inbox: Inbox,
+    ) -> Self {
+        let waiting = BTreeMap::new();
+        Self { coordinator, clock, state, revision, inbox, files: FileWork::new(store), waiting }
+    }
+
+    /// Does what the restored machine wants done first, then takes inputs until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// The state could not be stored.
+    pub(crate) async fn run(
+        mut self,
+        restored: Vec<Effect>,
+        stop: CancellationToken,
+    ) -> Result<(), StateError> {
+        let ended = self.turns(restored, stop).await;
+        if let Err(error) = &ended {
+            error!(%error, "the state cannot be stored, the coordinator stops");
+        }
+        ended
+    }
+
+    async fn turns(&mut self, restored: Vec<Effect>, stop: CancellationToken) -> Result<(), StateError> {
+        self.settle(restored, Vec::new()).await?;
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let deadline = self.coordinator.next_deadline();
+            let mut effects = Vec::new();
+            let mut owed = Vec::new();
+            tokio::select! {
+                // In this order: neither piled-up messages nor finished files may hold up a deadline.
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = self.clock.reach(deadline) => self.tick(&mut effects),
+                completion = self.files.next() => self.complete(completion, &mut effects),
+                taken = self.inbox.messages.recv_many(&mut batch, BATCH_MAX) => {
+                    if taken == 0 {
+                        return Ok(());
+                    }
+                    for message in batch.drain(..) {
+                        self.take(message, &mut effects, &mut owed);
+                    }
+                }
+            }
+            self.settle(effects, owed).await?;
+        }
+    }
+
+    fn tick(&mut self, effects: &mut Vec<Effect>) {
+        if let Err(rejected) = self.coordinator.handle(self.clock.now(), Input::Tick, effects) {
+            error!(%rejected, "the passing of time was rejected");
+        }
+        self.waiting.retain(|_, waiting| !waiting.answer.is_closed());
+    }
+
+    fn complete(&mut self, completion: Completion, effects: &mut Vec<Effect>) {
+        metrics::file_written(&completion);
+        // A rejection is of a generation or a job that is gone by now.
+        if let Err(rejected) =
+            self.coordinator.handle(self.clock.now(), Input::EffectDone(completion), effects)
+        {
+            debug!(%rejected, "a written file is not needed any more");
+        }
+    }
+
+    fn take(&mut self, message: Message, effects: &mut Vec<Effect>, owed: &mut Vec<Look>) {
+        match message {
+            Message::Input { input, span, answer } => {
+                let _entered = span.entered();
+                metrics::input(&input);
+                let result = self.coordinator.handle(self.clock.now(), input, effects);
+                owed.push(answering(answer, result));
+            }
+            Message::Wait { worker, after, answer } => {
+                match self.coordinator.handle(self.clock.now(), Input::Poll { worker, after }, effects) {
+                    Ok(Reply::Directives(directives)) if directives.is_empty() => {
+                        self.waiting.insert(worker, Waiting { after, answer });
+                    }
+                    Ok(Reply::Directives(directives)) => owed.push(answering(answer, Ok(directives))),
+                    Ok(other) => unreachable!("invariant: a poll is answered with directives, not {other:?}"),
+                    Err(rejected) => owed.push(answering(answer, Err(rejected))),
+                }
+            }
+            Message::Read(look) => owed.push(look),
+        }
+    }
+
+    /// Stores what was decided, does what is to be done, and gives the answers
+    /// that are owed, in their order.
+    async fn settle(&mut self, effects: Vec<Effect>, owed: Vec<Look>) -> Result<(), StateError> {
+        self.persist(&effects).await?;
+        let mut changed = false;
+        for effect in effects {
+            match effect {
+                Effect::Persist(_) => {}
+                Effect::Send { worker, directive } => {
+                    metrics::directive_sent(&directive.directive);
+                    self.wake(worker);
+                }
+                Effect::JobChanged(_) => changed = true,
+                Effect::WriteCheckpointManifest { .. }
+                | Effect::DeleteCheckpoint { .. }
+                | Effect::WriteModelManifest { .. } => self.files.begin(effect),
+            }
+        }
+        if changed {
+            self.inbox.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+        }
+        for look in owed {
+            look(&self.coordinator);
+        }
+        Ok(())
+    }
+
+    /// Stores all records of `effects` in one transaction; of those with the
+    /// same key, the newest.
+    async fn persist(&mut self, effects: &[Effect]) -> Result<(), StateError> {
+        let mut records = BTreeMap::new();
+        for effect in effects {
+            if let Effect::Persist(record) = effect {
+                records.insert(record.key(), record);
+            }
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let put =
+            |(key, record): (String, &phalanx_core::Record)| Change::Put { key, value: record.encode() };
+        let changes = records.into_iter().map(put).collect();
+        let begin = Instant::now();
+        self.revision = self.state.commit(self.revision, changes).await?;
+        metrics::state_committed(begin.elapsed());
+        Ok(())
+    }
+
+    /// Answers the worker's call, if it waits for directives.
+    fn wake(&mut self, worker: WorkerId) {
+        let Some(Waiting { after, answer }) = self.waiting.remove(&worker) else { return };
+        if let Some(directives) = self.coordinator.directives_after(worker, after) {
+            let _ = answer.send(Ok(directives));
+        }
+    }
+}
+
+/// An answer that is owed.
+fn answering<T: Send + 'static>(answer: Answer<T>, result: Result<T, Rejected>) -> Look {
+    Box::new(move |_| {
+        // Whoever asked may have gone away.
+        let _ = answer.send(result);
+    })
+}

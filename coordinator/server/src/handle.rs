@@ -1,0 +1,196 @@
+//! How the interfaces talk to the driver: messages with a place for the answer.
+//! Holds no state of the coordinator.
+
+use std::time::Duration;
+
+use phalanx_core::{Coordinator, Input, Rejected, Reply};
+use phalanx_protocol::{
+    id::{JobId, WorkerId},
+    message::{Hello, Numbered, Report},
+    rpc,
+    spec::{JobSpec, WorkersSpec},
+};
+use phalanx_telemetry::current_trace_parent;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use tracing::{Span, info_span};
+
+/// The most messages that wait for the driver; whoever sends one more waits too.
+const MESSAGES_MAX: usize = 1_024;
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The state machine did not take the input.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The driver has stopped; whether the input was stored is not known.
+    #[error("the coordinator is stopping")]
+    Stopped,
+}
+
+/// Something to be done with the state at hand, once it is durable.
+pub(crate) type Look = Box<dyn FnOnce(&Coordinator) + Send>;
+
+/// What the driver is told.
+pub(crate) enum Message {
+    /// Something happened.
+    Input {
+        /// It.
+        input: Input,
+        /// What it belongs to in logs and traces.
+        span: Span,
+        /// Where the answer goes once its records are durable.
+        answer: oneshot::Sender<Result<Reply, Rejected>>,
+    },
+    /// A worker waits for directives.
+    Wait {
+        /// The worker.
+        worker: WorkerId,
+        /// The last directive that it has seen.
+        after: u64,
+        /// Where the directives go once there are any; never an empty list.
+        answer: oneshot::Sender<Result<Vec<Numbered>, Rejected>>,
+    },
+    /// Somebody wants to see something. All that is seen is durable.
+    Read(Look),
+}
+
+/// The way to a coordinator's driver. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    messages: mpsc::Sender<Message>,
+    changes: watch::Receiver<u64>,
+}
+
+/// The driver's ends of its handles.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) messages: mpsc::Receiver<Message>,
+    /// Counts changes of jobs.
+    pub(crate) changes: watch::Sender<u64>,
+}
+
+/// A handle and what the driver needs to serve it.
+pub(crate) fn channel() -> (Handle, Inbox) {
+    let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+    let (changes, seen) = watch::channel(0);
+    (Handle { messages: sender, changes: seen }, Inbox { messages, changes })
+}
+
+impl Handle {
+    /// Looks at the state.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Coordinator) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        let (answer, seen) = oneshot::channel();
+        let read = Box::new(move |coordinator: &Coordinator| {
+            // Whoever asked may have gone away.
+            let _ = answer.send(look(coordinator));
+        });
+        self.messages.send(Message::Read(read)).await.map_err(|_| CallError::Stopped)?;
+        seen.await.map_err(|_| CallError::Stopped)
+    }
+
+    /// Tells that a job changes; which one is not told.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// Hands in a job. All that becomes of it hangs under a span `schedule`,
+    /// whose parent is the current one.
+    pub(crate) async fn submit(&self, spec: JobSpec) -> Result<JobId, CallError> {
+        let span = info_span!("schedule", name = spec.name);
+        let trace = span.in_scope(current_trace_parent);
+        match self.input(Input::Submit { spec: Box::new(spec), trace }, span).await? {
+            Reply::Job(id) => Ok(id),
+            other => unreachable!("invariant: a submission is answered with its job, not {other:?}"),
+        }
+    }
+
+    /// Gives a job up.
+    pub(crate) async fn cancel(&self, job: JobId) -> Result<(), CallError> {
+        let span = info_span!("cancel", %job);
+        self.input(Input::Cancel { job }, span).await.map(drop)
+    }
+
+    /// Stops a job for now.
+    pub(crate) async fn interrupt(&self, job: JobId) -> Result<(), CallError> {
+        let span = info_span!("interrupt", %job);
+        self.input(Input::Interrupt { job }, span).await.map(drop)
+    }
+
+    /// Lets a job go on, with another number of workers if one is given.
+    pub(crate) async fn resume(&self, job: JobId, workers: Option<WorkersSpec>) -> Result<(), CallError> {
+        let span = info_span!("resume", %job);
+        self.input(Input::Resume { job, workers }, span).await.map(drop)
+    }
+
+    /// Moves an alias.
+    pub(crate) async fn set_alias(
+        &self,
+        model: String,
+        alias: String,
+        version: u64,
+    ) -> Result<(), CallError> {
+        let span = info_span!("alias", model, alias, version);
+        self.input(Input::SetAlias { model, alias, version, by: "user".to_owned() }, span).await.map(drop)
+    }
+
+    /// Lets a worker in.
+    pub(crate) async fn attach(&self, hello: Hello) -> Result<WorkerId, CallError> {
+        let span = info_span!("attach", host = hello.host, pid = hello.pid);
+        match self.input(Input::Attach(Box::new(hello)), span).await? {
+            Reply::Attached(worker) => Ok(worker),
+            other => unreachable!("invariant: a worker is answered with its number, not {other:?}"),
+        }
+    }
+
+    /// The directives for a worker after number `after`, as soon as there are
+    /// any; none after `wait`.
+    pub(crate) async fn directives(
+        &self,
+        worker: WorkerId,
+        after: u64,
+        wait: Duration,
+    ) -> Result<Vec<Numbered>, rpc::Rejected> {
+        let (answer, directives) = oneshot::channel();
+        let sent = self.messages.send(Message::Wait { worker, after, answer }).await;
+        sent.map_err(|_| for_worker(CallError::Stopped))?;
+        match timeout(wait, directives).await {
+            Ok(Ok(answer)) => answer.map_err(|rejected| for_worker(rejected.into())),
+            // A newer wait of the same worker took the place of this one.
+            Ok(Err(_)) | Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes a worker's report.
+    pub(crate) async fn report(&self, worker: WorkerId, report: Report) -> Result<(), rpc::Rejected> {
+        let span = info_span!("report", %worker, job = %report.job, generation = report.generation.get());
+        let input = Input::Report { worker, report: Box::new(report) };
+        self.input(input, span).await.map(drop).map_err(for_worker)
+    }
+
+    /// Lets a worker go. That nobody hears it does no harm: its lease ends.
+    pub(crate) async fn detach(&self, worker: WorkerId) {
+        let _ = self.input(Input::Detach { worker }, info_span!("detach", %worker)).await;
+    }
+
+    async fn input(&self, input: Input, span: Span) -> Result<Reply, CallError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.messages.send(Message::Input { input, span, answer }).await;
+        sent.map_err(|_| CallError::Stopped)?;
+        Ok(answered.await.map_err(|_| CallError::Stopped)??)
+    }
+}
+
+/// How the RPC says it.
+fn for_worker(error: CallError) -> rpc::Rejected {
+    match error {
+        CallError::Rejected(Rejected::Call(rejected)) => rejected,
+        other => rpc::Rejected::Unavailable(other.to_string()),
+    }
+}

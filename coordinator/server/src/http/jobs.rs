@@ -1,0 +1,85 @@
+//! `/v1/jobs`: submitting jobs, looking at them, and telling them to stop or to
+//! go on.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use phalanx_protocol::{
+    id::JobId,
+    view::{Curve, JobView, ResumeRequest, SubmitRequest},
+};
+use tracing::{Instrument as _, info_span};
+
+use super::{
+    App, Refused,
+    error::{Body, OptionalBody, Path},
+};
+
+/// Takes a job. The request's `traceparent` header, if any, is the parent of
+/// everything that becomes of it.
+pub(super) async fn submit(
+    State(app): State<App>,
+    headers: HeaderMap,
+    Body(request): Body<SubmitRequest>,
+) -> Result<(StatusCode, Json<JobView>), Refused> {
+    let span = info_span!("submit", name = request.spec.name);
+    if let Some(parent) = phalanx_telemetry::from_headers(&headers) {
+        phalanx_telemetry::set_parent(&span, &parent);
+    }
+    let submitted = async {
+        let problems = request.spec.problems();
+        if !problems.is_empty() {
+            let list: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
+            let reason = format!("the job is wrong:\n{}", list.join("\n"));
+            return Err(Refused::new(StatusCode::BAD_REQUEST, reason));
+        }
+        let id = app.handle.submit(request.spec).await?;
+        Ok((StatusCode::CREATED, Json(view(&app, &id).await?)))
+    };
+    submitted.instrument(span).await
+}
+
+pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<JobView>>, Refused> {
+    Ok(Json(app.handle.read(|coordinator| coordinator.jobs()).await?))
+}
+
+pub(super) async fn show(State(app): State<App>, Path(id): Path<JobId>) -> Result<Json<JobView>, Refused> {
+    view(&app, &id).await.map(Json)
+}
+
+pub(super) async fn curve(State(app): State<App>, Path(id): Path<JobId>) -> Result<Json<Curve>, Refused> {
+    let wanted = id.clone();
+    let curve = app.handle.read(move |coordinator| coordinator.curve(&wanted)).await?;
+    curve.map(Json).ok_or_else(|| Refused::not_found("job", id))
+}
+
+pub(super) async fn cancel(State(app): State<App>, Path(id): Path<JobId>) -> Result<Json<JobView>, Refused> {
+    app.handle.cancel(id.clone()).await?;
+    view(&app, &id).await.map(Json)
+}
+
+pub(super) async fn interrupt(
+    State(app): State<App>,
+    Path(id): Path<JobId>,
+) -> Result<Json<JobView>, Refused> {
+    app.handle.interrupt(id.clone()).await?;
+    view(&app, &id).await.map(Json)
+}
+
+pub(super) async fn resume(
+    State(app): State<App>,
+    Path(id): Path<JobId>,
+    OptionalBody(request): OptionalBody<ResumeRequest>,
+) -> Result<Json<JobView>, Refused> {
+    app.handle.resume(id.clone(), request.unwrap_or_default().workers).await?;
+    view(&app, &id).await.map(Json)
+}
+
+/// What the job looks like now.
+pub(super) async fn view(app: &App, id: &JobId) -> Result<JobView, Refused> {
+    let wanted = id.clone();
+    let job = app.handle.read(move |coordinator| coordinator.job(&wanted)).await?;
+    job.ok_or_else(|| Refused::not_found("job", id))
+}

@@ -1,0 +1,171 @@
+//! Every metric of the coordinator: its name, its unit, and when it is counted.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use phalanx_core::{Completion, Coordinator, Input};
+use phalanx_protocol::{
+    message::{Directive, Event},
+    view::JobState,
+};
+
+const JOBS: &str = "phalanx_jobs";
+const WORKERS: &str = "phalanx_workers";
+const REPORTS: &str = "phalanx_reports_total";
+const SUBMISSIONS: &str = "phalanx_submissions_total";
+const GENERATIONS: &str = "phalanx_generations_total";
+const CHECKPOINTS: &str = "phalanx_checkpoints_total";
+const CHECKPOINT_BYTES: &str = "phalanx_checkpoint_written_bytes_total";
+const MODEL_VERSIONS: &str = "phalanx_model_versions_total";
+const FILE_FAILURES: &str = "phalanx_object_store_failures_total";
+const COMMIT_SECONDS: &str = "phalanx_state_commit_seconds";
+const RPC_CONNECTIONS: &str = "phalanx_rpc_connections";
+const HTTP_REQUESTS: &str = "phalanx_http_requests_total";
+const HTTP_SECONDS: &str = "phalanx_http_request_seconds";
+
+const STATES: [JobState; 11] = [
+    JobState::Queued,
+    JobState::Preparing,
+    JobState::Forming,
+    JobState::Training,
+    JobState::Evaluating,
+    JobState::Registering,
+    JobState::Stopping,
+    JobState::Paused,
+    JobState::Cancelled,
+    JobState::Done,
+    JobState::Failed,
+];
+
+/// Says what each metric is.
+pub(crate) fn describe() {
+    describe_gauge!(JOBS, "jobs by state");
+    describe_gauge!(WORKERS, "workers attached");
+    describe_counter!(REPORTS, "reports of workers by event");
+    describe_counter!(SUBMISSIONS, "jobs handed in, wrong ones included");
+    describe_counter!(GENERATIONS, "generations that were told to train");
+    describe_counter!(CHECKPOINTS, "checkpoints whose manifest became durable");
+    describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of the parts of these checkpoints");
+    describe_counter!(MODEL_VERSIONS, "model versions whose manifest became durable");
+    describe_counter!(FILE_FAILURES, "files that the coordinator could not write or delete");
+    describe_histogram!(
+        COMMIT_SECONDS,
+        Unit::Seconds,
+        "time until a transaction of the state store is durable"
+    );
+    describe_gauge!(RPC_CONNECTIONS, "open connections of workers");
+    describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
+    describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time to answer a request, by route");
+}
+
+/// Looks at what is counted only when somebody asks.
+pub(crate) fn observe(coordinator: &Coordinator) {
+    let jobs = coordinator.jobs();
+    for state in STATES {
+        let count = jobs.iter().filter(|job| job.state == state).count();
+        gauge!(JOBS, "state" => state.as_str()).set(count as f64);
+    }
+    gauge!(WORKERS).set(coordinator.workers().len() as f64);
+}
+
+/// An input is taken.
+pub(crate) fn input(input: &Input) {
+    match input {
+        Input::Report { report, .. } => {
+            counter!(REPORTS, "event" => event_name(&report.event)).increment(1);
+        }
+        Input::Submit { .. } => counter!(SUBMISSIONS).increment(1),
+        Input::Cancel { .. }
+        | Input::Interrupt { .. }
+        | Input::Resume { .. }
+        | Input::SetAlias { .. }
+        | Input::Attach(_)
+        | Input::Poll { .. }
+        | Input::Detach { .. }
+        | Input::Tick
+        | Input::EffectDone(_) => {}
+    }
+}
+
+/// A directive is in its worker's queue. A generation begins when rank 0 is told to train.
+pub(crate) fn directive_sent(directive: &Directive) {
+    match directive {
+        Directive::Train(assignment) if assignment.rank.is_leader() => counter!(GENERATIONS).increment(1),
+        Directive::Train(_)
+        | Directive::Prepare { .. }
+        | Directive::Stop { .. }
+        | Directive::Release { .. } => {}
+    }
+}
+
+/// A manifest is written, or could not be.
+pub(crate) fn file_written(completion: &Completion) {
+    match completion {
+        Completion::CheckpointManifest { result: Ok(_), .. } => counter!(CHECKPOINTS).increment(1),
+        Completion::ModelManifest { result: Ok(_), .. } => counter!(MODEL_VERSIONS).increment(1),
+        Completion::CheckpointManifest { .. } | Completion::ModelManifest { .. } => {}
+    }
+}
+
+/// A checkpoint with parts of so many bytes became durable.
+pub(crate) fn checkpoint_written(bytes: u64) {
+    counter!(CHECKPOINT_BYTES).increment(bytes);
+}
+
+/// A file could not be written or deleted.
+pub(crate) fn file_failed() {
+    counter!(FILE_FAILURES).increment(1);
+}
+
+/// A transaction of the state store became durable.
+pub(crate) fn state_committed(took: Duration) {
+    histogram!(COMMIT_SECONDS).record(took);
+}
+
+/// A request was answered.
+pub(crate) fn http_answered(method: &Method, route: String, status: StatusCode, took: Duration) {
+    let status = status.as_u16().to_string();
+    // Whatever a client calls its method must not become a time series of its own.
+    let method = match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "other",
+    };
+    counter!(HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => status).increment(1);
+    histogram!(HTTP_SECONDS, "route" => route).record(took);
+}
+
+/// An open connection of a worker; dropped when it ends.
+#[derive(Debug)]
+pub(crate) struct RpcConnection(());
+
+impl RpcConnection {
+    /// A worker has connected.
+    pub(crate) fn opened() -> Self {
+        gauge!(RPC_CONNECTIONS).increment(1);
+        Self(())
+    }
+}
+
+impl Drop for RpcConnection {
+    fn drop(&mut self) {
+        gauge!(RPC_CONNECTIONS).decrement(1);
+    }
+}
+
+fn event_name(event: &Event) -> &'static str {
+    match event {
+        Event::Preparing { .. } => "preparing",
+        Event::Prepared { .. } => "prepared",
+        Event::Formed => "formed",
+        Event::Progress(_) => "progress",
+        Event::Validated { .. } => "validated",
+        Event::CheckpointPart(_) => "checkpoint_part",
+        Event::Stopped { .. } => "stopped",
+        Event::Evaluating => "evaluating",
+        Event::Finished(_) => "finished",
+        Event::Failed(_) => "failed",
+    }
+}

@@ -1,0 +1,109 @@
+//! The RPC listener: what workers call. Handlers translate; every decision is
+//! the state machine's. Connections and the calls on each are bounded, and a
+//! call ends at its caller's deadline.
+
+use std::{
+    future::pending,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt as _;
+use phalanx_protocol::{
+    codec::{self, Codec},
+    id::WorkerId,
+    message::{Attached, Hello, Numbered, Report, Timeouts},
+    rpc::{Coordinator, Rejected},
+};
+use tarpc::{
+    context::Context,
+    serde_transport,
+    server::{BaseChannel, Channel as _},
+    tokio_util::codec::Framed,
+};
+use tokio::net::TcpStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
+
+use crate::{handle::Handle, listen::Listener, metrics};
+
+/// The most connections at a time; further ones wait to be accepted.
+pub(crate) const CONNECTIONS_MAX: usize = 4_096;
+
+/// The most calls under way on one connection; further ones are refused.
+const CALLS_MAX: usize = 16;
+
+/// A wait for directives ends this long before its caller's deadline.
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+
+/// Serves workers until `stop`. Calls under way then end with their connection;
+/// workers call again when there is a coordinator.
+pub(crate) async fn serve(listener: Listener, service: Service, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    while let Some((stream, slot)) = listener.accept(&stop).await {
+        let (service, stop) = (service.clone(), stop.clone());
+        connections.spawn(async move {
+            let _counted = metrics::RpcConnection::opened();
+            tokio::select! {
+                () = connection(stream, service) => {}
+                () = stop.cancelled() => {}
+            }
+            drop(slot);
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: TcpStream, service: Service) {
+    let transport = serde_transport::new(Framed::new(stream, codec::framing()), Codec::default());
+    let channel = BaseChannel::with_defaults(transport).max_concurrent_requests(CALLS_MAX);
+    channel
+        .execute(service.serve())
+        // Calls run beside each other: a report is not held up by a wait for directives.
+        .for_each(async |call| {
+            tokio::spawn(call);
+        })
+        .await;
+}
+
+/// What answers workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(crate) handle: Handle,
+    /// What workers are told about the cluster.
+    pub(crate) store_url: Arc<str>,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl Coordinator for Service {
+    async fn attach(self, _: Context, hello: Hello) -> Attached {
+        match self.handle.attach(hello).await {
+            Ok(worker) => Attached { worker, store_url: self.store_url.to_string(), timeouts: self.timeouts },
+            Err(error) => {
+                // The call has no word for "no". Without an answer the worker tries again after its deadline.
+                warn!(%error, "worker not attached");
+                pending().await
+            }
+        }
+    }
+
+    async fn directives(
+        self,
+        context: Context,
+        worker: WorkerId,
+        after: u64,
+    ) -> Result<Vec<Numbered>, Rejected> {
+        let deadline = context.deadline.saturating_duration_since(Instant::now());
+        let wait = self.timeouts.heartbeat.min(deadline.saturating_sub(ANSWER_MARGIN));
+        self.handle.directives(worker, after, wait).await
+    }
+
+    async fn report(self, _: Context, worker: WorkerId, report: Report) -> Result<(), Rejected> {
+        self.handle.report(worker, report).await
+    }
+
+    async fn detach(self, _: Context, worker: WorkerId) {
+        self.handle.detach(worker).await;
+    }
+}

@@ -1,0 +1,180 @@
+//! Starting a coordinator and stopping it: opens the stores, takes the ports,
+//! and runs the driver between the two interfaces.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use phalanx_core::{Coordinator, Effect, Record, RestoreError, record::UnreadableRecord};
+use phalanx_protocol::message::Timeouts;
+use phalanx_storage::{StorageError, Store};
+use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    config::{Config, LEASE_MAX, LEASE_MIN},
+    driver::{Clock, Driver},
+    handle, http,
+    listen::{BindError, Listener},
+    metrics, rpc,
+    state::{self, StateError},
+};
+
+/// How long the interfaces may take to drain when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a coordinator did not start. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port could not be taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The state could not be opened or read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The object store could not be opened.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A record of the state that this version does not understand.
+    #[error(transparent)]
+    Record(#[from] UnreadableRecord),
+    /// Records of the state that contradict each other.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// A lease out of bounds.
+    #[error("a lease of {actual:?} is out of bounds: expected {LEASE_MIN:?} to {LEASE_MAX:?}")]
+    Lease {
+        /// It.
+        actual: Duration,
+    },
+}
+
+/// Why a coordinator stopped by itself. Nothing that it has confirmed is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The state could not be written.
+    #[error("the coordinator stopped: {0}")]
+    State(#[from] StateError),
+    /// A bug of ours.
+    #[error("the coordinator stopped: its driver has panicked: {0}")]
+    Panicked(String),
+}
+
+/// A running coordinator. Dropping it stops it without draining; nothing that it
+/// has confirmed is lost by that.
+#[derive(Debug)]
+pub struct Server {
+    http_addr: SocketAddr,
+    rpc_addr: SocketAddr,
+    driver: JoinHandle<Result<(), StateError>>,
+    interfaces: TaskTracker,
+    stop_interfaces: CancellationToken,
+    stop_driver: CancellationToken,
+}
+
+/// Starts a coordinator: takes the ports, opens the stores, restores the state,
+/// and serves.
+///
+/// # Errors
+///
+/// [`StartError`], each with its place and remedy.
+pub async fn start(config: Config) -> Result<Server, StartError> {
+    if !(LEASE_MIN..=LEASE_MAX).contains(&config.lease) {
+        return Err(StartError::Lease { actual: config.lease });
+    }
+    let http = Listener::bind(config.http_addr, "--listen", http::CONNECTIONS_MAX).await?;
+    let rpc = Listener::bind(config.rpc_addr(http.addr()), "--rpc", rpc::CONNECTIONS_MAX).await?;
+    let (http_addr, rpc_addr) = (http.addr(), rpc.addr());
+
+    let store = Store::open(&config.store_url)?;
+    let store_url: Arc<str> = store.url().into();
+    let timeouts = Timeouts::from_lease(config.lease);
+    let (handle, inbox) = handle::channel();
+    let (driver, restored) = restore(&config.state_url, timeouts, store, inbox).await?;
+
+    metrics::describe();
+    let (stop_interfaces, stop_driver) = (CancellationToken::new(), CancellationToken::new());
+    let driver = tokio::spawn(driver.run(restored, stop_driver.clone()));
+    let app = http::App {
+        handle: handle.clone(),
+        metrics: config.metrics,
+        store_url: Arc::clone(&store_url),
+        rpc_addr,
+        follows: Arc::new(Semaphore::new(http::FOLLOWS_MAX)),
+        stop: stop_interfaces.clone(),
+    };
+    let service = rpc::Service { handle, store_url, timeouts };
+    let interfaces = TaskTracker::new();
+    interfaces.spawn(http::serve(http, http::router(app), stop_interfaces.clone()));
+    interfaces.spawn(rpc::serve(rpc, service, stop_interfaces.clone()));
+    interfaces.close();
+    info!(http = %http_addr, rpc = %rpc_addr, state = config.state_url, store = config.store_url, "coordinator started");
+    Ok(Server { http_addr, rpc_addr, driver, interfaces, stop_interfaces, stop_driver })
+}
+
+/// A driver of the state found at `state_url`, and what it must do first.
+async fn restore(
+    state_url: &str,
+    timeouts: Timeouts,
+    store: Store,
+    inbox: handle::Inbox,
+) -> Result<(Driver, Vec<Effect>), StartError> {
+    let state = state::open(state_url).await?;
+    let snapshot = state.load().await?;
+    let records = snapshot.records.iter().map(|(key, value)| Record::decode(key, value));
+    let records = records.collect::<Result<Vec<_>, _>>()?;
+    let clock = Clock::start();
+    let mut effects = Vec::new();
+    let machine = phalanx_core::Config { timeouts, ..phalanx_core::Config::default() };
+    let coordinator = Coordinator::restore(machine, clock.now(), records, &mut effects)?;
+    let driver = Driver::new(coordinator, clock, (state, snapshot.revision), store, inbox);
+    Ok((driver, effects))
+}
+
+impl Server {
+    /// Where the HTTP interface listens.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    /// Where workers attach.
+    pub fn rpc_addr(&self) -> SocketAddr {
+        self.rpc_addr
+    }
+
+    /// Returns when the coordinator has stopped by itself, which it does only
+    /// if it cannot go on. Nothing is lost if this is dropped while it waits.
+    pub async fn failed(&mut self) -> ServerError {
+        match (&mut self.driver).await {
+            Ok(Err(error)) => error.into(),
+            Err(error) => ServerError::Panicked(error.to_string()),
+            Ok(Ok(())) => unreachable!("invariant: the driver runs until `shutdown` takes the server"),
+        }
+    }
+
+    /// Stops: takes no more calls, ends those under way within a few seconds,
+    /// and closes the stores.
+    ///
+    /// # Errors
+    ///
+    /// The coordinator had stopped by itself before.
+    pub async fn shutdown(mut self) -> Result<(), ServerError> {
+        self.stop_interfaces.cancel();
+        if timeout(DRAIN_TIMEOUT, self.interfaces.wait()).await.is_err() {
+            warn!(timeout = ?DRAIN_TIMEOUT, "calls under way were cut off");
+        }
+        self.stop_driver.cancel();
+        match (&mut self.driver).await {
+            Ok(ended) => ended?,
+            Err(error) => return Err(ServerError::Panicked(error.to_string())),
+        }
+        info!("coordinator stopped");
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop_interfaces.cancel();
+        self.stop_driver.cancel();
+    }
+}

@@ -1,0 +1,136 @@
+//! The state store: what must survive the coordinator. Records by key, changed
+//! in whole transactions by one leader.
+//!
+//! Invariants, which [`conformance`] checks on every store:
+//!
+//! 1. A commit applies all its changes or none, and is durable when it returns.
+//! 2. A commit is applied only if the state's revision is the one it expects;
+//!    each commit makes a new revision. Of two leaders that believe they are
+//!    the only one, the second to write is refused.
+//! 3. A store of another format is refused before anything is read or written.
+//!
+//! The state is a few kilobytes per job. It is read once, at the start.
+
+#[cfg(test)]
+mod conformance;
+mod redb;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use async_trait::async_trait;
+
+/// The number of the format in which this version writes. A store with another
+/// number belongs to another version.
+pub const FORMAT: u64 = 1;
+
+/// Counts the commits of a state store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Revision(u64);
+
+/// The whole state at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The revision.
+    pub revision: Revision,
+    /// Records by key; values are JSON.
+    pub records: BTreeMap<String, Vec<u8>>,
+}
+
+/// One change of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The record gets this value.
+    Put {
+        /// Its key.
+        key: String,
+        /// Its value, as JSON.
+        value: Vec<u8>,
+    },
+    /// The record goes away; that it is not there is no error.
+    Delete {
+        /// Its key.
+        key: String,
+    },
+}
+
+/// Why the state could not be read or written. All but [`Conflict`](Self::Conflict)
+/// name the place and, where there is one, the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// No space left.
+    #[error("no space is left for the state at {place}: free some and start the coordinator again")]
+    Full {
+        /// Where the state is.
+        place: String,
+    },
+    /// Another process has it.
+    #[error("the state at {place} is in use by another coordinator: stop that one or give another --state")]
+    InUse {
+        /// Where the state is.
+        place: String,
+    },
+    /// Somebody else has written since.
+    #[error("the state at {place} was changed by another coordinator: expected revision {}, found {}", expected.0, actual.0)]
+    Conflict {
+        /// Where the state is.
+        place: String,
+        /// The revision that the commit was based on.
+        expected: Revision,
+        /// The revision found.
+        actual: Revision,
+    },
+    /// Written by another version.
+    #[error("the state at {place} has format {actual}, and this version reads format {FORMAT}")]
+    Format {
+        /// Where the state is.
+        place: String,
+        /// Its format.
+        actual: u64,
+    },
+    /// Not a state store.
+    #[error("`{url}` is no state store: expected the path of a file, as in `state.redb`")]
+    Url {
+        /// It.
+        url: String,
+    },
+    /// Everything else, damage included.
+    #[error("the state at {place}: {reason}")]
+    Other {
+        /// Where the state is.
+        place: String,
+        /// What the store said.
+        reason: String,
+    },
+}
+
+/// Where the state is kept.
+#[async_trait]
+pub trait StateStore: std::fmt::Debug + Send + Sync + 'static {
+    /// Reads everything.
+    async fn load(&self) -> Result<Snapshot, StateError>;
+
+    /// Applies all `changes` in order, durably, if the state is at revision
+    /// `expected`; returns the new revision. When it fails, nothing was applied,
+    /// except that after [`StateError::Other`] it is not known: load again.
+    async fn commit(&self, expected: Revision, changes: Vec<Change>) -> Result<Revision, StateError>;
+}
+
+/// Opens the state store at `url`: the path of a file (also as `file:///…`),
+/// created with its folders if absent.
+///
+/// # Errors
+///
+/// Any [`StateError`] but [`StateError::Conflict`].
+pub async fn open(url: &str) -> Result<Box<dyn StateStore>, StateError> {
+    let refused = || StateError::Url { url: url.to_owned() };
+    let path = match url.split_once("://") {
+        Some(("file", path)) if path.starts_with('/') => path,
+        Some(_) => return Err(refused()),
+        None => url,
+    };
+    if path.is_empty() || path.ends_with('/') {
+        return Err(refused());
+    }
+    let path = PathBuf::from(path);
+    Ok(Box::new(redb::Redb::open(path).await?))
+}

@@ -9,7 +9,7 @@ use crate::{
     id::{Generation, JobId, WorkerId},
     message::{Confusion, Metrics},
     reference::{CheckpointRef, DatasetRef, HashHex, ModelArtifact},
-    spec::JobSpec,
+    spec::{JobSpec, WorkersSpec},
 };
 
 /// Where a job is in its life.
@@ -249,6 +249,15 @@ pub struct AliasChange {
 pub struct SubmitRequest {
     /// The job, with absolute paths.
     pub spec: JobSpec,
+}
+
+/// Body of `POST /v1/jobs/{id}/resume`; without one the job goes on as before.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// How many workers the job takes from now on; as before if `None`.
+    #[serde(default)]
+    pub workers: Option<WorkersSpec>,
 }
 
 /// Body of `PUT /v1/models/{name}/aliases/{alias}`.

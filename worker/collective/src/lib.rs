@@ -1,0 +1,56 @@
+//! An all-reduce whose sum has the same bits for every number of ranks.
+//!
+//! A job has a fixed number of *lanes*, 1 to 64. Each lane contributes a vector; the
+//! *ranks* of a *generation*, one to as many as there are lanes, own contiguous runs
+//! of them ([`share`]). The sum over the lanes is one fixed binary tree over their
+//! numbers ([`tree_sum`]). A rank adds the whole subtrees within its run; the rest of
+//! the tree is added by the owner of each segment of the vector (reduce-scatter), and
+//! the segments are given to everyone (all-gather).
+//!
+//! In reading order: shares, the tree, the wire, signals and waiting, the listener
+//! (handshake, admission), connecting, a link, rounds over all links, what they carry,
+//! the group, and what can go wrong with it.
+//!
+//! # Architecture invariants
+//!
+//! 1. The sum is a function of the lanes' vectors alone: not of the world size, the
+//!    shares, the segments, timing, or the order in which messages arrive.
+//! 2. An addition that gives no number gives `0x7fc0_0000`; payloads of NaNs do not
+//!    survive an addition. A single lane is copied bit for bit.
+//! 3. An operation ends on every rank in the same sum or in an error; a wrong sum is
+//!    not among the endings. Operation, generation, sequence number, length of the
+//!    vector and of the payload are checked on every message.
+//! 4. Every wait ends when nothing has moved for the group's timeout, at once when a
+//!    rank it waits for is gone, and within 50 ms of [`AbortHandle::abort`].
+//! 5. The first error of a rank closes its connections, and so ends the group.
+//! 6. A generation is fenced: a process that has opened a newer one refuses it.
+//! 7. Nothing that comes from outside leads to a panic, an unbounded wait or an
+//!    allocation beyond a documented limit.
+//! 8. With equal shares that are powers of two, an all-reduce over n ranks moves
+//!    2(n-1)/n of the vector per rank each way, and 40 bytes per message.
+//!
+//! What is absent: everything else of Phalanx, an async runtime, threads besides the
+//! listener's, and encryption: the network between ranks is trusted.
+
+mod admission;
+mod connect;
+mod error;
+mod group;
+mod handshake;
+mod link;
+mod listener;
+mod mesh;
+mod payload;
+mod share;
+mod signal;
+mod tree;
+mod wait;
+mod wire;
+
+pub use error::{CollectiveError, Field};
+pub use group::{Group, GroupConfig, TIMEOUT_MAX};
+pub use listener::Listener;
+pub use share::{LANES_MAX, share};
+pub use signal::AbortHandle;
+pub use tree::tree_sum;
+pub use wire::{JOB_BYTES_MAX, Operation, PAYLOAD_BYTES_MAX, WireError};

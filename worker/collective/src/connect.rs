@@ -1,0 +1,249 @@
+//! Making a group's connections: every rank dials those below it and is dialed by
+//! those above it, and each pair exchanges a hello. One loop over all of them, on the
+//! caller's thread, until all are there, the deadline passes, or the group is aborted.
+//!
+//! ```text
+//! dialing ── connected, join sent ──► greeted ── welcome ──► joined
+//! expected ── join taken from the listener, welcome sent ──► joined
+//! ```
+//!
+//! Invariant: a connection is joined only when both ends have seen that job,
+//! generation, world size, lanes and ranks agree.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpStream},
+    time::Instant,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags},
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
+};
+use tracing::debug;
+
+use crate::{
+    error::{CollectiveError, Field},
+    group::GroupConfig,
+    handshake::{HelloReader, send_hello},
+    listener::{Listener, Seat},
+    signal::AbortHandle,
+    wait::wait,
+    wire::{Hello, Purpose, WireError},
+};
+
+/// Connects with all other ranks of a checked configuration. Returns a connection
+/// per rank, none for the own.
+pub(crate) fn connect_all(
+    listener: &Listener,
+    config: &GroupConfig,
+    abort: &AbortHandle,
+) -> Result<Vec<Option<TcpStream>>, CollectiveError> {
+    let opened = listener.open(&config.job, config.generation);
+    let opened =
+        opened.map_err(|source| CollectiveError::System { doing: "opening a generation", source })?;
+    let seat = opened.map_err(|newest| CollectiveError::Superseded {
+        job: config.job.clone(),
+        generation: config.generation,
+        newest,
+    })?;
+    let deadline = Instant::now() + config.timeout;
+    let mut places = Vec::with_capacity(config.peers.len());
+    for (rank, addr) in (0..).zip(&config.peers) {
+        places.push(match rank {
+            _ if rank < config.rank => Place::Dialing(dial(rank, *addr)?),
+            _ if rank == config.rank => Place::Own,
+            _ => Place::Expected,
+        });
+    }
+    Formation { config, abort, seat, deadline, places }.run()
+}
+
+/// What there is of the connection to one rank.
+enum Place {
+    /// The own rank.
+    Own,
+    /// It will dial.
+    Expected,
+    /// Being connected.
+    Dialing(TcpStream),
+    /// It owes the answer to a hello.
+    Greeted(TcpStream, HelloReader),
+    /// Part of the group. Watched for an early end until it sends its first message.
+    Joined { stream: TcpStream, watched: bool },
+}
+
+struct Formation<'a> {
+    config: &'a GroupConfig,
+    abort: &'a AbortHandle,
+    seat: Seat,
+    deadline: Instant,
+    places: Vec<Place>,
+}
+
+impl Formation<'_> {
+    fn run(mut self) -> Result<Vec<Option<TcpStream>>, CollectiveError> {
+        loop {
+            for (hello, stream) in self.seat.take() {
+                self.admit(&hello, stream)?;
+            }
+            if self.absent().is_empty() {
+                break;
+            }
+            for rank in self.wait()? {
+                self.advance(rank)?;
+            }
+        }
+        let streams = self.places.into_iter().map(|place| match place {
+            Place::Joined { stream, .. } => Some(stream),
+            Place::Own | Place::Expected | Place::Dialing(_) | Place::Greeted(..) => None,
+        });
+        Ok(streams.collect())
+    }
+
+    /// Ranks that are not joined.
+    fn absent(&self) -> Vec<u32> {
+        let absent = |place: &Place| match place {
+            Place::Own | Place::Joined { .. } => false,
+            Place::Expected | Place::Dialing(_) | Place::Greeted(..) => true,
+        };
+        (0..).zip(&self.places).filter(|(_, place)| absent(place)).map(|(rank, _)| rank).collect()
+    }
+
+    /// Waits until something happens and returns the ranks whose connections it happened to.
+    fn wait(&self) -> Result<Vec<u32>, CollectiveError> {
+        let mut fds = vec![
+            PollFd::new(self.abort.signal(), PollFlags::IN),
+            PollFd::new(self.seat.signal(), PollFlags::IN),
+        ];
+        let mut ranks = Vec::new();
+        for (rank, place) in (0..).zip(&self.places) {
+            let (stream, flags) = match place {
+                Place::Dialing(stream) => (stream, PollFlags::OUT),
+                Place::Greeted(stream, _) => (stream, PollFlags::IN),
+                Place::Joined { stream, watched: true } => (stream, PollFlags::RDHUP),
+                Place::Own | Place::Expected | Place::Joined { watched: false, .. } => continue,
+            };
+            fds.push(PollFd::new(stream, flags));
+            ranks.push(rank);
+        }
+        wait(&mut fds, Some(self.deadline))
+            .map_err(|source| CollectiveError::System { doing: "waiting for connections", source })?;
+        if self.abort.is_aborted() {
+            return Err(CollectiveError::Aborted);
+        }
+        if Instant::now() >= self.deadline {
+            return Err(CollectiveError::Timeout { timeout: self.config.timeout, ranks: self.absent() });
+        }
+        let happened = ranks.into_iter().zip(&fds[2..]).filter(|(_, fd)| !fd.revents().is_empty());
+        Ok(happened.map(|(rank, _)| rank).collect())
+    }
+
+    /// Takes a connection in that dialed this rank.
+    fn admit(&mut self, hello: &Hello, stream: TcpStream) -> Result<(), CollectiveError> {
+        let rank = hello.from;
+        // Both ends are to see what they disagree on, so the answer comes first.
+        let answered = send_hello(&stream, &self.hello(Purpose::Welcome, rank));
+        self.check(rank, hello)?;
+        match self.places.get_mut(rank as usize) {
+            Some(place @ Place::Expected) => {
+                answered.map_err(|source| CollectiveError::Lost { rank, source })?;
+                *place = Place::Joined { stream, watched: true };
+            }
+            Some(_) | None => debug!(rank, "a rank dialed that was not expected to"),
+        }
+        Ok(())
+    }
+
+    /// Goes on with a connection that something happened to.
+    fn advance(&mut self, rank: u32) -> Result<(), CollectiveError> {
+        let lost = |source| CollectiveError::Lost { rank, source };
+        let place = std::mem::replace(&mut self.places[rank as usize], Place::Expected);
+        self.places[rank as usize] = match place {
+            Place::Dialing(stream) => {
+                let addr = self.config.peers[rank as usize];
+                if let Some(source) = stream.take_error().map_err(lost)? {
+                    return Err(CollectiveError::Unreachable { rank, addr, source });
+                }
+                stream.set_nodelay(true).map_err(lost)?;
+                send_hello(&stream, &self.hello(Purpose::Join, rank)).map_err(lost)?;
+                Place::Greeted(stream, HelloReader::new())
+            }
+            Place::Greeted(stream, mut reader) => match reader.read(&stream).map_err(lost)? {
+                None => Place::Greeted(stream, reader),
+                Some(hello) => {
+                    let hello = hello.map_err(|source| CollectiveError::Malformed { rank, source })?;
+                    self.check_answer(rank, &hello)?;
+                    Place::Joined { stream, watched: true }
+                }
+            },
+            Place::Joined { stream, .. } => match stream.peek(&mut [0]).map_err(lost)? {
+                0 => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
+                // It is connected with everyone, sent its first messages and left.
+                _ => Place::Joined { stream, watched: false },
+            },
+            place @ (Place::Own | Place::Expected) => place,
+        };
+        Ok(())
+    }
+
+    fn hello(&self, purpose: Purpose, to: u32) -> Hello {
+        Hello {
+            purpose,
+            job: self.config.job.clone(),
+            generation: self.config.generation,
+            from: self.config.rank,
+            to,
+            world_size: self.config.world_size(),
+            lanes: self.config.lanes,
+        }
+    }
+
+    fn check_answer(&self, rank: u32, hello: &Hello) -> Result<(), CollectiveError> {
+        match hello.purpose {
+            Purpose::Welcome => self.check(rank, hello),
+            Purpose::Refuse => Err(CollectiveError::Refused {
+                rank,
+                generation: self.config.generation,
+                newest: hello.generation,
+            }),
+            Purpose::Join => {
+                let source = WireError::Field { field: "purpose", value: 1 };
+                Err(CollectiveError::Malformed { rank, source })
+            }
+        }
+    }
+
+    /// Compares the peer's view with our own. The job was compared by the listener
+    /// of whoever was dialed.
+    fn check(&self, rank: u32, hello: &Hello) -> Result<(), CollectiveError> {
+        let own = self.hello(hello.purpose, rank);
+        let fields = [
+            (Field::Generation, own.generation, hello.generation),
+            (Field::WorldSize, own.world_size.into(), hello.world_size.into()),
+            (Field::Lanes, own.lanes.into(), hello.lanes.into()),
+            (Field::Rank, own.from.into(), hello.to.into()),
+            (Field::Rank, own.to.into(), hello.from.into()),
+        ];
+        match fields.into_iter().find(|(_, expected, actual)| expected != actual) {
+            None => Ok(()),
+            Some((field, expected, actual)) => {
+                Err(CollectiveError::Disagreement { rank, field, expected, actual })
+            }
+        }
+    }
+}
+
+/// Begins a connection.
+fn dial(rank: u32, addr: SocketAddr) -> Result<TcpStream, CollectiveError> {
+    let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let begun = socket_with(family, SocketType::STREAM, flags, None).and_then(|socket| {
+        match connect(&socket, &addr) {
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(TcpStream::from(socket)),
+            Err(error) => Err(error),
+        }
+    });
+    begun.map_err(|error| CollectiveError::Unreachable { rank, addr, source: error.into() })
+}

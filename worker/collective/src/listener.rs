@@ -1,0 +1,265 @@
+//! Where other ranks dial in: one per worker process, for all its generations. A
+//! thread of its own takes connections in, reads their hello and hands them to
+//! [`Admission`], which knows what to do with them; a group that is being connected
+//! has a [`Seat`] and takes its connections out.
+//!
+//! Nobody can hold the thread up: all sockets are non-blocking, a hello must be there
+//! within [`HELLO_TIME_MAX`], and at most [`GUESTS_MAX`] connections may owe theirs.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags};
+use tracing::{debug, warn};
+
+use crate::{
+    admission::{Admission, Arrival},
+    handshake::{HelloReader, send_hello},
+    signal::Signal,
+    wait::wait,
+    wire::{Hello, Purpose},
+};
+
+/// A connection that has not said hello by then is closed.
+const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The most connections that owe their hello; more wait in the system's backlog.
+const GUESTS_MAX: usize = 128;
+
+/// How long no connection is taken in after the system refused one, for example
+/// because the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where other ranks dial in. Dropping it ends its thread and closes what waits there.
+pub struct Listener {
+    local_addr: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    /// Listens at `addr`; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system, such as [`io::ErrorKind::AddrInUse`].
+    pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let socket = TcpListener::bind(addr)?;
+        socket.set_nonblocking(true)?;
+        let local_addr = socket.local_addr()?;
+        let shared = Arc::new(Shared {
+            stopped: AtomicBool::new(false),
+            stop: Signal::new()?,
+            state: Mutex::new(State { admission: Admission::new(), seats: Vec::new() }),
+        });
+        let door = Door { socket, shared: Arc::clone(&shared), guests: Vec::new(), paused_until: None };
+        let thread = thread::Builder::new().name("collective-listener".into()).spawn(move || door.serve())?;
+        Ok(Self { local_addr, shared, thread: Some(thread) })
+    }
+
+    /// Where it listens, as bound: an unspecified address (`0.0.0.0`) stays one.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Opens a generation for connections, or fails with the newest one of the job,
+    /// if that is not older.
+    pub(crate) fn open(&self, job: &str, generation: u64) -> io::Result<Result<Seat, u64>> {
+        let signal = Arc::new(Signal::new()?);
+        let mut state = self.shared.lock();
+        let stale = match state.admission.open(job, generation) {
+            Ok(stale) => stale,
+            Err(newest) => return Ok(Err(newest)),
+        };
+        state.seats.push(Arc::clone(&signal));
+        drop(state);
+        refuse_all(stale, generation);
+        Ok(Ok(Seat { shared: Arc::clone(&self.shared), signal, job: job.to_owned(), generation }))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.shared.stop.raise();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            warn!(addr = %self.local_addr, "the collective's listener had panicked");
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+/// An open generation. Dropping it closes the generation to further connections.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    signal: Arc<Signal>,
+    job: String,
+    generation: u64,
+}
+
+impl Seat {
+    /// Raised when connections may have arrived.
+    pub(crate) fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
+    /// The connections of this generation that have arrived since the last call.
+    pub(crate) fn take(&self) -> Vec<(Hello, TcpStream)> {
+        self.signal.clear();
+        self.shared.lock().admission.take(&self.job, self.generation)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.seats.retain(|signal| !Arc::ptr_eq(signal, &self.signal));
+        let untaken = state.admission.close(&self.job, self.generation);
+        drop(state);
+        refuse_all(untaken, self.generation);
+    }
+}
+
+/// What the thread and the groups share.
+struct Shared {
+    stopped: AtomicBool,
+    stop: Signal,
+    state: Mutex<State>,
+}
+
+struct State {
+    admission: Admission<TcpStream>,
+    /// Of every open generation, what wakes its group.
+    seats: Vec<Arc<Signal>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's own state.
+struct Door {
+    socket: TcpListener,
+    shared: Arc<Shared>,
+    guests: Vec<Guest>,
+    paused_until: Option<Instant>,
+}
+
+/// A connection that owes its hello.
+struct Guest {
+    stream: TcpStream,
+    hello: HelloReader,
+    deadline: Instant,
+}
+
+impl Door {
+    fn serve(mut self) {
+        while !self.shared.stopped.load(Ordering::Acquire) {
+            if let Err(error) = self.wait() {
+                warn!(%error, "the collective's listener cannot wait for connections and ends");
+                return;
+            }
+            let now = Instant::now();
+            self.accept(now);
+            self.greet(now);
+        }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(&self.shared.stop, PollFlags::IN)];
+        if self.accepts() {
+            fds.push(PollFd::new(&self.socket, PollFlags::IN));
+        }
+        fds.extend(self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)));
+        let deadlines = self.guests.iter().map(|guest| guest.deadline);
+        wait(&mut fds, deadlines.chain(self.paused_until).min())
+    }
+
+    fn accepts(&self) -> bool {
+        self.guests.len() < GUESTS_MAX && self.paused_until.is_none()
+    }
+
+    fn accept(&mut self, now: Instant) {
+        self.paused_until = self.paused_until.filter(|until| now < *until);
+        while self.accepts() {
+            match self.socket.accept().and_then(|(stream, _)| prepared(stream)) {
+                Ok(stream) => self.guests.push(Guest {
+                    stream,
+                    hello: HelloReader::new(),
+                    deadline: now + HELLO_TIME_MAX,
+                }),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    warn!(%error, "a connection was not taken in");
+                    self.paused_until = Some(now + ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Takes in what guests have said; those that have said hello move on.
+    fn greet(&mut self, now: Instant) {
+        for mut guest in std::mem::take(&mut self.guests) {
+            match guest.hello.read(&guest.stream) {
+                Ok(None) if now < guest.deadline => self.guests.push(guest),
+                Ok(None) => debug!("a connection said no hello in time"),
+                Ok(Some(Ok(hello))) => self.admit(hello, guest.stream),
+                Ok(Some(Err(error))) => debug!(%error, "a connection said something else than hello"),
+                Err(error) => debug!(%error, "a connection broke before its hello"),
+            }
+        }
+    }
+
+    fn admit(&self, hello: Hello, stream: TcpStream) {
+        let reply = refusal(&hello);
+        let mut state = self.shared.lock();
+        match state.admission.arrive(hello, stream) {
+            Arrival::Ready => state.seats.iter().for_each(|signal| signal.raise()),
+            Arrival::Parked => {}
+            Arrival::Refused(stream, newest) => {
+                drop(state);
+                refuse(&stream, &Hello { generation: newest, ..reply });
+            }
+        }
+    }
+}
+
+fn prepared(stream: TcpStream) -> io::Result<TcpStream> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The refusal of a hello, without the newest generation.
+fn refusal(hello: &Hello) -> Hello {
+    Hello { purpose: Purpose::Refuse, from: hello.to, to: hello.from, ..hello.clone() }
+}
+
+fn refuse_all(connections: Vec<(Hello, TcpStream)>, newest: u64) {
+    for (hello, stream) in connections {
+        refuse(&stream, &Hello { generation: newest, ..refusal(&hello) });
+    }
+}
+
+fn refuse(stream: &TcpStream, refusal: &Hello) {
+    debug!(job = refusal.job, rank = refusal.to, newest = refusal.generation, "a connection was refused");
+    if let Err(error) = send_hello(stream, refusal) {
+        debug!(%error, "a refusal was not sent");
+    }
+}

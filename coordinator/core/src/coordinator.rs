@@ -1,102 +1,339 @@
-//! The state machine's one entry: an input comes in, effects go out.
+//! The one entry: an input comes in, effects go out. Owns the whole state, and
+//! hands each input to the job, the worker or the model that it is about.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use phalanx_protocol::{
-    id::{JobId, WorkerId},
-    message::Numbered,
+    id::{Generation, JobId, TraceParent, WorkerId},
+    message::{Hello, Numbered, Report},
+    rpc,
+    spec::JobSpec,
     view::{Curve, JobView, ModelView, WorkerView},
 };
+use tracing::{debug, info};
 
-use crate::{Config, Effect, Input, Now, Record, Rejected, Reply, RestoreError};
+use crate::{
+    Completion, Config, Effect, Input, Now, Record, Rejected, Reply,
+    context::{Context, Turn},
+    job::Job,
+    placement::{Verdict, Waiting, place},
+    record::{Counters, WORKER_BLOCK},
+    registry::Registry,
+    worker::{Duty, Fleet},
+};
 
 /// The state of a coordinator.
 #[derive(Debug)]
 pub struct Coordinator {
-    config: Config,
+    pub(crate) config: Config,
+    pub(crate) counters: Counters,
+    pub(crate) fleet: Fleet,
+    pub(crate) registry: Registry,
+    pub(crate) jobs: BTreeMap<JobId, Job>,
 }
 
 impl Coordinator {
     /// A coordinator that knows of nothing.
     pub fn new(config: Config) -> Self {
-        Self { config }
-    }
-
-    /// The coordinator that wrote `records`, after a restart, and what it must
-    /// do at once. Jobs that were running queue again with their newest
-    /// checkpoint; no worker is known until it attaches.
-    ///
-    /// # Errors
-    ///
-    /// [`RestoreError`] if the records contradict each other.
-    pub fn restore(
-        config: Config,
-        now: Now,
-        records: impl IntoIterator<Item = Record>,
-        out: &mut Vec<Effect>,
-    ) -> Result<Self, RestoreError> {
-        let _ = (now, records.into_iter().next(), out);
-        Ok(Self { config })
+        let counters = Counters::default();
+        Self {
+            config,
+            counters,
+            fleet: Fleet::new(counters.workers_reserved),
+            registry: Registry::default(),
+            jobs: BTreeMap::new(),
+        }
     }
 
     /// Takes one input and adds to `out` what is to be done, in order. The
-    /// effects are to be done even if the input was rejected: leases that ended
-    /// meanwhile are dealt with first.
+    /// effects are to be done even if the input was rejected: time has passed,
+    /// and leases that have ended meanwhile are dealt with first.
     ///
     /// # Errors
     ///
     /// [`Rejected`] says why the input was not taken.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Effect>) -> Result<Reply, Rejected> {
-        let _ = (now, input, out);
-        Ok(Reply::Done)
+        let mut turn = Turn::default();
+        self.pass_time(now, &mut turn);
+        let result = self.dispatch(now, input, &mut turn);
+        self.finish_turn(now, turn, out);
+        result
     }
 
     /// When [`Input::Tick`] is due, on the clock of [`Now::instant`].
     pub fn next_deadline(&self) -> Option<Duration> {
-        None
+        let jobs = self.jobs.values().filter_map(|job| job.phase().deadline());
+        jobs.chain(self.fleet.next_deadline()).min()
     }
 
     /// The directives in a worker's queue after number `after`; `None` if the worker is not attached.
     pub fn directives_after(&self, worker: WorkerId, after: u64) -> Option<Vec<Numbered>> {
-        let _ = (worker, after);
-        None
+        self.fleet.directives_after(worker, after)
     }
 
     /// All jobs in the order of their submission.
     pub fn jobs(&self) -> Vec<JobView> {
-        Vec::new()
+        let mut jobs: Vec<&Job> = self.jobs.values().collect();
+        jobs.sort_by_key(|job| job.record().number);
+        jobs.into_iter().map(Job::view).collect()
     }
 
     /// A job.
     pub fn job(&self, id: &JobId) -> Option<JobView> {
-        let _ = id;
-        None
+        self.jobs.get(id).map(Job::view)
     }
 
     /// A job's loss curve.
     pub fn curve(&self, id: &JobId) -> Option<Curve> {
-        let _ = id;
-        None
+        self.jobs.get(id).map(|job| job.record().curve.view())
+    }
+
+    /// The span that a job belongs to, as it was submitted.
+    pub fn trace(&self, id: &JobId) -> Option<TraceParent> {
+        self.jobs.get(id).and_then(|job| job.record().trace.clone())
     }
 
     /// All workers by number.
     pub fn workers(&self) -> Vec<WorkerView> {
-        Vec::new()
+        let view = |(id, worker): (WorkerId, &crate::worker::Worker)| {
+            let job = match &worker.duty {
+                Duty::Serving(job) => Some(job.clone()),
+                Duty::Idle | Duty::Leaving { .. } => None,
+            };
+            let gang = job.as_ref().and_then(|job| self.jobs.get(job)).and_then(|job| job.phase().gang());
+            WorkerView {
+                id,
+                host: worker.hello.host.clone(),
+                pid: worker.hello.pid,
+                data_addr: worker.hello.data_addr,
+                kind: worker.hello.kind.clone(),
+                version: worker.hello.version.clone(),
+                rank: gang.and_then(|gang| gang.rank_of(id)).map(|rank| rank.get()),
+                job,
+                attached_at: worker.attached_at,
+                metrics_addr: worker.hello.metrics_addr,
+            }
+        };
+        self.fleet.iter().map(view).collect()
     }
 
-    /// All models by name.
+    /// All models that have a version, by name.
     pub fn models(&self) -> Vec<ModelView> {
-        Vec::new()
+        self.registry.views()
     }
 
-    /// A model.
+    /// A model that has a version.
     pub fn model(&self, name: &str) -> Option<ModelView> {
-        let _ = name;
-        None
+        self.registry.view(name)
     }
 
-    /// The time limits that workers are told when they attach.
+    /// What the coordinator was told.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Splits the state into the jobs and what their handlers may touch.
+    pub(crate) fn split<'a>(
+        &'a mut self,
+        now: Now,
+        turn: &'a mut Turn,
+    ) -> (&'a mut BTreeMap<JobId, Job>, Context<'a>) {
+        let Self { config, fleet, registry, jobs, .. } = self;
+        (jobs, Context { now, config, fleet, registry, turn })
+    }
+
+    /// Ends the turn of one input: places jobs if any may start, and queues
+    /// what it has led to.
+    pub(crate) fn finish_turn(&mut self, now: Now, mut turn: Turn, out: &mut Vec<Effect>) {
+        if turn.placement_due {
+            self.place_jobs(now, &mut turn);
+        }
+        let Turn { effects, changed, placement_due: _ } = turn;
+        out.extend(effects);
+        out.extend(changed.into_iter().map(Effect::JobChanged));
+    }
+
+    fn dispatch(&mut self, now: Now, input: Input, turn: &mut Turn) -> Result<Reply, Rejected> {
+        match input {
+            Input::Submit { spec, trace } => return self.submit(now, turn, spec, trace).map(Reply::Job),
+            Input::Cancel { job } => self.with_job(now, turn, job, Job::cancel)?,
+            Input::Interrupt { job } => self.with_job(now, turn, job, Job::interrupt)?,
+            Input::Resume { job, workers } => {
+                self.with_job(now, turn, job, |job, cx| job.resume(cx, workers))?;
+            }
+            Input::SetAlias { model, alias, version, by } => {
+                let changed = self.registry.set_alias(&model, &alias, version, by, now.wall)?;
+                turn.effects.extend(changed.map(Effect::Persist));
+            }
+            Input::Attach(hello) => return self.attach(now, turn, *hello).map(Reply::Attached),
+            Input::Poll { worker, after } => {
+                return Ok(self.poll(now, turn, worker, after).map(Reply::Directives)?);
+            }
+            Input::Report { worker, report } => self.report(now, turn, worker, *report)?,
+            Input::Detach { worker } => self.lose(now, turn, worker, "it has left"),
+            Input::Tick => {}
+            Input::EffectDone(completion) => self.complete(now, turn, completion),
+        }
+        Ok(Reply::Done)
+    }
+
+    fn submit(
+        &mut self,
+        now: Now,
+        turn: &mut Turn,
+        spec: Box<JobSpec>,
+        trace: Option<TraceParent>,
+    ) -> Result<JobId, Rejected> {
+        let problems: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
+        if !problems.is_empty() {
+            return Err(Rejected::WrongJob { problems });
+        }
+        let limit = self.config.jobs_max;
+        if self.jobs.values().filter(|job| !job.phase().state().is_over()).count() >= limit {
+            return Err(Rejected::Full { what: "unfinished jobs", limit });
+        }
+        let number = self.counters.next_job;
+        self.counters.next_job += 1;
+        turn.effects.push(Effect::Persist(Record::Counters(self.counters)));
+        let id = JobId::new(&spec.name, number);
+        let (jobs, mut cx) = self.split(now, turn);
+        let job = Job::submitted(&mut cx, id.clone(), number, spec, trace);
+        jobs.insert(id.clone(), job);
+        Ok(id)
+    }
+
+    fn with_job(
+        &mut self,
+        now: Now,
+        turn: &mut Turn,
+        id: JobId,
+        act: impl FnOnce(&mut Job, &mut Context<'_>) -> Result<(), Rejected>,
+    ) -> Result<(), Rejected> {
+        let (jobs, mut cx) = self.split(now, turn);
+        match jobs.get_mut(&id) {
+            Some(job) => act(job, &mut cx),
+            None => Err(Rejected::UnknownJob(id)),
+        }
+    }
+
+    fn attach(&mut self, now: Now, turn: &mut Turn, hello: Hello) -> Result<WorkerId, Rejected> {
+        let before = self.fleet.same_process(&hello);
+        let limit = self.config.workers_max;
+        if before.is_none() && self.fleet.len() >= limit {
+            return Err(Rejected::Full { what: "workers", limit });
+        }
+        if let Some(before) = before {
+            self.lose(now, turn, before, "its process has attached again");
+        }
+        if self.fleet.next() >= self.counters.workers_reserved {
+            self.counters.workers_reserved = self.fleet.next() + WORKER_BLOCK;
+            turn.effects.push(Effect::Persist(Record::Counters(self.counters)));
+        }
+        let lease = self.config.timeouts.lease;
+        info!(host = hello.host, pid = hello.pid, kind = hello.kind, "worker attached");
+        turn.placement_due = true;
+        Ok(self.fleet.attach(now, lease, hello))
+    }
+
+    fn poll(
+        &mut self,
+        now: Now,
+        turn: &mut Turn,
+        worker: WorkerId,
+        after: u64,
+    ) -> Result<Vec<Numbered>, rpc::Rejected> {
+        self.hear(now, worker)?;
+        turn.placement_due |= self.fleet.confirm(worker, after);
+        self.fleet.directives_after(worker, after).ok_or(rpc::Rejected::UnknownWorker(worker))
+    }
+
+    fn report(
+        &mut self,
+        now: Now,
+        turn: &mut Turn,
+        worker: WorkerId,
+        report: Report,
+    ) -> Result<(), rpc::Rejected> {
+        self.hear(now, worker)?;
+        let Report { job, generation, event } = report;
+        let (jobs, mut cx) = self.split(now, turn);
+        let unknown = rpc::Rejected::StaleGeneration { got: generation, current: Generation::default() };
+        jobs.get_mut(&job).ok_or(unknown)?.report(&mut cx, worker, generation, event)
+    }
+
+    fn hear(&mut self, now: Now, worker: WorkerId) -> Result<(), rpc::Rejected> {
+        let lease_ends = now.instant.saturating_add(self.config.timeouts.lease);
+        self.fleet.hear(worker, lease_ends)
+    }
+
+    /// A worker is no longer there: its generation learns of it.
+    fn lose(&mut self, now: Now, turn: &mut Turn, id: WorkerId, why: &str) {
+        let Some(worker) = self.fleet.remove(id) else { return };
+        info!(worker = %id, why, "worker lost");
+        turn.placement_due = true;
+        let (jobs, mut cx) = self.split(now, turn);
+        if let Duty::Serving(job) = &worker.duty
+            && let Some(job) = jobs.get_mut(job)
+        {
+            job.worker_lost(&mut cx, id, &worker.hello, why);
+        }
+    }
+
+    fn complete(&mut self, now: Now, turn: &mut Turn, completion: Completion) {
+        let (jobs, mut cx) = self.split(now, turn);
+        match completion {
+            Completion::CheckpointManifest { job, generation, step, result } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.manifest_written(&mut cx, generation, step, result);
+                }
+            }
+            Completion::ModelManifest { job, version, result } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.model_manifest_written(&mut cx, &version, result.map(|_| ()));
+                }
+            }
+        }
+    }
+
+    /// Deals with leases and deadlines that have passed.
+    fn pass_time(&mut self, now: Now, turn: &mut Turn) {
+        for worker in self.fleet.expired(now.instant) {
+            let why = format!("it was not heard of for {:?}", self.config.timeouts.lease);
+            self.lose(now, turn, worker, &why);
+        }
+        let (jobs, mut cx) = self.split(now, turn);
+        for job in jobs.values_mut() {
+            if job.phase().deadline().is_some_and(|deadline| deadline <= now.instant) {
+                job.overdue(&mut cx);
+            }
+        }
+    }
+
+    /// Waiting jobs and what they ask for, the longest waiting first.
+    pub(crate) fn queue(&self) -> Vec<(&Job, Waiting<'_>)> {
+        let kind_is_there = |kind: &str| self.fleet.has_kind(kind);
+        let mut queue: Vec<_> = self
+            .jobs
+            .values()
+            .filter_map(|job| job.waiting(kind_is_there).map(|waiting| (job, waiting)))
+            .collect();
+        queue.sort_by_key(|(job, _)| job.record().number);
+        queue
+    }
+
+    fn place_jobs(&mut self, now: Now, turn: &mut Turn) {
+        let queue = self.queue();
+        let waiting: Vec<Waiting<'_>> = queue.iter().map(|(_, waiting)| *waiting).collect();
+        let ids: Vec<JobId> = queue.iter().map(|(job, _)| job.record().id.clone()).collect();
+        let verdicts = place(&waiting, &self.fleet.candidates());
+        debug!(jobs = ids.len(), workers = self.fleet.len(), "jobs placed");
+        let (jobs, mut cx) = self.split(now, turn);
+        for (id, verdict) in ids.into_iter().zip(verdicts) {
+            let Some(job) = jobs.get_mut(&id) else { continue };
+            match verdict {
+                Verdict::Start(members) => job.start(&mut cx, members),
+                Verdict::Wait(shortage) => job.goes_on_waiting(&mut cx, shortage.to_string()),
+            }
+        }
     }
 }

@@ -47,7 +47,9 @@ impl Points {
             return;
         }
         self.points.push((step, value));
-        if self.points.len() > CURVE_POINTS_MAX {
+        // Doubling ends: a gap of 2⁶³ steps leaves two points.
+        while self.points.len() > CURVE_POINTS_MAX {
+            self.gap_steps = self.gap_steps.max(1).saturating_mul(2);
             self.thin();
         }
     }
@@ -62,17 +64,13 @@ impl Points {
         &self.points
     }
 
-    /// Leaves at most about half of the points.
+    /// Drops points that are nearer to the one before than the gap.
     fn thin(&mut self) {
-        let (first, last) = (self.points[0].0, self.points[self.points.len() - 1].0);
-        self.gap_steps = ((last - first) / (CURVE_POINTS_MAX as u64 / 2)).max(self.gap_steps) + 1;
-        let mut kept: Option<u64> = None;
         let gap_steps = self.gap_steps;
+        let mut last: Option<u64> = None;
         self.points.retain(|&(step, _)| {
-            let keep = kept.is_none_or(|kept| step - kept >= gap_steps);
-            if keep {
-                kept = Some(step);
-            }
+            let keep = last.is_none_or(|last| step - last >= gap_steps);
+            last = if keep { Some(step) } else { last };
             keep
         });
     }
@@ -93,7 +91,7 @@ mod tests {
         let kept = points.as_slice();
         assert!(kept.len() >= CURVE_POINTS_MAX / 3 && kept.len() <= CURVE_POINTS_MAX, "{}", kept.len());
         let gaps = kept.windows(2).map(|pair| pair[1].0 - pair[0].0);
-        assert!(gaps.clone().max() <= gaps.min().map(|least| least + 1));
+        assert_eq!(gaps.clone().max(), gaps.min());
         assert_eq!(kept[0].0, 1);
     }
 

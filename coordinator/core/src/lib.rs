@@ -1,16 +1,86 @@
-//! The coordinator's state machine: jobs, generations, leases, placement and the registry, without I/O.
+//! The coordinator's state machine: jobs, generations, leases, placement and
+//! the registry.
+//!
+//! [`Coordinator::handle`] takes one [`Input`] and queues [`Effect`]s; a driver
+//! does them and brings the outcome of those that have one back as an input.
+//! The modules, in reading order: what comes in and what goes out (`input`,
+//! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
+//! workers (`worker`, `placement`), and the registry.
+//!
+//! Architecture invariant: no clocks, sockets, files, threads or randomness.
+//! The time comes in with each input.
+//!
+//! # A job's life
+//!
+//! | in | when | then |
+//! | --- | --- | --- |
+//! | – | submit | Queued |
+//! | Queued | enough idle workers ([`placement`]) | next generation stored; `Prepare` to rank 0; Preparing |
+//! | Preparing | rank 0 `Prepared` | `Train` to all ranks, with the newest checkpoint; Forming |
+//! | Preparing | a rank other than 0 is lost | goes on without it |
+//! | Forming | all ranks `Formed`, or one reports a step | Training |
+//! | Forming | step time is over | as a rank lost |
+//! | Training, Evaluating | `CheckpointPart` of all ranks | manifest written, then recorded, then older ones deleted |
+//! | Training | rank 0 `Evaluating` | Evaluating |
+//! | Training, Evaluating, Stopping | rank 0 `Finished`, gates hold, `[register]` | version reserved; manifest written; Registering |
+//! | Training, Evaluating, Stopping | rank 0 `Finished`, gates hold, no `[register]` | Done |
+//! | Training, Evaluating, Stopping | rank 0 `Finished`, a gate fails | Failed |
+//! | Registering | manifest durable | version and alias recorded; Done |
+//! | Registering | manifest not written | Paused; a resume goes back to Registering |
+//! | Preparing to Evaluating | a rank lost, `Failed(Peer)`, or ranks differ | `Release` to all; Queued, or Failed if that happens too often without progress |
+//! | Preparing to Evaluating | `Failed(CheckpointDamaged)` | that checkpoint dropped; `Release` to all; Queued |
+//! | Preparing to Evaluating | `Failed(Storage)`, or a checkpoint's manifest not written | `Release` to all; Paused |
+//! | Preparing to Stopping | `Failed(Job)` | `Release` to all; Failed |
+//! | Queued, Preparing, Forming | cancel, interrupt | Cancelled, Paused |
+//! | Training, Evaluating | cancel, interrupt | `Stop` to all ranks; Stopping |
+//! | Stopping | all ranks stopped or gone and their checkpoint recorded, or it cannot be, or step time is over | `Release` to all; Cancelled, Paused |
+//! | Paused | cancel | Cancelled |
+//! | Paused, Cancelled, Failed | resume | Queued |
+//! | Queued to Stopping | the coordinator restarts | Queued |
+//! | Registering | the coordinator restarts | Registering, or Done if the version is recorded |
+//!
+//! # Invariants
+//!
+//! [`Coordinator::check_invariants`] checks what can be seen from inside, the
+//! simulation (`tests/simulation.rs`) all of them after every event.
+//!
+//! 1. A job's generation only grows, and is durable before anyone hears of it.
+//! 2. A worker is a member of one generation at most, and both sides know it.
+//! 3. Nothing that belongs to a generation that is over changes anything.
+//! 4. A checkpoint that is listed has a durable manifest. Steps of checkpoints
+//!    ascend. One is deleted only after a newer one is recorded.
+//! 5. Model versions never change; a number is never given out twice; an alias
+//!    names a version that is there.
+//! 6. What leads to Done is durable in this order: the model's manifest, the
+//!    version, the alias, the job.
+//! 7. A job that is not over has a next event: idle workers that do not suffice,
+//!    a lease, a deadline, or a write that the driver answers for.
+//! 8. Directives, messages, curves, checkpoints in the making and changes of
+//!    aliases are bounded.
 
+mod checkpoint;
 mod config;
+mod context;
 mod coordinator;
 mod curve;
 mod effect;
 mod input;
+mod invariants;
+mod job;
+pub mod placement;
 pub mod record;
+mod registry;
 mod restore;
+mod worker;
 
+pub use checkpoint::SAVES_MAX;
 pub use config::Config;
 pub use coordinator::Coordinator;
+pub use curve::{LossCurve, Points};
 pub use effect::Effect;
 pub use input::{Completion, Input, Now, Rejected, Reply, WriteFailed};
+pub use invariants::BrokenInvariant;
 pub use record::Record;
+pub use registry::ALIAS_CHANGES_MAX;
 pub use restore::RestoreError;
+pub use worker::DIRECTIVES_MAX;

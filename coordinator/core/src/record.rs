@@ -91,6 +91,15 @@ impl Default for Counters {
     }
 }
 
+/// The most messages that a job keeps; older ones are forgotten.
+pub const MESSAGES_MAX: usize = 64;
+
+/// The most characters of a text that a worker sent; the rest is cut off.
+pub const TEXT_CHARS_MAX: usize = 2_000;
+
+/// The most checkpoints that a job keeps, whatever its file says.
+pub const CHECKPOINTS_MAX: usize = 1_000;
+
 /// A job, as it survives a restart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobRecord {
@@ -150,6 +159,8 @@ pub enum Standing {
     Paused {
         /// Why.
         reason: String,
+        /// The version whose manifest could not be written.
+        unregistered: Option<Box<ModelVersion>>,
     },
     /// It stays cancelled.
     Cancelled {

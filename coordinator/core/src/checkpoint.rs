@@ -1,0 +1,199 @@
+//! Checkpoints in the making: the parts of all ranks come together here before
+//! their manifest is written. One [`Saves`] lives as long as its generation.
+
+use std::collections::BTreeMap;
+
+use phalanx_protocol::{
+    id::{Generation, JobId, Rank},
+    message::CheckpointPart,
+    reference::{FileRef, HashHex},
+};
+
+/// The most checkpoints in the making of one generation. If a rank falls this
+/// far behind the others, the oldest incomplete one is given up; if the store
+/// does, the newest.
+pub const SAVES_MAX: usize = 16;
+
+/// Where the manifest of a checkpoint goes.
+pub(crate) fn manifest_path(job: &JobId, generation: Generation, step: u64) -> String {
+    format!("jobs/{job}/checkpoints/g{generation}-s{step}/manifest.json")
+}
+
+/// The checkpoints in the making of one generation.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Saves {
+    by_step: BTreeMap<u64, Save>,
+}
+
+#[derive(Debug, Clone)]
+enum Save {
+    /// Some parts are there.
+    Collecting(BTreeMap<Rank, CheckpointPart>),
+    /// All parts are there, and the manifest is being written.
+    Writing(Whole),
+}
+
+/// A checkpoint whose parts are all durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Whole {
+    pub(crate) step: u64,
+    pub(crate) cursor: u64,
+    pub(crate) state_hash: HashHex,
+    pub(crate) parts: Vec<FileRef>,
+    pub(crate) progress_json: String,
+}
+
+/// What became of a part.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// Others are missing, or it was there already.
+    Noted,
+    /// It was the last one: the manifest is to be written now.
+    Whole(Whole),
+    /// All parts are there, but they are not of one state.
+    Differs {
+        /// The ranks that differ from most others; all of them if there is no majority.
+        odd: Vec<Rank>,
+    },
+}
+
+impl Saves {
+    /// Takes the part of one of `world_size` ranks.
+    pub(crate) fn add(&mut self, world_size: usize, part: CheckpointPart) -> Added {
+        let step = part.step;
+        if !self.by_step.contains_key(&step) && !self.make_room() {
+            return Added::Noted;
+        }
+        let save = self.by_step.entry(step).or_insert_with(|| Save::Collecting(BTreeMap::new()));
+        let Save::Collecting(parts) = save else { return Added::Noted };
+        parts.entry(part.rank).or_insert(part);
+        if parts.len() < world_size {
+            return Added::Noted;
+        }
+        let odd = odd_ranks(parts);
+        if !odd.is_empty() {
+            return Added::Differs { odd };
+        }
+        let parts = std::mem::take(parts);
+        let Some(first) = parts.values().next().cloned() else { return Added::Noted };
+        let whole = Whole {
+            step,
+            cursor: first.cursor,
+            state_hash: first.state_hash,
+            parts: parts.into_values().map(|part| part.file).collect(),
+            progress_json: first.progress_json,
+        };
+        *save = Save::Writing(whole.clone());
+        Added::Whole(whole)
+    }
+
+    /// The manifest for `step` is written, or was given up.
+    pub(crate) fn written(&mut self, step: u64) -> Option<Whole> {
+        match self.by_step.remove(&step)? {
+            Save::Writing(whole) => {
+                // Older ones can no longer become the newest.
+                self.by_step.retain(|&other, save| other > step || matches!(save, Save::Writing(_)));
+                Some(whole)
+            }
+            collecting @ Save::Collecting(_) => {
+                self.by_step.insert(step, collecting);
+                None
+            }
+        }
+    }
+
+    /// Whether a manifest is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.by_step.values().any(|save| matches!(save, Save::Writing(_)))
+    }
+
+    /// Checkpoints in the making.
+    pub(crate) fn len(&self) -> usize {
+        self.by_step.len()
+    }
+
+    /// Returns whether one more fits in.
+    fn make_room(&mut self) -> bool {
+        if self.by_step.len() < SAVES_MAX {
+            return true;
+        }
+        let collecting = |save: &Save| matches!(save, Save::Collecting(_));
+        let oldest = self.by_step.iter().find(|(_, save)| collecting(save)).map(|(step, _)| *step);
+        oldest.is_some_and(|step| self.by_step.remove(&step).is_some())
+    }
+}
+
+/// The ranks whose state is not that of a majority; all if there is none, and
+/// nobody if all agree.
+fn odd_ranks(parts: &BTreeMap<Rank, CheckpointPart>) -> Vec<Rank> {
+    type State<'p> = (&'p str, u64, &'p str);
+    let mut groups: BTreeMap<State<'_>, Vec<Rank>> = BTreeMap::new();
+    for (rank, part) in parts {
+        groups.entry((&part.state_hash, part.cursor, &part.progress_json)).or_default().push(*rank);
+    }
+    let most = groups.values().map(Vec::len).max().unwrap_or(0);
+    if 2 * most > parts.len() {
+        parts
+            .keys()
+            .filter(|rank| !groups.values().any(|g| g.len() == most && g.contains(rank)))
+            .copied()
+            .collect()
+    } else {
+        parts.keys().copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(step: u64, rank: u32, state: &str) -> CheckpointPart {
+        let file = FileRef { path: format!("part-{rank}"), bytes: 1, blake3: String::new() };
+        CheckpointPart {
+            step,
+            cursor: step,
+            rank: Rank::new(rank),
+            state_hash: state.to_owned(),
+            file,
+            progress_json: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_is_whole_with_the_last_part_and_only_once() {
+        let mut saves = Saves::default();
+        assert_eq!(saves.add(2, part(5, 1, "x")), Added::Noted);
+        assert_eq!(saves.add(2, part(5, 1, "x")), Added::Noted);
+        assert_eq!(saves.written(5), None);
+        let Added::Whole(whole) = saves.add(2, part(5, 0, "x")) else { panic!("both parts are there") };
+        assert_eq!(whole.parts.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["part-0", "part-1"]);
+        assert_eq!(saves.add(2, part(5, 0, "x")), Added::Noted);
+        assert!(saves.is_writing());
+        assert_eq!(saves.written(5), Some(whole));
+        assert!(!saves.is_writing());
+    }
+
+    #[test]
+    fn a_rank_that_differs_from_most_is_named() {
+        let mut saves = Saves::default();
+        saves.add(3, part(5, 0, "x"));
+        saves.add(3, part(5, 1, "y"));
+        assert_eq!(saves.add(3, part(5, 2, "x")), Added::Differs { odd: vec![Rank::new(1)] });
+    }
+
+    #[test]
+    fn of_two_that_differ_both_are_named() {
+        let mut saves = Saves::default();
+        saves.add(2, part(5, 0, "x"));
+        assert_eq!(saves.add(2, part(5, 1, "y")), Added::Differs { odd: vec![Rank::new(0), Rank::new(1)] });
+    }
+
+    #[test]
+    fn parts_of_a_rank_that_runs_ahead_are_bounded() {
+        let mut saves = Saves::default();
+        for step in 0..100 {
+            saves.add(2, part(step, 0, "x"));
+        }
+        assert_eq!(saves.len(), SAVES_MAX);
+    }
+}

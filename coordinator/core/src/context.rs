@@ -1,0 +1,51 @@
+//! What a handler may touch beside its job: it can look at the time, and queue
+//! directives and effects. It cannot do anything.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use phalanx_protocol::{
+    id::{JobId, WorkerId},
+    message::Directive,
+};
+
+use crate::{Config, Effect, Now, Record, registry::Registry, worker::Fleet};
+
+/// The surroundings of one input.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) now: Now,
+    pub(crate) config: &'a Config,
+    pub(crate) fleet: &'a mut Fleet,
+    pub(crate) registry: &'a mut Registry,
+    pub(crate) turn: &'a mut Turn,
+}
+
+/// What one input leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// What is to be done, in order.
+    pub(crate) effects: Vec<Effect>,
+    /// Jobs that look different now.
+    pub(crate) changed: BTreeSet<JobId>,
+    /// Whether a job or a worker has begun to wait.
+    pub(crate) placement_due: bool,
+}
+
+impl Context<'_> {
+    /// Queues a record for the state store.
+    pub(crate) fn persist(&mut self, record: Record) {
+        self.turn.effects.push(Effect::Persist(record));
+    }
+
+    /// Queues a directive; one for a worker that is no longer attached is dropped.
+    pub(crate) fn tell(&mut self, worker: WorkerId, directive: Directive) {
+        if let Some(numbered) = self.fleet.send(worker, directive) {
+            self.turn.effects.push(Effect::Send { worker, directive: Box::new(numbered) });
+        }
+    }
+
+    /// The moment `duration` from now.
+    pub(crate) fn after(&self, duration: Duration) -> Duration {
+        self.now.instant.saturating_add(duration)
+    }
+}

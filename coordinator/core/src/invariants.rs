@@ -1,0 +1,134 @@
+//! The numbered invariants of the crate, as far as they can be seen from
+//! inside, for tests and simulations. Looks at everything and changes nothing.
+
+use phalanx_protocol::view::CURVE_POINTS_MAX;
+
+use crate::{
+    ALIAS_CHANGES_MAX, Coordinator, DIRECTIVES_MAX, SAVES_MAX,
+    job::{Job, Phase},
+    placement::{Verdict, place},
+    record::{CHECKPOINTS_MAX, MESSAGES_MAX},
+    worker::Duty,
+};
+
+/// An invariant that does not hold: a bug of this crate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invariant {number} is broken: {what}")]
+pub struct BrokenInvariant {
+    /// Its number in the crate's documentation.
+    pub number: u8,
+    /// What was found.
+    pub what: String,
+}
+
+fn require(number: u8, holds: bool, what: impl FnOnce() -> String) -> Result<(), BrokenInvariant> {
+    if holds { Ok(()) } else { Err(BrokenInvariant { number, what: what() }) }
+}
+
+impl Coordinator {
+    /// Checks every invariant that can be seen from inside. Takes time in
+    /// proportion to the whole state.
+    ///
+    /// # Errors
+    ///
+    /// The first [`BrokenInvariant`].
+    pub fn check_invariants(&self) -> Result<(), BrokenInvariant> {
+        self.check_memberships()?;
+        self.check_registry()?;
+        self.check_nobody_waits_in_vain()?;
+        for job in self.jobs.values() {
+            check_checkpoints(job)?;
+            check_done(self, job)?;
+            check_bounds(job)?;
+        }
+        for (id, _) in self.fleet.iter() {
+            let waiting = self.fleet.waiting(id);
+            require(8, waiting <= DIRECTIVES_MAX, || format!("{waiting} directives wait for worker {id}"))?;
+        }
+        Ok(())
+    }
+
+    fn check_memberships(&self) -> Result<(), BrokenInvariant> {
+        for (id, worker) in self.fleet.iter() {
+            let Duty::Serving(job) = &worker.duty else { continue };
+            let gang = self.jobs.get(job).and_then(|job| job.phase().gang());
+            let known = gang.is_some_and(|gang| gang.rank_of(id).is_some());
+            require(2, known, || format!("worker {id} serves {job}, which does not know it"))?;
+        }
+        for job in self.jobs.values() {
+            let record = job.record();
+            let Some(gang) = job.phase().gang() else { continue };
+            let serves = |duty: &Duty| matches!(duty, Duty::Serving(id) if *id == record.id);
+            for member in &gang.members {
+                let there = self.fleet.get(*member).is_some_and(|worker| serves(&worker.duty));
+                let gone = job.phase().is_gone(*member);
+                require(2, there || gone, || {
+                    format!("{} has member {member}, which does not serve it", record.id)
+                })?;
+            }
+            require(2, !gang.members.is_empty(), || {
+                format!("{} has a generation without members", record.id)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_registry(&self) -> Result<(), BrokenInvariant> {
+        for (version, next) in self.registry.versions() {
+            let number = version.version;
+            let reserved = (1..next).contains(&number);
+            require(5, reserved, || format!("version {number} of {} was never given out", version.name))?;
+        }
+        let changes = self.registry.alias_changes();
+        require(8, changes <= ALIAS_CHANGES_MAX, || format!("a model keeps {changes} changes of aliases"))?;
+        match self.registry.dangling_aliases().next() {
+            Some((model, alias)) => {
+                require(5, false, || format!("alias {alias} of {model} names no version"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn check_nobody_waits_in_vain(&self) -> Result<(), BrokenInvariant> {
+        let (jobs, waiting): (Vec<_>, Vec<_>) = self.queue().into_iter().unzip();
+        for (job, verdict) in jobs.iter().zip(place(&waiting, &self.fleet.candidates())) {
+            let waits = matches!(verdict, Verdict::Wait(_));
+            require(7, waits, || format!("{} waits though it could start", job.record().id))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_checkpoints(job: &Job) -> Result<(), BrokenInvariant> {
+    let record = job.record();
+    let ascend = record.checkpoints.windows(2).all(|pair| pair[0].checkpoint.step < pair[1].checkpoint.step);
+    require(4, ascend, || format!("the checkpoints of {} do not ascend", record.id))?;
+    let newer = record.checkpoints.iter().any(|kept| kept.checkpoint.generation > record.generation);
+    require(1, !newer, || format!("{} has a checkpoint of a later generation", record.id))
+}
+
+fn check_done(coordinator: &Coordinator, job: &Job) -> Result<(), BrokenInvariant> {
+    let record = job.record();
+    if !matches!(job.phase(), Phase::Done) || record.spec.register.is_none() {
+        return Ok(());
+    }
+    let model = record.outcome.as_ref().and_then(|outcome| outcome.model.as_ref());
+    let registered = model.is_some_and(|model| coordinator.registry.contains(&model.name, model.version));
+    require(6, registered, || format!("{} is done, but its model is not registered", record.id))
+}
+
+fn check_bounds(job: &Job) -> Result<(), BrokenInvariant> {
+    let record = job.record();
+    let saves = job.phase().saves().map_or(0, crate::checkpoint::Saves::len);
+    let bounds = [
+        ("messages", record.messages.len(), MESSAGES_MAX),
+        ("checkpoints", record.checkpoints.len(), CHECKPOINTS_MAX),
+        ("points of training loss", record.curve.train.as_slice().len(), CURVE_POINTS_MAX),
+        ("points of validation loss", record.curve.validation.as_slice().len(), CURVE_POINTS_MAX),
+        ("checkpoints in the making", saves, SAVES_MAX),
+    ];
+    for (what, count, max) in bounds {
+        require(8, count <= max, || format!("{} has {count} {what}, more than {max}", record.id))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! How a job finishes: gates, then the registry. The model's manifest is
+//! durable before the version is recorded, and the version before the job is
+//! done (invariant 6).
+
+use phalanx_protocol::{
+    id::Rank,
+    message::{Finished, Metrics},
+    spec::{Gate, RegisterSpec},
+    view::{ModelVersion, ModelVersionRef},
+};
+
+use super::{Job, Phase, bounded, report::finite};
+use crate::{
+    Effect, WriteFailed,
+    context::Context,
+    record::OutcomeRecord,
+    registry::{Registry, Reserved},
+};
+
+/// The most characters that are kept of the text that a model generated.
+const SAMPLE_CHARS_MAX: usize = 100_000;
+
+impl Job {
+    /// Training and evaluation are over, and the model is durable.
+    pub(super) fn finished(&mut self, cx: &mut Context<'_>, rank: Rank, finished: Finished) {
+        self.formed_by_now(cx);
+        if !rank.is_leader() || !self.has_begun() {
+            return;
+        }
+        let Finished { step, cursor, stopped_early, metrics, confusion, state_hash, artifact, sample } =
+            finished;
+        let early = stopped_early.map_or(String::new(), |why| format!(", early: {}", bounded(why)));
+        self.say(cx, format!("finished after {step} steps{early}"));
+        let gates = gate_results(&self.record.spec.evaluate.gates, &metrics);
+        let progress = &mut self.record.progress;
+        (progress.step, progress.cursor) = (step, cursor);
+        progress.farthest_step = progress.farthest_step.max(step);
+        self.record.outcome = Some(OutcomeRecord {
+            metrics: finite(metrics),
+            confusion,
+            state_hash,
+            artifact,
+            sample: sample.map(|text| text.chars().take(SAMPLE_CHARS_MAX).collect()),
+            model: None,
+        });
+        for gate in &gates {
+            self.say(cx, gate.text.clone());
+        }
+        if gates.iter().any(|gate| !gate.holds) {
+            let all: Vec<_> = gates.into_iter().map(|gate| gate.text).collect();
+            return self.fail(cx, format!("the model is not registered: {}", all.join("; ")));
+        }
+        match self.record.spec.register.clone() {
+            Some(register) => self.register(cx, &register),
+            None => {
+                self.say(cx, "done");
+                self.end_generation(cx, Phase::Done);
+            }
+        }
+    }
+
+    /// Reserves a version, and writes its manifest.
+    fn register(&mut self, cx: &mut Context<'_>, register: &RegisterSpec) {
+        let outcome = self.record.outcome.clone().expect("invariant: a job that registers has an outcome");
+        let dataset =
+            self.record.dataset.clone().expect("invariant: a generation trains on a known data set");
+        let (Reserved { version, parent }, record) = cx.registry.reserve(&register.model);
+        cx.persist(record);
+        let version = Box::new(ModelVersion {
+            name: register.model.clone(),
+            version,
+            job: self.record.id.clone(),
+            spec: (*self.record.spec).clone(),
+            metrics: outcome.metrics,
+            confusion: outcome.confusion,
+            dataset,
+            parent,
+            state_hash: outcome.state_hash,
+            artifact: outcome.artifact,
+            created_at: cx.now.wall,
+        });
+        self.end_generation(cx, Phase::Registering { version: version.clone() });
+        self.request_model_manifest(cx, version);
+    }
+
+    /// Goes into [`Phase::Registering`] again.
+    pub(super) fn write_model_manifest(&mut self, cx: &mut Context<'_>, version: Box<ModelVersion>) {
+        self.enter(cx, Phase::Registering { version: version.clone() });
+        self.request_model_manifest(cx, version);
+    }
+
+    fn request_model_manifest(&self, cx: &mut Context<'_>, version: Box<ModelVersion>) {
+        let path = Registry::manifest_path(&version);
+        cx.turn.effects.push(Effect::WriteModelManifest { job: self.record.id.clone(), version, path });
+    }
+
+    /// The model's manifest is durable, or could not be written.
+    pub(crate) fn model_manifest_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: &ModelVersionRef,
+        result: Result<(), WriteFailed>,
+    ) {
+        let Phase::Registering { version } = &self.phase else { return };
+        if version.version != written.version || version.name != written.name {
+            return;
+        }
+        let version = version.clone();
+        match result {
+            Ok(()) => {
+                let alias = self.record.spec.register.as_ref().and_then(|register| register.alias.as_deref());
+                let records = cx.registry.register((*version).clone(), alias, cx.now.wall);
+                for record in records {
+                    cx.persist(record);
+                }
+                self.registered(cx, &version);
+            }
+            Err(failed) => {
+                let reason = bounded(format!("the model could not be registered: {failed}"));
+                self.say(cx, format!("paused: {reason}"));
+                self.enter(cx, Phase::Paused { reason, unregistered: Some(version) });
+            }
+        }
+    }
+
+    /// The version is in the registry.
+    fn registered(&mut self, cx: &mut Context<'_>, version: &ModelVersion) {
+        let model = ModelVersionRef { name: version.name.clone(), version: version.version };
+        let alias = self.record.spec.register.as_ref().and_then(|register| register.alias.as_deref());
+        let alias = alias.map_or(String::new(), |alias| format!(", alias `{alias}`"));
+        self.say(cx, format!("registered as model {} version {}{alias}", model.name, model.version));
+        if let Some(outcome) = &mut self.record.outcome {
+            outcome.model = Some(model);
+        }
+        self.enter(cx, Phase::Done);
+    }
+
+    /// Goes on registering after a restart: the version may be in the registry already.
+    pub(crate) fn go_on_registering(&mut self, cx: &mut Context<'_>) {
+        let Phase::Registering { version } = &self.phase else { return };
+        let version = version.clone();
+        if cx.registry.contains(&version.name, version.version) {
+            self.registered(cx, &version);
+        } else {
+            self.request_model_manifest(cx, version);
+        }
+    }
+}
+
+/// A gate and whether it holds, in words.
+struct GateResult {
+    holds: bool,
+    text: String,
+}
+
+fn gate_results(gates: &[Gate], metrics: &Metrics) -> Vec<GateResult> {
+    let result = |gate: &Gate| match metrics.get(&gate.metric) {
+        Some(value) if gate.holds(*value) => {
+            GateResult { holds: true, text: format!("gate `{gate}` holds: {} is {value}", gate.metric) }
+        }
+        Some(value) => {
+            GateResult { holds: false, text: format!("gate `{gate}` failed: {} is {value}", gate.metric) }
+        }
+        None => {
+            let text = format!("gate `{gate}` failed: the test split has no {}", gate.metric);
+            GateResult { holds: false, text }
+        }
+    };
+    gates.iter().map(result).collect()
+}

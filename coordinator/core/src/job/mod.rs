@@ -1,0 +1,216 @@
+//! A job: what survives a restart (its record) and what does not (its phase).
+//! Owns both; nobody else changes them.
+//!
+//! In reading order: the phases, how a generation begins and ends, what its
+//! members report, how a job is stopped and resumed, how it finishes.
+
+mod finish;
+mod generation;
+mod phase;
+mod report;
+mod save;
+mod stop;
+
+use phalanx_protocol::{
+    id::{Generation, JobId, TraceParent},
+    spec::JobSpec,
+    view::{JobView, Message},
+};
+use tracing::info;
+
+pub(crate) use phase::{Gang, Muster, Phase};
+
+use crate::{
+    Record,
+    context::Context,
+    curve::LossCurve,
+    placement::Waiting,
+    record::{JobRecord, MESSAGES_MAX, ProgressRecord, Standing, TEXT_CHARS_MAX},
+};
+
+/// A job.
+#[derive(Debug)]
+pub(crate) struct Job {
+    record: JobRecord,
+    phase: Phase,
+}
+
+impl Job {
+    /// A job that was just submitted.
+    pub(crate) fn submitted(
+        cx: &mut Context<'_>,
+        id: JobId,
+        number: u64,
+        spec: Box<JobSpec>,
+        trace: Option<TraceParent>,
+    ) -> Self {
+        let record = JobRecord {
+            id,
+            number,
+            workers: spec.workers.clone(),
+            spec,
+            trace,
+            generation: Generation::default(),
+            standing: Standing::Waiting,
+            progress: ProgressRecord::default(),
+            checkpoints: Vec::new(),
+            dataset: None,
+            kind: None,
+            world_size: 0,
+            fruitless_generations: 0,
+            curve: LossCurve::default(),
+            validation: Default::default(),
+            outcome: None,
+            messages: Vec::new(),
+            submitted_at: cx.now.wall,
+            started_at: None,
+            finished_at: None,
+        };
+        let mut job =
+            Self { record, phase: Phase::Queued { muster: Muster::Start, why: "waits".to_owned() } };
+        job.say(cx, "submitted");
+        job.enter(cx, job.phase.clone());
+        job
+    }
+
+    /// A job as its record left it.
+    pub(crate) fn restored(record: JobRecord, phase: Phase) -> Self {
+        Self { record, phase }
+    }
+
+    pub(crate) fn record(&self) -> &JobRecord {
+        &self.record
+    }
+
+    pub(crate) fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// Whether it waits for workers.
+    pub(crate) fn is_queued(&self) -> bool {
+        matches!(self.phase, Phase::Queued { .. })
+    }
+
+    /// What it asks of [`place`](crate::placement::place), while it waits.
+    /// `kind_is_there` tells whether a worker of a kind is attached.
+    pub(crate) fn waiting(&self, kind_is_there: impl Fn(&str) -> bool) -> Option<Waiting<'_>> {
+        let Phase::Queued { muster, .. } = &self.phase else { return None };
+        let lanes = self.record.spec.train.lanes.max(1);
+        let workers_max = self.record.workers.max.unwrap_or(lanes).clamp(1, lanes);
+        let workers_min = match muster {
+            Muster::Start => self.record.workers.min.unwrap_or(1),
+            Muster::Regroup { workers, .. } => *workers,
+            Muster::GoOn => 1,
+        };
+        let task = match &self.record.spec.model {
+            phalanx_protocol::spec::ModelSpec::Custom(custom) => Some(custom.task.as_str()),
+            phalanx_protocol::spec::ModelSpec::Linear(_)
+            | phalanx_protocol::spec::ModelSpec::Mlp(_)
+            | phalanx_protocol::spec::ModelSpec::Cnn(_)
+            | phalanx_protocol::spec::ModelSpec::Gpt(_) => None,
+        };
+        // The same bits need the same kind of processor. Only a user who
+        // resumes the job elsewhere may take it to another one.
+        let stays = |kind: &&str| *muster != Muster::Start || kind_is_there(kind);
+        Some(Waiting {
+            workers_min: workers_min.clamp(1, workers_max) as usize,
+            workers_max: workers_max as usize,
+            task,
+            kind: self.record.kind.as_deref().filter(stays),
+        })
+    }
+
+    /// Notes why it waits.
+    pub(crate) fn goes_on_waiting(&mut self, cx: &mut Context<'_>, reason: String) {
+        if let Phase::Queued { why, .. } = &mut self.phase
+            && *why != reason
+        {
+            *why = reason;
+            cx.turn.changed.insert(self.record.id.clone());
+        }
+    }
+
+    /// Goes into `phase` and stores the job. Every transition that a restart
+    /// must know of goes through here.
+    fn enter(&mut self, cx: &mut Context<'_>, phase: Phase) {
+        self.phase = phase;
+        let is_over = self.phase.state().is_over();
+        match (is_over, self.record.finished_at) {
+            (true, None) => self.record.finished_at = Some(cx.now.wall),
+            (false, Some(_)) => self.record.finished_at = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+        cx.turn.placement_due |= self.is_queued();
+        self.store(cx);
+    }
+
+    /// Stores the job as it is now.
+    fn store(&mut self, cx: &mut Context<'_>) {
+        self.record.standing = self.phase.standing();
+        cx.persist(Record::Job(Box::new(self.record.clone())));
+        cx.turn.changed.insert(self.record.id.clone());
+    }
+
+    /// Tells people something.
+    fn say(&mut self, cx: &mut Context<'_>, text: impl Into<String>) {
+        let text = bounded(text.into());
+        info!(job = %self.record.id, generation = %self.record.generation, text, "job message");
+        let number = self.record.messages.last().map_or(1, |last| last.number + 1);
+        self.record.messages.push(Message { number, at: cx.now.wall, text });
+        let excess = self.record.messages.len().saturating_sub(MESSAGES_MAX);
+        self.record.messages.drain(..excess);
+        cx.turn.changed.insert(self.record.id.clone());
+    }
+
+    /// The job as users see it.
+    pub(crate) fn view(&self) -> JobView {
+        let record = &self.record;
+        let progress = &record.progress;
+        let outcome = record.outcome.as_ref();
+        let gang = self.phase.gang();
+        let newest = record.checkpoints.last().map(|newest| &newest.checkpoint.state_hash);
+        JobView {
+            id: record.id.clone(),
+            name: record.spec.name.clone(),
+            state: self.phase.state(),
+            reason: self.phase.reason().map(str::to_owned),
+            step: progress.step,
+            total_steps: progress.total_steps,
+            epoch: progress.epoch,
+            cursor: progress.cursor,
+            loss: progress.loss,
+            samples_per_second: progress.samples_per_second,
+            learning_rate: progress.learning_rate,
+            metrics: outcome.map(|outcome| outcome.metrics.clone()).unwrap_or_default(),
+            validation: record.validation.clone(),
+            confusion: outcome.and_then(|outcome| outcome.confusion.clone()),
+            workers: gang.map(|gang| gang.members.clone()).unwrap_or_default(),
+            world_size: gang.map_or(0, Gang::world_size),
+            generation: record.generation,
+            state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),
+            checkpoints: record.checkpoints.iter().map(|kept| kept.checkpoint.clone()).collect(),
+            dataset: record.dataset.clone(),
+            model: outcome.and_then(|outcome| outcome.model.clone()),
+            artifact: outcome.map(|outcome| outcome.artifact.clone()),
+            sample: outcome.and_then(|outcome| outcome.sample.clone()),
+            messages: record.messages.clone(),
+            submitted_at: record.submitted_at,
+            started_at: record.started_at,
+            finished_at: record.finished_at,
+        }
+    }
+}
+
+/// A text that is kept, cut to [`TEXT_CHARS_MAX`].
+fn bounded(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// Some workers' numbers for people: `1, 2, 3`.
+fn listed<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,251 @@
+//! The phases of a job's life, each with the data that exists only in it. Owns
+//! what a job forgets at a restart.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use phalanx_protocol::{
+    id::{Rank, WorkerId},
+    view::{JobState, ModelVersion},
+};
+
+use crate::{checkpoint::Saves, record::Standing};
+
+/// Where a job is in its life. The transition table stands in the crate's documentation.
+#[derive(Debug, Clone)]
+pub(crate) enum Phase {
+    /// It waits for workers.
+    Queued {
+        muster: Muster,
+        /// Why it waits, in words.
+        why: String,
+    },
+    /// Rank 0 finds or writes the data set; the others are kept ready and know nothing yet.
+    Preparing {
+        gang: Gang,
+        /// What rank 0 does now, for people.
+        what: Option<String>,
+    },
+    /// The ranks connect and load the state.
+    Forming { gang: Gang, formed: BTreeSet<Rank>, deadline: Duration },
+    /// The ranks train.
+    Training { gang: Gang, saves: Saves },
+    /// The ranks measure the test split.
+    Evaluating { gang: Gang, saves: Saves },
+    /// The ranks save their state and stop.
+    Stopping { gang: Gang, saves: Saves, goal: Goal, halted: BTreeMap<Rank, Halt>, deadline: Duration },
+    /// The model's manifest is being written.
+    Registering { version: Box<ModelVersion> },
+    /// Somebody must mend something and resume it.
+    Paused {
+        reason: String,
+        /// The version whose manifest could not be written: it goes on from there.
+        unregistered: Option<Box<ModelVersion>>,
+    },
+    /// It was given up.
+    Cancelled { reason: Option<String> },
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed { reason: String },
+}
+
+/// How many workers a queued job waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Muster {
+    /// As many as it asks for: it was submitted or resumed.
+    Start,
+    /// Those of its last generation that are still there, but not longer than
+    /// until this moment: one that died with its peers does not come.
+    Regroup { workers: u32, until: Duration },
+    /// Any.
+    GoOn,
+}
+
+/// The members of a generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gang {
+    /// The index is the rank.
+    pub(crate) members: Vec<WorkerId>,
+    /// The farthest step of the job when this generation began.
+    pub(crate) farthest_step: u64,
+}
+
+impl Gang {
+    pub(crate) fn rank_of(&self, worker: WorkerId) -> Option<Rank> {
+        let index = self.members.iter().position(|member| *member == worker)?;
+        Some(Rank::new(u32::try_from(index).expect("invariant: a gang has at most LANES_MAX members")))
+    }
+
+    pub(crate) fn leader(&self) -> Option<WorkerId> {
+        self.members.first().copied()
+    }
+
+    pub(crate) fn world_size(&self) -> u32 {
+        u32::try_from(self.members.len()).expect("invariant: a gang has at most LANES_MAX members")
+    }
+}
+
+/// What a job becomes when it has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Goal {
+    /// Paused, because a user interrupted it.
+    Pause,
+    /// Cancelled.
+    Cancel,
+}
+
+/// How a rank came to a halt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Halt {
+    /// It stopped as it was told, after this many steps.
+    Stopped { step: u64 },
+    /// It was lost, or failed.
+    Gone,
+}
+
+impl Phase {
+    /// The state that users see.
+    pub(crate) fn state(&self) -> JobState {
+        match self {
+            Self::Queued { .. } => JobState::Queued,
+            Self::Preparing { .. } => JobState::Preparing,
+            Self::Forming { .. } => JobState::Forming,
+            Self::Training { .. } => JobState::Training,
+            Self::Evaluating { .. } => JobState::Evaluating,
+            Self::Stopping { .. } => JobState::Stopping,
+            Self::Registering { .. } => JobState::Registering,
+            Self::Paused { .. } => JobState::Paused,
+            Self::Cancelled { .. } => JobState::Cancelled,
+            Self::Done => JobState::Done,
+            Self::Failed { .. } => JobState::Failed,
+        }
+    }
+
+    /// Why the job is there.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Queued { why, .. } => Some(why),
+            Self::Preparing { what, .. } => what.as_deref(),
+            Self::Paused { reason, .. } | Self::Failed { reason } => Some(reason),
+            Self::Cancelled { reason } => reason.as_deref(),
+            Self::Stopping { goal: Goal::Pause, .. } => Some("interrupted"),
+            Self::Stopping { goal: Goal::Cancel, .. } => Some("cancelled"),
+            Self::Forming { .. }
+            | Self::Training { .. }
+            | Self::Evaluating { .. }
+            | Self::Registering { .. }
+            | Self::Done => None,
+        }
+    }
+
+    /// The members of its generation, while there is one.
+    pub(crate) fn gang(&self) -> Option<&Gang> {
+        match self {
+            Self::Preparing { gang, .. }
+            | Self::Forming { gang, .. }
+            | Self::Training { gang, .. }
+            | Self::Evaluating { gang, .. }
+            | Self::Stopping { gang, .. } => Some(gang),
+            Self::Queued { .. }
+            | Self::Registering { .. }
+            | Self::Paused { .. }
+            | Self::Cancelled { .. }
+            | Self::Done
+            | Self::Failed { .. } => None,
+        }
+    }
+
+    /// Whether a member was lost or failed while the job was stopping.
+    pub(crate) fn is_gone(&self, worker: WorkerId) -> bool {
+        let rank = self.gang().and_then(|gang| gang.rank_of(worker));
+        match self {
+            Self::Stopping { halted, .. } => rank.is_some_and(|rank| halted.get(&rank) == Some(&Halt::Gone)),
+            Self::Queued { .. }
+            | Self::Preparing { .. }
+            | Self::Forming { .. }
+            | Self::Training { .. }
+            | Self::Evaluating { .. }
+            | Self::Registering { .. }
+            | Self::Paused { .. }
+            | Self::Cancelled { .. }
+            | Self::Done
+            | Self::Failed { .. } => false,
+        }
+    }
+
+    /// The checkpoints in the making of its generation.
+    pub(crate) fn saves(&self) -> Option<&Saves> {
+        match self {
+            Self::Training { saves, .. } | Self::Evaluating { saves, .. } | Self::Stopping { saves, .. } => {
+                Some(saves)
+            }
+            Self::Queued { .. }
+            | Self::Preparing { .. }
+            | Self::Forming { .. }
+            | Self::Registering { .. }
+            | Self::Paused { .. }
+            | Self::Cancelled { .. }
+            | Self::Done
+            | Self::Failed { .. } => None,
+        }
+    }
+
+    /// The checkpoints in the making of its generation, to be changed.
+    pub(crate) fn saves_mut(&mut self) -> Option<&mut Saves> {
+        match self {
+            Self::Training { saves, .. } | Self::Evaluating { saves, .. } | Self::Stopping { saves, .. } => {
+                Some(saves)
+            }
+            Self::Queued { .. }
+            | Self::Preparing { .. }
+            | Self::Forming { .. }
+            | Self::Registering { .. }
+            | Self::Paused { .. }
+            | Self::Cancelled { .. }
+            | Self::Done
+            | Self::Failed { .. } => None,
+        }
+    }
+
+    /// When something must have happened.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        match self {
+            Self::Queued { muster: Muster::Regroup { until, .. }, .. } => Some(*until),
+            Self::Forming { deadline, .. } | Self::Stopping { deadline, .. } => Some(*deadline),
+            // A worker that prepares, trains or evaluates is watched by its lease;
+            // the driver answers for a manifest that is being written.
+            Self::Queued { .. }
+            | Self::Preparing { .. }
+            | Self::Training { .. }
+            | Self::Evaluating { .. }
+            | Self::Registering { .. }
+            | Self::Paused { .. }
+            | Self::Cancelled { .. }
+            | Self::Done
+            | Self::Failed { .. } => None,
+        }
+    }
+
+    /// What becomes of the job if the coordinator stops now.
+    pub(crate) fn standing(&self) -> Standing {
+        match self {
+            Self::Queued { muster: Muster::Start, .. } => Standing::Waiting,
+            Self::Queued { muster: Muster::Regroup { .. } | Muster::GoOn, .. }
+            | Self::Preparing { .. }
+            | Self::Forming { .. }
+            | Self::Training { .. }
+            | Self::Evaluating { .. }
+            | Self::Stopping { .. } => Standing::Running,
+            Self::Registering { version } => Standing::Registering(version.clone()),
+            Self::Paused { reason, unregistered } => {
+                Standing::Paused { reason: reason.clone(), unregistered: unregistered.clone() }
+            }
+            Self::Cancelled { reason } => Standing::Cancelled { reason: reason.clone() },
+            Self::Done => Standing::Done,
+            Self::Failed { reason } => Standing::Failed { reason: reason.clone() },
+        }
+    }
+}

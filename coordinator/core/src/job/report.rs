@@ -1,0 +1,183 @@
+//! What the members of a generation report, and what becomes of it. Reports may
+//! come twice: each handler does nothing the second time.
+
+use std::time::Duration;
+
+use phalanx_protocol::{
+    id::{Generation, Rank, WorkerId},
+    message::{Event, Failure, Metrics, Progress},
+    rpc,
+};
+
+use super::{
+    Job, Phase, bounded,
+    phase::{Goal, Halt},
+};
+use crate::{context::Context, worker};
+
+impl Job {
+    /// Takes a report of a member of generation `generation`.
+    pub(crate) fn report(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: WorkerId,
+        generation: Generation,
+        event: Event,
+    ) -> Result<(), rpc::Rejected> {
+        let rank = self.rank_in(worker, generation)?;
+        match event {
+            Event::Preparing { what, done_bytes, total_bytes } => {
+                self.preparing(cx, &what, done_bytes, total_bytes);
+            }
+            Event::Prepared { dataset, found, summary } if rank.is_leader() => {
+                self.prepared(cx, dataset, found, &summary);
+            }
+            Event::Prepared { .. } => {}
+            Event::Formed => self.rank_formed(cx, rank),
+            Event::Progress(progress) => self.progressed(cx, rank, progress),
+            Event::Validated { step, metrics } => self.validated(cx, rank, step, metrics),
+            Event::CheckpointPart(part) => self.part_written(cx, rank, *part),
+            Event::Stopped { step } => self.stopped(cx, rank, step),
+            Event::Evaluating => self.evaluating(cx, rank),
+            Event::Finished(finished) => self.finished(cx, rank, *finished),
+            Event::Failed(failure) => self.rank_failed(cx, worker, rank, failure),
+        }
+        Ok(())
+    }
+
+    /// The rank of a worker that still belongs to the job's generation (invariant 3).
+    fn rank_in(&self, worker: WorkerId, generation: Generation) -> Result<Rank, rpc::Rejected> {
+        let current = self.record.generation;
+        let member = self.phase.gang().and_then(|gang| gang.rank_of(worker));
+        member
+            .filter(|_| generation == current)
+            .ok_or(rpc::Rejected::StaleGeneration { got: generation, current })
+    }
+
+    fn preparing(&mut self, cx: &mut Context<'_>, now: &str, done_bytes: u64, total_bytes: u64) {
+        if let Phase::Preparing { what, .. } = &mut self.phase {
+            let mega = |bytes: u64| bytes as f64 / 1e6;
+            let text = format!("{now} ({:.1} of {:.1} MB)", mega(done_bytes), mega(total_bytes));
+            *what = Some(bounded(text));
+            cx.turn.changed.insert(self.record.id.clone());
+        }
+    }
+
+    fn rank_formed(&mut self, cx: &mut Context<'_>, rank: Rank) {
+        if let Phase::Forming { gang, formed, .. } = &mut self.phase {
+            formed.insert(rank);
+            if formed.len() == gang.members.len() {
+                self.formed(cx);
+            }
+        }
+    }
+
+    /// A step takes all ranks: who reports one has heard from all others, even
+    /// if their own word is still on its way.
+    pub(super) fn formed_by_now(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.phase, Phase::Forming { .. }) {
+            self.formed(cx);
+        }
+    }
+
+    /// Whether the ranks train, evaluate, or are about to stop doing so.
+    pub(super) fn has_begun(&self) -> bool {
+        self.phase.saves().is_some()
+    }
+
+    fn progressed(&mut self, cx: &mut Context<'_>, rank: Rank, report: Progress) {
+        self.formed_by_now(cx);
+        if !rank.is_leader() || !self.has_begun() || report.step < self.record.progress.step {
+            return;
+        }
+        let progress = &mut self.record.progress;
+        progress.step = report.step;
+        progress.farthest_step = progress.farthest_step.max(report.step);
+        progress.epoch = report.epoch;
+        progress.cursor = report.cursor;
+        progress.loss = Some(report.loss).filter(|loss| loss.is_finite());
+        progress.learning_rate = Some(report.learning_rate).filter(|rate| rate.is_finite());
+        progress.samples_per_second = Some(report.samples_per_second).filter(|rate| rate.is_finite());
+        for (step, loss) in report.curve {
+            self.record.curve.train.push(step, loss);
+        }
+        cx.turn.changed.insert(self.record.id.clone());
+    }
+
+    fn validated(&mut self, cx: &mut Context<'_>, rank: Rank, step: u64, metrics: Metrics) {
+        self.formed_by_now(cx);
+        if !rank.is_leader() || !self.has_begun() {
+            return;
+        }
+        let metrics = finite(metrics);
+        let loss = ["loss", "log_loss", "mse"].into_iter().find_map(|name| metrics.get(name));
+        if let Some(loss) = loss {
+            self.record.curve.validation.push(step, *loss);
+        }
+        // Those of single classes are too many to be read.
+        let shown = metrics.iter().filter(|(name, _)| !name.ends_with(']'));
+        let shown = super::listed(shown.map(|(name, value)| format!("{name} {value:.4}")));
+        self.say(cx, format!("validation at step {step}: {shown}"));
+        self.record.validation = metrics;
+        self.store(cx);
+    }
+
+    fn evaluating(&mut self, cx: &mut Context<'_>, rank: Rank) {
+        self.formed_by_now(cx);
+        if let Phase::Training { gang, saves } = &self.phase
+            && rank.is_leader()
+        {
+            self.phase = Phase::Evaluating { gang: gang.clone(), saves: saves.clone() };
+            self.say(cx, "training is over; measuring the test split");
+            self.store(cx);
+        }
+    }
+
+    fn rank_failed(&mut self, cx: &mut Context<'_>, worker: WorkerId, rank: Rank, failure: Failure) {
+        let who = cx.fleet.get(worker).map_or(worker.to_string(), |w| worker::describe(worker, &w.hello));
+        if let Phase::Stopping { goal, .. } = self.phase {
+            return self.failed_while_stopping(cx, rank, goal, failure);
+        }
+        match failure {
+            Failure::Job { reason } => self.fail(cx, reason),
+            Failure::Storage { reason } => self.pause(cx, reason),
+            Failure::Peer { reason } => {
+                // Whoever died has not confirmed its release when this time is over.
+                let patience = cx.config.timeouts.heartbeat;
+                self.break_up(cx, format!("worker {who} cannot go on: {}", bounded(reason)), patience);
+            }
+            Failure::CheckpointDamaged { manifest, reason } => {
+                let count = self.record.checkpoints.len();
+                self.record.checkpoints.retain(|kept| kept.checkpoint.manifest.path != manifest);
+                if self.record.checkpoints.len() == count {
+                    let why =
+                        format!("worker {who} found {} damaged, which is no checkpoint", bounded(manifest));
+                    return self.break_up(cx, why, Duration::ZERO);
+                }
+                // No count of fruitless generations: each checkpoint is dropped once.
+                self.say(cx, format!("checkpoint {manifest} is damaged and no longer used: {reason}"));
+                self.regroup(cx, Duration::ZERO);
+            }
+        }
+    }
+
+    fn failed_while_stopping(&mut self, cx: &mut Context<'_>, rank: Rank, goal: Goal, failure: Failure) {
+        match failure {
+            Failure::Job { reason } => self.fail(cx, reason),
+            Failure::Storage { reason } => {
+                self.reach(cx, goal, Some(bounded(format!("its state could not be saved: {reason}"))));
+            }
+            Failure::Peer { .. } | Failure::CheckpointDamaged { .. } => {
+                if let Phase::Stopping { halted, .. } = &mut self.phase {
+                    halted.entry(rank).or_insert(Halt::Gone);
+                }
+                self.conclude_if_halted(cx);
+            }
+        }
+    }
+}
+
+/// The metrics that are finite numbers: JSON holds no others.
+pub(super) fn finite(metrics: Metrics) -> Metrics {
+    metrics.into_iter().filter(|(_, value)| value.is_finite()).collect()
+}

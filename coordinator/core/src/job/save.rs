@@ -1,0 +1,141 @@
+//! How a job's checkpoints come to be: parts of all ranks, then the manifest,
+//! then the record, and only then the deletion of older ones.
+
+use std::time::Duration;
+
+use phalanx_protocol::{
+    id::{Generation, Rank},
+    message::CheckpointPart,
+    reference::{CheckpointRef, FileRef},
+};
+use phalanx_storage::manifest::CheckpointManifest;
+
+use super::{Job, Phase, listed};
+use crate::{
+    Effect, WriteFailed,
+    checkpoint::{Added, Whole, manifest_path},
+    context::Context,
+    record::{CHECKPOINTS_MAX, CheckpointRecord},
+};
+
+impl Job {
+    /// A rank's part is durable.
+    pub(super) fn part_written(&mut self, cx: &mut Context<'_>, rank: Rank, part: CheckpointPart) {
+        self.formed_by_now(cx);
+        let newest = self.record.checkpoints.last().map(|newest| newest.checkpoint.step);
+        let Some(gang) = self.phase.gang() else { return };
+        let world_size = gang.members.len();
+        let (step, claimed) = (part.step, part.rank);
+        if claimed != rank {
+            let why = format!("rank {rank} sent a checkpoint part of rank {claimed}");
+            return self.disagree(cx, why);
+        }
+        // A checkpoint at a step that has one already would hold the same bits.
+        if newest.is_some_and(|newest| step <= newest) {
+            return;
+        }
+        let Some(saves) = self.phase.saves_mut() else { return };
+        match saves.add(world_size, part) {
+            Added::Noted => {}
+            Added::Whole(whole) => self.write_manifest(cx, whole),
+            Added::Differs { odd } => {
+                let why =
+                    format!("at step {step} the state of rank {} differs from the others'", listed(odd));
+                self.disagree(cx, why);
+            }
+        }
+    }
+
+    /// A replica is broken: nothing of this generation is kept.
+    fn disagree(&mut self, cx: &mut Context<'_>, why: String) {
+        if let Phase::Stopping { goal, .. } = self.phase {
+            self.reach(cx, goal, Some(format!("its state was not saved: {why}")));
+        } else {
+            self.break_up(cx, why, Duration::ZERO);
+        }
+    }
+
+    fn write_manifest(&mut self, cx: &mut Context<'_>, whole: Whole) {
+        let dataset =
+            self.record.dataset.as_ref().expect("invariant: a generation trains on a known data set");
+        let train = &self.record.spec.train;
+        let manifest = CheckpointManifest {
+            job: self.record.id.clone(),
+            job_hash: self.record.spec.hash(),
+            generation: self.record.generation,
+            step: whole.step,
+            cursor: whole.cursor,
+            seed: train.seed,
+            lanes: train.lanes,
+            dataset: dataset.version.clone(),
+            state_hash: whole.state_hash,
+            parts: whole.parts,
+            progress_json: whole.progress_json,
+        };
+        cx.turn.effects.push(Effect::WriteCheckpointManifest {
+            job: self.record.id.clone(),
+            generation: self.record.generation,
+            path: manifest_path(&self.record.id, self.record.generation, whole.step),
+            manifest: Box::new(manifest),
+        });
+    }
+
+    /// The manifest for `step` is durable, or could not be written. One of a
+    /// generation that is over is not used: nobody waits for it, and the next
+    /// generation may rest on what it would replace.
+    pub(crate) fn manifest_written(
+        &mut self,
+        cx: &mut Context<'_>,
+        generation: Generation,
+        step: u64,
+        result: Result<FileRef, WriteFailed>,
+    ) {
+        if generation != self.record.generation {
+            return;
+        }
+        let Some(whole) = self.phase.saves_mut().and_then(|saves| saves.written(step)) else { return };
+        match result {
+            Ok(manifest) => {
+                self.keep(cx, whole, manifest);
+                self.conclude_if_halted(cx);
+            }
+            Err(failed) => {
+                let why = format!("the checkpoint at step {step} could not be written: {failed}");
+                if let Phase::Stopping { goal, .. } = self.phase {
+                    self.reach(cx, goal, Some(super::bounded(why)));
+                } else {
+                    self.pause(cx, why);
+                }
+            }
+        }
+    }
+
+    /// Records a whole checkpoint (invariant 4), and deletes those that it replaces.
+    fn keep(&mut self, cx: &mut Context<'_>, whole: Whole, manifest: FileRef) {
+        if self.record.checkpoints.last().is_some_and(|newest| newest.checkpoint.step >= whole.step) {
+            // Manifests may become durable in another order than their steps'.
+            return;
+        }
+        let bytes = whole.parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
+        let checkpoint = CheckpointRef {
+            step: whole.step,
+            cursor: whole.cursor,
+            generation: self.record.generation,
+            state_hash: whole.state_hash,
+            manifest,
+            bytes,
+            written_at: cx.now.wall,
+        };
+        self.say(cx, format!("checkpoint at step {} ({:.1} MB)", whole.step, bytes as f64 / 1e6));
+        self.record.progress.farthest_step = self.record.progress.farthest_step.max(whole.step);
+        self.record.checkpoints.push(CheckpointRecord { checkpoint, parts: whole.parts });
+        let keep =
+            usize::try_from(self.record.spec.checkpoint.keep).unwrap_or(usize::MAX).clamp(1, CHECKPOINTS_MAX);
+        let excess = self.record.checkpoints.len().saturating_sub(keep);
+        let replaced: Vec<CheckpointRecord> = self.record.checkpoints.drain(..excess).collect();
+        self.store(cx);
+        for CheckpointRecord { checkpoint, parts } in replaced {
+            cx.turn.effects.push(Effect::DeleteCheckpoint { job: self.record.id.clone(), checkpoint, parts });
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! How a job is stopped by a user, and how it goes on again.
+
+use std::collections::BTreeMap;
+
+use phalanx_protocol::{id::Rank, message::Directive, spec::WorkersSpec, view::JobState};
+
+use super::{
+    Job, Muster, Phase,
+    phase::{Goal, Halt},
+};
+use crate::{Rejected, context::Context};
+
+impl Job {
+    /// A user gives the job up.
+    pub(crate) fn cancel(&mut self, cx: &mut Context<'_>) -> Result<(), Rejected> {
+        match self.phase.state() {
+            JobState::Done | JobState::Failed => Err(self.cannot("cancelled", "it is over")),
+            JobState::Registering => Err(self.cannot("cancelled", "it is done in a moment")),
+            JobState::Cancelled => Ok(()),
+            JobState::Queued
+            | JobState::Preparing
+            | JobState::Forming
+            | JobState::Training
+            | JobState::Evaluating
+            | JobState::Stopping
+            | JobState::Paused => {
+                self.halt(cx, Goal::Cancel);
+                Ok(())
+            }
+        }
+    }
+
+    /// A user stops the job for now.
+    pub(crate) fn interrupt(&mut self, cx: &mut Context<'_>) -> Result<(), Rejected> {
+        match self.phase.state() {
+            JobState::Done | JobState::Failed | JobState::Cancelled => {
+                Err(self.cannot("interrupted", "it is over"))
+            }
+            JobState::Registering => Err(self.cannot("interrupted", "it is done in a moment")),
+            JobState::Paused => Ok(()),
+            JobState::Queued
+            | JobState::Preparing
+            | JobState::Forming
+            | JobState::Training
+            | JobState::Evaluating
+            | JobState::Stopping => {
+                self.halt(cx, Goal::Pause);
+                Ok(())
+            }
+        }
+    }
+
+    /// A user lets the job go on, with as many workers as before or as `workers` says.
+    pub(crate) fn resume(
+        &mut self,
+        cx: &mut Context<'_>,
+        workers: Option<WorkersSpec>,
+    ) -> Result<(), Rejected> {
+        let unregistered = match &self.phase {
+            Phase::Done => return Err(self.cannot("resumed", "nothing is left to do")),
+            Phase::Stopping { .. } => {
+                return Err(self.cannot("resumed", "it is still saving its state; try again in a moment"));
+            }
+            Phase::Queued { .. }
+            | Phase::Preparing { .. }
+            | Phase::Forming { .. }
+            | Phase::Training { .. }
+            | Phase::Evaluating { .. }
+            | Phase::Registering { .. } => return Err(self.cannot("resumed", "it has not stopped")),
+            Phase::Paused { unregistered, .. } => unregistered.clone(),
+            Phase::Cancelled { .. } | Phase::Failed { .. } => None,
+        };
+        if let Some(workers) = workers {
+            self.record.workers = workers;
+        }
+        self.record.fruitless_generations = 0;
+        self.say(cx, "resumed");
+        match unregistered {
+            Some(version) => self.write_model_manifest(cx, version),
+            None => {
+                self.record.outcome = None;
+                self.rewind();
+                self.enter(cx, Phase::Queued { muster: Muster::Start, why: "waits".to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    fn cannot(&self, wish: &'static str, why: &'static str) -> Rejected {
+        Rejected::WrongState { job: self.record.id.clone(), state: self.phase.state(), wish, why }
+    }
+
+    /// Brings the job to a stop. Ranks that hold state save it first.
+    fn halt(&mut self, cx: &mut Context<'_>, goal: Goal) {
+        let (gang, saves) = match &mut self.phase {
+            Phase::Training { gang, saves } | Phase::Evaluating { gang, saves } => {
+                (gang.clone(), saves.clone())
+            }
+            Phase::Stopping { goal: current, .. } => {
+                *current = goal.max(*current);
+                cx.turn.changed.insert(self.record.id.clone());
+                return;
+            }
+            Phase::Queued { .. }
+            | Phase::Preparing { .. }
+            | Phase::Forming { .. }
+            | Phase::Registering { .. }
+            | Phase::Paused { .. }
+            | Phase::Cancelled { .. }
+            | Phase::Done
+            | Phase::Failed { .. } => return self.reach(cx, goal, None),
+        };
+        self.say(cx, "stopping: its state is saved first");
+        let (job, generation) = (self.record.id.clone(), self.record.generation);
+        for member in &gang.members {
+            cx.tell(*member, Directive::Stop { job: job.clone(), generation, save: true });
+        }
+        let deadline = cx.after(cx.config.timeouts.step);
+        self.phase = Phase::Stopping { gang, saves, goal, halted: BTreeMap::new(), deadline };
+        self.store(cx);
+    }
+
+    /// A rank has stopped as it was told.
+    pub(super) fn stopped(&mut self, cx: &mut Context<'_>, rank: Rank, step: u64) {
+        if let Phase::Stopping { halted, .. } = &mut self.phase {
+            halted.entry(rank).or_insert(Halt::Stopped { step });
+            self.record.progress.farthest_step = self.record.progress.farthest_step.max(step);
+            self.conclude_if_halted(cx);
+        }
+    }
+
+    /// Leaves [`Phase::Stopping`] when all ranks have stopped and what they
+    /// saved is recorded. A part may be reported after its rank has stopped, so
+    /// the checkpoint is waited for, unless a rank that should write a part is gone.
+    pub(super) fn conclude_if_halted(&mut self, cx: &mut Context<'_>) {
+        let Phase::Stopping { gang, saves, goal, halted, .. } = &self.phase else { return };
+        if halted.len() < gang.members.len() || saves.is_writing() {
+            return;
+        }
+        let goal = *goal;
+        let saved = self.record.checkpoints.last().map_or(0, |newest| newest.checkpoint.step);
+        let stopped_at = halted.values().map(|halt| match halt {
+            Halt::Stopped { step } => Some(*step),
+            Halt::Gone => None,
+        });
+        match stopped_at.collect::<Option<Vec<u64>>>() {
+            Some(steps) if steps.iter().any(|step| *step > saved) => {}
+            Some(_) => self.reach(cx, goal, None),
+            None => {
+                let why = format!("a worker was lost while it saved: it would go on from step {saved}");
+                self.reach(cx, goal, Some(why));
+            }
+        }
+    }
+}

@@ -29,12 +29,6 @@ pub(super) async fn submit(
         phalanx_telemetry::set_parent(&span, &parent);
     }
     let submitted = async {
-        let problems = request.spec.problems();
-        if !problems.is_empty() {
-            let list: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
-            let reason = format!("the job is wrong:\n{}", list.join("\n"));
-            return Err(Refused::new(StatusCode::BAD_REQUEST, reason));
-        }
         let id = app.handle.submit(request.spec).await?;
         Ok((StatusCode::CREATED, Json(view(&app, &id).await?)))
     };

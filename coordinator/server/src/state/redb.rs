@@ -57,12 +57,12 @@ impl StateStore for Redb {
     async fn commit(&self, expected: Revision, changes: Vec<Change>) -> Result<Revision, StateError> {
         let file = Arc::clone(&self.file);
         blocking(move || {
-            let actual = file.commit(expected, &changes).map_err(|e| failed(&file.path, e))?;
-            if actual != Revision(expected.0 + 1) {
-                let place = file.path.display().to_string();
-                return Err(StateError::Conflict { place, expected, actual });
-            }
-            Ok(actual)
+            let committed = file.commit(expected, &changes).map_err(|e| failed(&file.path, e))?;
+            committed.map_err(|actual| StateError::Conflict {
+                place: file.path.display().to_string(),
+                expected,
+                actual,
+            })
         })
         .await
     }
@@ -116,14 +116,18 @@ impl OpenFile {
     }
 
     /// Applies the changes if the state is at revision `expected`; returns the
-    /// revision after that, or the one found instead.
-    fn commit(&self, expected: Revision, changes: &[Change]) -> Result<Revision, redb::Error> {
+    /// revision after that or, as the inner error, the one found instead.
+    fn commit(
+        &self,
+        expected: Revision,
+        changes: &[Change],
+    ) -> Result<Result<Revision, Revision>, redb::Error> {
         let transaction = self.database.begin_write()?;
         let next = {
             let mut meta = transaction.open_table(META)?;
             let actual = meta.get(META_REVISION)?.map_or(0, |number| number.value());
             if actual != expected.0 {
-                return Ok(Revision(actual));
+                return Ok(Err(Revision(actual)));
             }
             meta.insert(META_REVISION, actual + 1)?;
             actual + 1
@@ -138,7 +142,7 @@ impl OpenFile {
             }
         }
         transaction.commit()?;
-        Ok(Revision(next))
+        Ok(Ok(Revision(next)))
     }
 }
 

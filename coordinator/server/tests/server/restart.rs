@@ -1,0 +1,172 @@
+//! A coordinator that is gone, and the one after it.
+
+use std::{
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use phalanx_protocol::{
+    message::{Assignment, Directive},
+    view::{JobState, JobView, ModelView},
+};
+use phalanx_server::{ServerError, StateError, start};
+
+use crate::support::{Cluster, DEADLINE, User, config, spec};
+
+#[tokio::test]
+async fn a_crash_loses_no_job_and_no_model() {
+    let cluster = Cluster::start().await;
+    let mut worker = cluster.worker().await;
+    for _ in 0..3 {
+        cluster.user.submit(spec("points")).await;
+    }
+    let done = worker.work_off().await;
+    cluster.user.until(&done, |job| job.state == JobState::Done).await;
+    assert!(matches!(worker.next().await, Directive::Release { .. }));
+    let Assignment { job: running, generation, .. } = *worker.begin().await;
+    worker.step(&running, generation, 5).await;
+    worker.checkpoint(&running, generation, 5).await;
+    cluster.user.until(&running, |job| !job.checkpoints.is_empty()).await;
+    let before: Vec<JobView> = cluster.user.get("/v1/jobs").await;
+    let models: Vec<ModelView> = cluster.user.get("/v1/models").await;
+
+    let cluster = cluster.crash_and_restart().await;
+    let after: Vec<JobView> = cluster.user.get("/v1/jobs").await;
+    let ids = |jobs: &[JobView]| jobs.iter().map(|job| job.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&after), ids(&before));
+    assert_eq!(after[0], before[0]);
+    assert_eq!(cluster.user.get::<Vec<ModelView>>("/v1/models").await, models);
+
+    let mut worker = cluster.worker().await;
+    let assignment = worker.begin().await;
+    assert_eq!(assignment.job, running);
+    assert!(assignment.generation > generation);
+    assert_eq!(assignment.resume.map(|checkpoint| checkpoint.step), Some(5));
+    assert_eq!(cluster.user.submit(spec("points")).await.id.as_str(), "points-4");
+}
+
+#[tokio::test]
+async fn a_shutdown_lets_the_next_one_start_at_once() {
+    let cluster = Cluster::start().await;
+    cluster.user.submit(spec("points")).await;
+    cluster.server.shutdown().await.unwrap();
+    let server = start(config(cluster.folder.path())).await.unwrap();
+    assert_eq!(User::of(&server).get::<Vec<JobView>>("/v1/jobs").await.len(), 1);
+}
+
+/// The child of the test below: a coordinator in a process of its own.
+#[tokio::test]
+#[ignore = "run by another test as a process of its own"]
+async fn coordinator_that_is_killed() {
+    let folder = std::path::PathBuf::from(std::env::var("PHALANX_TEST_FOLDER").unwrap());
+    let mut server = start(config(&folder)).await.unwrap();
+    std::fs::write(folder.join("addr.new"), server.http_addr().to_string()).unwrap();
+    std::fs::rename(folder.join("addr.new"), folder.join("addr")).unwrap();
+    panic!("{}", server.failed().await);
+}
+
+#[tokio::test]
+async fn a_killed_coordinator_keeps_every_job_that_it_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut confirmed = 0;
+    for _ in 0..4 {
+        let mut child = spawn(folder.path());
+        let user = User::at(address(folder.path(), &mut child).await);
+        assert_eq!(user.get::<Vec<JobView>>("/v1/jobs").await.len(), confirmed);
+        // The kill comes while another submission is under way, which may then be there or not.
+        for _ in 0..5 {
+            user.submit(spec("points")).await;
+            confirmed += 1;
+        }
+        let late = tokio::spawn(async move {
+            let body = serde_json::json!({ "spec": spec("points") });
+            user.request(reqwest::Method::POST, "/v1/jobs").json(&body).send().await.is_ok()
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        late.await.unwrap();
+        let server = start(config(folder.path())).await.unwrap();
+        let found = User::of(&server).get::<Vec<JobView>>("/v1/jobs").await.len();
+        assert!(found == confirmed || found == confirmed + 1, "{found} jobs of {confirmed}");
+        confirmed = found;
+        server.shutdown().await.unwrap();
+    }
+}
+
+fn spawn(folder: &std::path::Path) -> Child {
+    let _ = std::fs::remove_file(folder.join("addr"));
+    Command::new(std::env::current_exe().unwrap())
+        .args(["restart::coordinator_that_is_killed", "--exact", "--ignored"])
+        .env("PHALANX_TEST_FOLDER", folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+async fn address(folder: &std::path::Path, child: &mut Child) -> std::net::SocketAddr {
+    let begin = Instant::now();
+    loop {
+        if let Ok(addr) = std::fs::read_to_string(folder.join("addr")) {
+            return addr.parse().unwrap();
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the coordinator has ended");
+        assert!(begin.elapsed() < DEADLINE, "the coordinator does not start");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A file system of its own for the state.
+struct TinyDisk(tempfile::TempDir);
+
+impl TinyDisk {
+    fn mount(options: &str) -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        disk.set(options).then_some(disk)
+    }
+
+    fn set(&self, options: &str) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(self.0.path());
+        mount.status().is_ok_and(|status| status.success())
+    }
+}
+
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_the_coordinator_and_loses_nothing() {
+    let Some(disk) = TinyDisk::mount("size=512k") else {
+        eprintln!("SKIPPED: a small file system cannot be mounted here (it takes root)");
+        return;
+    };
+    let store = tempfile::tempdir().unwrap();
+    let mut config = config(disk.0.path());
+    config.store_url = store.path().to_str().unwrap().to_owned();
+
+    let mut server = start(config.clone()).await.unwrap();
+    let user = User::of(&server);
+    let mut confirmed = 0;
+    loop {
+        let body = serde_json::json!({ "spec": spec("points") });
+        let response = user.request(reqwest::Method::POST, "/v1/jobs").json(&body).send().await.unwrap();
+        if response.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+        assert!(response.status().is_success(), "{}", response.text().await.unwrap());
+        confirmed += 1;
+        assert!(confirmed < 10_000, "the disk does not get full");
+    }
+    let error = tokio::time::timeout(DEADLINE, server.failed()).await.unwrap();
+    assert!(matches!(error, ServerError::State(StateError::Full { .. })), "{error}");
+    assert!(error.to_string().contains("state.redb"), "{error}");
+    drop(server);
+
+    assert!(disk.set("remount,size=8m"));
+    let server = start(config).await.unwrap();
+    let found = User::of(&server).get::<Vec<JobView>>("/v1/jobs").await.len();
+    assert!(found == confirmed || found == confirmed + 1, "{found} jobs of {confirmed}");
+}

@@ -1,0 +1,35 @@
+//! Batches: some rows of a data set, as plain vectors that a tensor library can
+//! take over without a copy.
+
+/// One batch of rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// How many rows.
+    pub rows: usize,
+    /// Their features.
+    pub features: Features,
+    /// Their targets.
+    pub targets: Targets,
+}
+
+/// Features, row after row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Features {
+    /// `rows × width` numbers, encoded and standardised.
+    Floats(Vec<f32>),
+    /// `rows × (c·h·w)` raw pixels, or `rows × context` bytes of text.
+    Bytes(Vec<u8>),
+}
+
+/// Targets, row after row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// Indices into the classes of the schema.
+    Classes(Vec<u32>),
+    /// Numbers in their own units.
+    Numbers(Vec<f32>),
+    /// `rows × context`: the byte after each byte of the features.
+    Bytes(Vec<u8>),
+    /// None: the rows are to be predicted.
+    None,
+}

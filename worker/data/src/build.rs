@@ -1,0 +1,173 @@
+//! Building a data set on a thread of its own: all passes over the source, from
+//! its first byte to its last shard. Knows no store: what it makes goes into a
+//! queue.
+
+use std::path::Path;
+
+use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitSpec, TextSpec};
+use phalanx_storage::StorageError;
+use tokio::sync::mpsc;
+
+use crate::{
+    Encoder, FeatureKind, PrepareError, Progress, Schema, Split, Stage, TargetKind,
+    encoder::Rules,
+    fit::{Fitted, fit},
+    manifest::ColumnSummary,
+    plan::{ColumnSettings, Plan, WIDTH_MAX},
+    profile::{Profile, Target, profile},
+    shard::Shard,
+    source::{CsvTable, Dialect, ParquetTable, Table, TextFile},
+    split::{Division, sizes},
+    write::{windows, write_table, write_text},
+};
+
+/// What a build tells while it runs.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// How far it has come; left out where the queue is full.
+    Progress(Progress),
+    /// A shard to be stored.
+    Shard(Shard),
+}
+
+/// What a build knows at its end.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) schema: Schema,
+    pub(crate) encoder: Encoder,
+    pub(crate) columns: Vec<ColumnSummary>,
+    /// Rows of the source; bytes, for text.
+    pub(crate) rows: u64,
+}
+
+/// Reads the source that `spec` names and puts its shards into `queue`.
+pub(crate) fn build(spec: &DataSpec, queue: &mpsc::Sender<Event>) -> Result<Built, PrepareError> {
+    match source(spec)? {
+        SourceSpec::Csv(csv) => {
+            let dialect = dialect(csv);
+            let table = Table::Csv(CsvTable::open(&csv.path, &dialect)?);
+            build_table(&table, csv.into(), &spec.split, &dialect, queue)
+        }
+        SourceSpec::Parquet(parquet) => {
+            let table = Table::Parquet(ParquetTable::open(&parquet.path)?);
+            // How a CSV file is read that a model of this data set is given later.
+            let dialect = Dialect { delimiter: ',', missing: vec![String::new()] };
+            build_table(&table, parquet.into(), &spec.split, &dialect, queue)
+        }
+        SourceSpec::Text(text) => build_text(text, &spec.split, queue),
+    }
+}
+
+/// The path of the source, if `spec` can be followed as far as that shows without it.
+pub(crate) fn check_recipe(spec: &DataSpec) -> Result<&Path, PrepareError> {
+    let refuse = |reason: String| Err(PrepareError::Recipe { reason });
+    let fractions = Split::ALL.map(|split| split.fraction(&spec.split));
+    let sum: f64 = fractions.iter().sum();
+    if fractions.iter().any(|fraction| !(0.0..=1.0).contains(fraction)) || (sum - 1.0).abs() > 1e-6 {
+        return refuse(format!(
+            "the fractions of `split` must be of 0 to 1 and add up to 1, found {fractions:?}"
+        ));
+    }
+    match source(spec)? {
+        SourceSpec::Csv(csv) => Ok(&csv.path),
+        SourceSpec::Parquet(parquet) => Ok(&parquet.path),
+        SourceSpec::Text(text) if !(1..=WIDTH_MAX).contains(&text.context) => {
+            refuse(format!("`context` must be of 1 to {WIDTH_MAX} bytes, found {}", text.context))
+        }
+        SourceSpec::Text(_) if spec.split.stratify => {
+            refuse("`stratify` needs classes, which a text has none of".to_owned())
+        }
+        SourceSpec::Text(text) => Ok(&text.path),
+    }
+}
+
+fn source(spec: &DataSpec) -> Result<SourceSpec<'_>, PrepareError> {
+    spec.source().ok_or_else(|| PrepareError::Recipe {
+        reason: "expected one of `csv`, `parquet` and `text`, found none or several".to_owned(),
+    })
+}
+
+fn dialect(csv: &CsvSpec) -> Dialect {
+    Dialect { delimiter: csv.delimiter, missing: csv.missing.clone() }
+}
+
+fn build_table(
+    table: &Table,
+    settings: ColumnSettings<'_>,
+    split: &SplitSpec,
+    dialect: &Dialect,
+    queue: &mpsc::Sender<Event>,
+) -> Result<Built, PrepareError> {
+    let tell = |stage| move |fraction| tell(queue, stage, fraction);
+    let mut plan = Plan::new(table, settings)?;
+    let profile = profile(table, &mut plan, tell(Stage::Profile))?;
+    let division = divide(&profile, &plan, split)?;
+    check_sizes(split, division.sizes(), division.sizes(), table.path(), "rows")?;
+    let Fitted { schema, encoder, columns } =
+        fit(table, &plan, &profile, &division, dialect, tell(Stage::Fit))?;
+    let mut sink = |shard| send(queue, shard);
+    write_table(table, &plan, &profile, &division, &encoder, tell(Stage::Write), &mut sink)?;
+    Ok(Built { schema, encoder, columns, rows: profile.rows })
+}
+
+fn divide(profile: &Profile, plan: &Plan, split: &SplitSpec) -> Result<Division, PrepareError> {
+    match &profile.target {
+        Target::Classes(classes) if split.stratify => Ok(Division::new(split, &classes.rows)),
+        Target::Number if split.stratify => Err(PrepareError::Recipe {
+            reason: format!("`stratify` needs classes, but `{}` holds numbers", plan.target.name),
+        }),
+        Target::Classes(_) | Target::Number => Ok(Division::new(split, &[profile.rows])),
+    }
+}
+
+fn build_text(
+    spec: &TextSpec,
+    split: &SplitSpec,
+    queue: &mpsc::Sender<Event>,
+) -> Result<Built, PrepareError> {
+    let mut text = TextFile::open(&spec.path)?;
+    let stretches = sizes(split, text.bytes());
+    let windows = stretches.map(|bytes| windows(bytes, spec.context));
+    check_sizes(split, windows, stretches, &spec.path, "bytes")?;
+    let mut sink = |shard| send(queue, shard);
+    write_text(&mut text, spec.context, stretches, |read| tell(queue, Stage::Write, read), &mut sink)?;
+    Ok(Built {
+        schema: Schema {
+            features: FeatureKind::Bytes { context: spec.context },
+            target: TargetKind::NextByte,
+        },
+        encoder: Encoder { rules: Rules::Text { context: spec.context } },
+        columns: Vec::new(),
+        rows: text.bytes(),
+    })
+}
+
+/// Fails if a split that was asked for has no rows.
+fn check_sizes(
+    spec: &SplitSpec,
+    rows: [u64; 3],
+    units: [u64; 3],
+    path: &Path,
+    unit: &'static str,
+) -> Result<(), PrepareError> {
+    for (split, rows) in Split::ALL.into_iter().zip(rows) {
+        let fraction = split.fraction(spec);
+        if rows == 0 && (fraction > 0.0 || split == Split::Train) {
+            let rows = units.iter().sum();
+            return Err(PrepareError::EmptySplit { path: path.to_owned(), split, fraction, rows, unit });
+        }
+    }
+    Ok(())
+}
+
+fn tell(queue: &mpsc::Sender<Event>, stage: Stage, fraction: f32) {
+    // Progress is for people: they miss nothing if a full queue drops it.
+    let _ = queue.try_send(Event::Progress(Progress { stage, fraction }));
+}
+
+fn send(queue: &mpsc::Sender<Event>, shard: Shard) -> Result<(), PrepareError> {
+    // The queue is closed if the store failed or preparing was given up: whoever
+    // did so knows why, and nobody sees this error.
+    let closed = |_| StorageError::Other("preparing was given up".to_owned()).into();
+    queue.blocking_send(Event::Shard(shard)).map_err(closed)
+}

@@ -1,0 +1,352 @@
+//! Why a file cannot become a data set. Every message names the file, then the
+//! place in it as far as there is one, what was expected there and what was
+//! found, and where the job file can say otherwise.
+
+use std::{fmt, io, path::PathBuf};
+
+use phalanx_storage::StorageError;
+
+use crate::Split;
+
+/// Why a file cannot become a data set, or features for a model.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// Not there.
+    #[error("{}: no such file", path.display())]
+    NotFound {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder, a socket, a device.
+    #[error("{}: expected a file, found something else", path.display())]
+    NotAFile {
+        /// What is no file.
+        path: PathBuf,
+    },
+    /// The operating system does not let us read it.
+    #[error("{}: cannot be read: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// No bytes, or none but blank lines.
+    #[error("{}: the file is empty; expected {expected}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What should be in it.
+        expected: &'static str,
+    },
+    /// Columns, but no rows.
+    #[error("{}: there are no rows, only the names of {columns} columns", path.display())]
+    NoRows {
+        /// The file.
+        path: PathBuf,
+        /// How many columns there are.
+        columns: usize,
+    },
+    /// Something else was written to the file while it was read.
+    #[error("{}: the file was changed while it was read; prepare it again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line of a CSV file is wrong as a whole.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: LineProblem,
+    },
+    /// Not a Parquet file, or half of one.
+    #[error("{}: not a whole Parquet file: {reason}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// More columns than can be meant.
+    #[error("{}: expected at most {max} columns, found {actual}", path.display())]
+    TooManyColumns {
+        /// The file.
+        path: PathBuf,
+        /// Columns in the file.
+        actual: usize,
+        /// The most allowed.
+        max: usize,
+    },
+    /// A column that the job file names is not in the file.
+    #[error(
+        "{}: there is no column `{column}`, which {role} names; {}the columns are {columns}",
+        path.display(),
+        nearest.as_ref().map(|name| format!("did you mean `{name}`? ")).unwrap_or_default(),
+    )]
+    ColumnAbsent {
+        /// The file.
+        path: PathBuf,
+        /// The setting that names it.
+        role: &'static str,
+        /// The column.
+        column: String,
+        /// A column with a similar name.
+        nearest: Option<String>,
+        /// The columns that are there, for people.
+        columns: String,
+    },
+    /// A column is wrong as a whole.
+    #[error("{}, column `{column}`: {problem}", path.display())]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// What is wrong with it.
+        problem: ColumnProblem,
+    },
+    /// One cell is wrong.
+    #[error("{}, {place}, column `{column}`: {problem}", path.display())]
+    Cell {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        place: Place,
+        /// The column.
+        column: String,
+        /// What is wrong with the cell.
+        problem: CellProblem,
+    },
+    /// Nothing is left to learn from.
+    #[error("{}: no column is left as a feature beside the target `{target}`", path.display())]
+    NoFeatures {
+        /// The file.
+        path: PathBuf,
+        /// The target column.
+        target: String,
+    },
+    /// A row would become more numbers than can be meant.
+    #[error("{}: a row becomes {actual} numbers; expected at most {max}", path.display())]
+    TooWide {
+        /// The file.
+        path: PathBuf,
+        /// Numbers in an encoded row.
+        actual: usize,
+        /// The most allowed.
+        max: usize,
+    },
+    /// A split that was asked for gets no rows.
+    #[error(
+        "{}: the {split} split gets no row: {fraction} of {rows} {unit}; give it a larger fraction or more data",
+        path.display()
+    )]
+    EmptySplit {
+        /// The file.
+        path: PathBuf,
+        /// The split.
+        split: Split,
+        /// The fraction that it asks for.
+        fraction: f64,
+        /// How much there is.
+        rows: u64,
+        /// Of what: `rows` or `bytes`.
+        unit: &'static str,
+    },
+    /// The job file's `[data]` cannot be followed; a checked job file has none of these.
+    #[error("[data]: {reason}")]
+    Recipe {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store does not take what was prepared, or lost it.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A reader gave up in a way that it should not.
+    #[error("{}: reading it ended in a crash; it may be damaged", path.display())]
+    Crashed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Where in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A line of a text file, from 1; the first one of a row that has several.
+    Line(u64),
+    /// A row of a Parquet file, from 1.
+    Row(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Row(row) => write!(f, "row {row}"),
+        }
+    }
+}
+
+/// What is wrong with a line as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineProblem {
+    /// Too few or too many cells.
+    #[error("expected {expected} cells, as in the header line, found {actual}")]
+    Ragged {
+        /// Cells in the header line.
+        expected: usize,
+        /// Cells here.
+        actual: usize,
+    },
+    /// Other bytes than text.
+    #[error("expected UTF-8, found other bytes; save the file as UTF-8")]
+    NotUtf8,
+    /// Longer than can be meant.
+    #[error("expected at most {max} bytes in a row; is a quote left open?")]
+    TooLong {
+        /// The most allowed.
+        max: usize,
+    },
+}
+
+/// What is wrong with a column as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ColumnProblem {
+    /// Another column has the same name.
+    #[error("there are two columns of this name; rename one")]
+    Duplicate,
+    /// The target is among the features.
+    #[error("it is the target and cannot be a feature too; take it out of `features` or `ignore`")]
+    TargetAsFeature,
+    /// Every cell is missing.
+    #[error("every cell is missing; name the column in `ignore`")]
+    NoValues,
+    /// More categories than one-hot encoding is good for.
+    #[error("there are more than {max} different texts; name the column in `ignore`")]
+    TooManyCategories {
+        /// The most allowed.
+        max: usize,
+    },
+    /// More classes than can be meant.
+    #[error(
+        "there are more than {max} different values to predict; if they are numbers, \
+         set `objective = \"regression\"`"
+    )]
+    TooManyClasses {
+        /// The most allowed.
+        max: usize,
+    },
+    /// Integers may be classes or numbers.
+    #[error(
+        "the target holds integers, which may be classes or numbers; set `objective` \
+         to \"classification\" or \"regression\""
+    )]
+    ObjectiveNeeded,
+    /// Nothing to tell apart.
+    #[error("expected at least two classes to predict, found only `{class}`")]
+    OneClass {
+        /// The class.
+        class: String,
+    },
+    /// A type that is no number, text or list.
+    #[error("expected numbers, text, or lists of numbers, found {found}; name the column in `ignore`")]
+    Type {
+        /// The column's type.
+        found: String,
+    },
+    /// An image cannot be put beside other columns.
+    #[error(
+        "a column of lists or bytes must be the only feature; name it in `features`, \
+         or the others in `ignore`"
+    )]
+    ListAmongOthers,
+    /// A list cannot be predicted.
+    #[error("expected numbers or text to predict, found {found}")]
+    TargetType {
+        /// The column's type.
+        found: String,
+    },
+    /// The column was another one when the model was trained.
+    #[error("expected {expected}, as when the model was trained, found {found}")]
+    Unfit {
+        /// What the model needs.
+        expected: &'static str,
+        /// The column's type.
+        found: String,
+    },
+    /// A shape for a column that is no image.
+    #[error("expected lists or bytes for an image of shape {shape:?}, found {found}")]
+    NotAnImage {
+        /// The shape in the job file.
+        shape: [usize; 3],
+        /// The column's type.
+        found: String,
+    },
+}
+
+/// What is wrong with one cell.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CellProblem {
+    /// Text among numbers.
+    #[error(
+        "expected a number, as in most cells of the column, found `{found}`; if the column holds codes, \
+         name it in `categorical`; if this text means that there is no value, add it to `missing`"
+    )]
+    MixedTypes {
+        /// The cell.
+        found: String,
+    },
+    /// Text where a fitted column has numbers.
+    #[error("expected a finite number, found `{found}`")]
+    NotANumber {
+        /// The cell.
+        found: String,
+    },
+    /// A target that is no number.
+    #[error(
+        "expected a finite number to predict, found `{found}`; remove the row, or set \
+         `objective = \"classification\"` if the target is a class"
+    )]
+    TargetNotANumber {
+        /// The cell.
+        found: String,
+    },
+    /// No target.
+    #[error(
+        "expected a value to predict, found none (an empty cell, NaN, or one of `missing`); remove the row"
+    )]
+    TargetMissing,
+    /// A list of the wrong length.
+    #[error("expected {expected} values, {origin}, found {actual}")]
+    ListLength {
+        /// Values expected.
+        expected: usize,
+        /// Where that comes from.
+        origin: String,
+        /// Values found.
+        actual: usize,
+    },
+    /// A list, or one of its values, is null.
+    #[error("expected a list of numbers, found a missing value; remove the row")]
+    ListMissing,
+    /// A pixel that is no byte.
+    #[error("expected pixels of 0 to 255, found {found}")]
+    PixelRange {
+        /// The pixel.
+        found: String,
+    },
+}
+
+/// `text` for an error message: cut where it is too long to be read.
+pub(crate) fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,188 @@
+//! The manifest of a dataset version: what it holds, where it came from, and
+//! which files belong to it. Written last, so what it names is there. Plain
+//! values; it holds no time and no host, so that the same content and recipe
+//! give the same manifest.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use phalanx_protocol::{
+    reference::{FileRef, HashHex},
+    spec::DataSpec,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Encoder, FeatureKind, Schema, Split, TargetKind};
+
+/// Bytes of rows in one shard, at most (one row, if a single one is larger).
+/// Large enough to map and fetch well, small enough that one shard of each
+/// split can be held in memory while they are written.
+pub const SHARD_BYTES: usize = 32 << 20;
+
+/// The layout that this code writes and reads. It is part of the version's
+/// hash: change it whenever other bytes would come of the same source.
+pub(crate) const FORMAT: u32 = 1;
+
+/// The most bytes of a manifest.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// An immutable dataset version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetManifest {
+    /// The layout of manifest and shards.
+    pub format: u32,
+    /// Hash of content and recipe: the version's name.
+    pub version: HashHex,
+    /// What a model must know.
+    pub schema: Schema,
+    /// Turns raw columns into features, with what was fitted to the training split.
+    pub encoder: Encoder,
+    /// The training split.
+    pub train: SplitManifest,
+    /// The validation split.
+    pub validation: SplitManifest,
+    /// The test split.
+    pub test: SplitManifest,
+    /// Where it came from.
+    pub lineage: Lineage,
+    /// The columns that were read, features first, then the target. None for text.
+    pub columns: Vec<ColumnSummary>,
+}
+
+/// The rows of one split.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitManifest {
+    /// How many they are; windows, for text.
+    pub rows: u64,
+    /// Where they lie, in order.
+    pub shards: Vec<ShardRef>,
+}
+
+/// One shard: an Arrow IPC file of one record batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardRef {
+    /// The file.
+    pub file: FileRef,
+    /// Its rows; windows, for text.
+    pub rows: u64,
+}
+
+/// Where a dataset version came from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lineage {
+    /// The source's path when it was first prepared.
+    pub source: PathBuf,
+    /// The source's size.
+    pub source_bytes: u64,
+    /// The source's hash.
+    pub source_blake3: HashHex,
+    /// The source's rows; bytes, for text.
+    pub source_rows: u64,
+    /// How it was read and divided; `[data]` of the job file without the path.
+    pub recipe: DataSpec,
+    /// The version of the code that prepared it.
+    pub code_version: String,
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnSummary {
+    /// Its name.
+    pub name: String,
+    /// Missing cells in all rows.
+    pub missing: u64,
+    /// Its values in the training split.
+    pub values: ColumnValues,
+}
+
+/// The values of a column in the training split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ColumnValues {
+    /// Numbers; for lists, over all their elements.
+    Numbers {
+        /// The least.
+        min: f64,
+        /// The greatest.
+        max: f64,
+        /// The mean.
+        mean: f64,
+        /// The deviation (of the population).
+        deviation: f64,
+    },
+    /// Texts and how often each comes.
+    Categories(BTreeMap<String, u64>),
+}
+
+impl DatasetManifest {
+    /// The rows of a split.
+    pub fn split(&self, split: Split) -> &SplitManifest {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// Every shard of every split.
+    pub fn shards(&self) -> impl Iterator<Item = &ShardRef> {
+        Split::ALL.into_iter().flat_map(|split| &self.split(split).shards)
+    }
+
+    /// What it is, in one line for people.
+    pub(crate) fn summary(&self) -> String {
+        let name =
+            self.lineage.source.file_name().map_or_else(String::new, |name| name.display().to_string());
+        let rows = |split| grouped(self.split(split).rows);
+        let features = match &self.schema.features {
+            FeatureKind::Dense { width } => {
+                let columns = self.columns.len().saturating_sub(1);
+                format!("{columns} columns as {} numbers", grouped(*width as u64))
+            }
+            FeatureKind::Image { shape: [channels, height, width], .. } => {
+                format!("images of {channels}×{height}×{width}")
+            }
+            FeatureKind::Bytes { context } => format!("windows of {context}"),
+        };
+        let target = match &self.schema.target {
+            TargetKind::Classes(classes) => format!(", {} classes", grouped(classes.len() as u64)),
+            TargetKind::Number { .. } => ", a number to predict".to_owned(),
+            TargetKind::NextByte => String::new(),
+        };
+        let unit = if self.schema.target == TargetKind::NextByte { "bytes" } else { "rows" };
+        format!(
+            "{name}: {} {unit}, {features}{target}; {} to train on, {} for validation, {} for the test",
+            grouped(self.lineage.source_rows),
+            rows(Split::Train),
+            rows(Split::Validation),
+            rows(Split::Test),
+        )
+    }
+
+    /// The path of the manifest of `version` in the store.
+    pub(crate) fn path(version: &str) -> String {
+        format!("{}/manifest.json", folder(version))
+    }
+}
+
+/// A number with a comma between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The folder of `version` in the store.
+pub(crate) fn folder(version: &str) -> String {
+    format!("datasets/{version}")
+}

@@ -1,0 +1,290 @@
+//! The plan: which columns of a table are read and as what, decided from the
+//! job file and the types in the file, before any row is read.
+
+use phalanx_protocol::spec::{CsvSpec, Objective, ParquetSpec};
+
+use crate::{
+    error::{ColumnProblem, PrepareError},
+    source::{ColumnType, ListForm, ReadAs, Selected, Table},
+};
+
+/// The most numbers in an encoded row.
+pub(crate) const WIDTH_MAX: usize = 4 << 20;
+
+/// What the job file says of the columns, for either kind of table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ColumnSettings<'a> {
+    pub(crate) target: &'a str,
+    pub(crate) objective: Option<Objective>,
+    pub(crate) features: Option<&'a [String]>,
+    pub(crate) ignore: &'a [String],
+    pub(crate) categorical: &'a [String],
+    pub(crate) shape: Option<[usize; 3]>,
+}
+
+/// The columns that are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) features: FeaturePlan,
+    pub(crate) target: ColumnPlan,
+}
+
+/// The columns that become features.
+#[derive(Debug, Clone)]
+pub(crate) enum FeaturePlan {
+    /// Numbers and texts.
+    Columns(Vec<ColumnPlan>),
+    /// One column of lists.
+    Lists { index: usize, name: String, form: ListForm },
+}
+
+/// One column of numbers or texts.
+#[derive(Debug, Clone)]
+pub(crate) struct ColumnPlan {
+    pub(crate) index: usize,
+    pub(crate) name: String,
+    pub(crate) kind: ColumnKind,
+}
+
+/// What a column's cells are taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnKind {
+    /// Categories or classes.
+    Text,
+    /// Numbers.
+    Numbers,
+    /// Whichever its cells turn out to be.
+    Untyped,
+}
+
+impl<'a> From<&'a CsvSpec> for ColumnSettings<'a> {
+    fn from(spec: &'a CsvSpec) -> Self {
+        Self {
+            target: &spec.target,
+            objective: spec.objective,
+            features: spec.features.as_deref(),
+            ignore: &spec.ignore,
+            categorical: &spec.categorical,
+            shape: None,
+        }
+    }
+}
+
+impl<'a> From<&'a ParquetSpec> for ColumnSettings<'a> {
+    fn from(spec: &'a ParquetSpec) -> Self {
+        Self {
+            target: &spec.target,
+            objective: spec.objective,
+            features: spec.features.as_deref(),
+            ignore: &spec.ignore,
+            categorical: &spec.categorical,
+            shape: spec.shape,
+        }
+    }
+}
+
+impl Plan {
+    /// Finds every column that the job file names, and what each is.
+    pub(crate) fn new(table: &Table, settings: ColumnSettings<'_>) -> Result<Self, PrepareError> {
+        let target = find(table, settings.target, "`target`")?;
+        for name in settings.ignore {
+            find(table, name, "`ignore`")?;
+        }
+        for name in settings.categorical {
+            find(table, name, "`categorical`")?;
+        }
+        let indices = feature_indices(table, settings, target)?;
+        Ok(Self {
+            features: plan_features(table, settings, &indices)?,
+            target: plan_target(table, settings, target)?,
+        })
+    }
+
+    /// All columns, features first and the target last.
+    pub(crate) fn selected(&self) -> Vec<Selected> {
+        let mut selected = match &self.features {
+            FeaturePlan::Columns(columns) => columns.iter().map(ColumnPlan::selected).collect(),
+            FeaturePlan::Lists { index, form, .. } => {
+                vec![Selected { index: *index, read_as: ReadAs::Lists(*form) }]
+            }
+        };
+        selected.push(self.target.selected());
+        selected
+    }
+
+    /// The columns that must be looked at before anything can be fitted: all but lists.
+    pub(crate) fn selected_for_profile(&self) -> Vec<Selected> {
+        let mut selected = self.selected();
+        selected.retain(|column| !matches!(column.read_as, ReadAs::Lists(_)));
+        selected
+    }
+}
+
+impl ColumnPlan {
+    pub(crate) fn selected(&self) -> Selected {
+        let read_as = match self.kind {
+            ColumnKind::Text => ReadAs::Text,
+            ColumnKind::Numbers | ColumnKind::Untyped => ReadAs::Given,
+        };
+        Selected { index: self.index, read_as }
+    }
+}
+
+/// The number of the column `name`, which `role` names.
+pub(crate) fn find(table: &Table, name: &str, role: &'static str) -> Result<usize, PrepareError> {
+    let names = table.names();
+    names.iter().position(|candidate| candidate == name).ok_or_else(|| PrepareError::ColumnAbsent {
+        path: table.path().to_owned(),
+        role,
+        column: name.to_owned(),
+        nearest: nearest(name, names),
+        columns: listed(names),
+    })
+}
+
+/// Values in an image, if they are so many that one can be meant.
+pub(crate) fn image_width(shape: [usize; 3]) -> Option<usize> {
+    let width = shape.into_iter().try_fold(1_usize, usize::checked_mul)?;
+    (1..=WIDTH_MAX).contains(&width).then_some(width)
+}
+
+fn feature_indices(
+    table: &Table,
+    settings: ColumnSettings<'_>,
+    target: usize,
+) -> Result<Vec<usize>, PrepareError> {
+    let named = settings.features.unwrap_or_default();
+    let mut indices = Vec::new();
+    for name in named {
+        indices.push(find(table, name, "`features`")?);
+    }
+    if named.iter().chain(settings.ignore).any(|name| name == settings.target) {
+        return Err(problem(table, target, ColumnProblem::TargetAsFeature));
+    }
+    if settings.features.is_none() {
+        indices = (0..table.names().len()).filter(|index| *index != target).collect();
+    }
+    indices.retain(|index| !settings.ignore.contains(&table.names()[*index]));
+    let mut seen = vec![false; table.names().len()];
+    indices.retain(|index| !std::mem::replace(&mut seen[*index], true));
+    if indices.is_empty() {
+        let (path, target) = (table.path().to_owned(), settings.target.to_owned());
+        return Err(PrepareError::NoFeatures { path, target });
+    }
+    Ok(indices)
+}
+
+fn plan_features(
+    table: &Table,
+    settings: ColumnSettings<'_>,
+    indices: &[usize],
+) -> Result<FeaturePlan, PrepareError> {
+    let mut columns = Vec::new();
+    for &index in indices {
+        let name = table.names()[index].clone();
+        let column_type = table.column_type(index);
+        let kind = match column_type {
+            ColumnType::Other(found) => return Err(problem(table, index, ColumnProblem::Type { found })),
+            ColumnType::Lists { .. } if indices.len() > 1 => {
+                return Err(problem(table, index, ColumnProblem::ListAmongOthers));
+            }
+            ColumnType::Lists { integers } => {
+                let form = list_form(integers, settings.shape)?;
+                return Ok(FeaturePlan::Lists { index, name, form });
+            }
+            _ if settings.shape.is_some() => {
+                let (shape, found) = (settings.shape.unwrap_or_default(), column_type.to_string());
+                return Err(problem(table, index, ColumnProblem::NotAnImage { shape, found }));
+            }
+            _ if settings.categorical.contains(&name) => ColumnKind::Text,
+            ColumnType::Text => ColumnKind::Text,
+            ColumnType::Integers | ColumnType::Floats => ColumnKind::Numbers,
+            ColumnType::Untyped => ColumnKind::Untyped,
+        };
+        columns.push(ColumnPlan { index, name, kind });
+    }
+    Ok(FeaturePlan::Columns(columns))
+}
+
+fn plan_target(
+    table: &Table,
+    settings: ColumnSettings<'_>,
+    index: usize,
+) -> Result<ColumnPlan, PrepareError> {
+    let name = table.names()[index].clone();
+    let is_code = settings.categorical.contains(&name);
+    let objective = settings.objective.or(is_code.then_some(Objective::Classification));
+    let column_type = table.column_type(index);
+    let kind = match (&column_type, objective) {
+        (ColumnType::Lists { .. } | ColumnType::Other(_), _) => {
+            let found = column_type.to_string();
+            return Err(problem(table, index, ColumnProblem::TargetType { found }));
+        }
+        (_, Some(Objective::Classification)) | (ColumnType::Text, None) => ColumnKind::Text,
+        (_, Some(Objective::Regression)) | (ColumnType::Floats, None) => ColumnKind::Numbers,
+        (ColumnType::Integers, None) => return Err(problem(table, index, ColumnProblem::ObjectiveNeeded)),
+        (ColumnType::Untyped, None) => ColumnKind::Untyped,
+    };
+    Ok(ColumnPlan { index, name, kind })
+}
+
+/// Images are of bytes where they can be; vectors are of floats, which are standardised.
+fn list_form(integers: bool, shape: Option<[usize; 3]>) -> Result<ListForm, PrepareError> {
+    let Some(shape) = shape else { return Ok(ListForm { bytes: false, shape: None, width: None }) };
+    let width = image_width(shape).ok_or_else(|| PrepareError::Recipe {
+        reason: format!("`shape` must be of 1 to {WIDTH_MAX} values, found {shape:?}"),
+    })?;
+    Ok(ListForm { bytes: integers, shape: Some(shape), width: Some(width) })
+}
+
+fn problem(table: &Table, index: usize, problem: ColumnProblem) -> PrepareError {
+    let (path, column) = (table.path().to_owned(), table.names()[index].clone());
+    PrepareError::Column { path, column, problem }
+}
+
+/// The name that `name` is most likely a misspelling of.
+fn nearest(name: &str, names: &[String]) -> Option<String> {
+    let distance =
+        |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
+    let close = |candidate: &String| {
+        let distance = distance(candidate);
+        let length = candidate.chars().count().max(name.chars().count());
+        (distance <= length.div_ceil(3)).then_some(distance)
+    };
+    let near = names.iter().filter_map(|candidate| Some((close(candidate)?, candidate)));
+    near.min_by_key(|(distance, _)| *distance).map(|(_, candidate)| candidate.clone())
+}
+
+/// Names for people: the first twenty.
+fn listed(names: &[String]) -> String {
+    const NAMES_MAX: usize = 20;
+    let quoted: Vec<String> = names.iter().take(NAMES_MAX).map(|name| format!("`{name}`")).collect();
+    match names.len().saturating_sub(NAMES_MAX) {
+        0 => quoted.join(", "),
+        more => format!("{} and {more} more", quoted.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_column_finds_its_neighbour_and_a_strange_one_finds_none() {
+        let names = ["age", "income", "education_num", ""].map(String::from);
+        let check =
+            |name, expected: Option<&str>| assert_eq!(nearest(name, &names).as_deref(), expected, "{name}");
+        check("Age", Some("age"));
+        check("incme", Some("income"));
+        check("education-num", Some("education_num"));
+        check("workclass", None);
+    }
+
+    #[test]
+    fn a_shape_that_no_image_can_have_is_none() {
+        assert_eq!(image_width([1, 28, 28]), Some(784));
+        assert_eq!(image_width([1, 0, 28]), None);
+        assert_eq!(image_width([usize::MAX, 2, 2]), None);
+        assert_eq!(image_width([WIDTH_MAX, 2, 1]), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! Parquet files, read batch by batch with the `parquet` crate. Columns of
+//! numbers become numbers, text and truth values become text, and lists are
+//! left to [`list`](super::list).
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use arrow::{
+    array::{ArrayRef, AsArray as _, StringArray},
+    compute::cast,
+    datatypes::{DataType, Float64Type, SchemaRef},
+    error::ArrowError,
+    record_batch::RecordBatch,
+};
+use parquet::arrow::{
+    ProjectionMask,
+    arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+};
+
+use super::{
+    CHUNK_BYTES, CHUNK_ROWS, Cells, Chunk, ColumnType, Places, ReadAs, Selected, check_names,
+    list::{self, ListError},
+    open, unreadable,
+};
+use crate::error::{PrepareError, shown};
+
+/// Rows in a chunk with lists of a length that is not known before.
+const LIST_CHUNK_ROWS: usize = 256;
+
+/// A Parquet file, its footer read.
+#[derive(Debug)]
+pub(crate) struct ParquetTable {
+    path: PathBuf,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    names: Vec<String>,
+}
+
+/// One pass over a Parquet file.
+struct ParquetChunks {
+    path: PathBuf,
+    names: Vec<String>,
+    rows: u64,
+    rows_read: u64,
+    selected: Vec<Selected>,
+    reader: ParquetRecordBatchReader,
+    done: bool,
+}
+
+impl ParquetTable {
+    /// Opens a file and reads its footer.
+    pub(crate) fn open(path: &Path) -> Result<Self, PrepareError> {
+        let file = open(path)?;
+        if file.metadata().map_err(|error| unreadable(path, error))?.len() == 0 {
+            return Err(PrepareError::Empty { path: path.to_owned(), expected: "a Parquet file" });
+        }
+        let metadata = ArrowReaderMetadata::load(&file, Default::default());
+        let metadata = metadata.map_err(|error| damaged(path, &error))?;
+        let names: Vec<String> = metadata.schema().fields().iter().map(|f| f.name().clone()).collect();
+        check_names(path, &names)?;
+        Ok(Self { path: path.to_owned(), file, metadata, names })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub(crate) fn column_type(&self, index: usize) -> ColumnType {
+        let data_type = self.schema().field(index).data_type();
+        match data_type {
+            _ if is_text(data_type) => ColumnType::Text,
+            _ if data_type.is_integer() => ColumnType::Integers,
+            _ if data_type.is_numeric() => ColumnType::Floats,
+            _ => match list::integers_in_lists(data_type) {
+                Some(integers) => ColumnType::Lists { integers },
+                None => ColumnType::Other(data_type.to_string()),
+            },
+        }
+    }
+
+    /// Reads the rows once.
+    pub(crate) fn chunks(
+        &self,
+        selected: &[Selected],
+    ) -> Result<impl Iterator<Item = Result<Chunk, PrepareError>> + Send + use<>, PrepareError> {
+        let file = self.file.try_clone().map_err(|error| unreadable(&self.path, error))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
+        let columns = ProjectionMask::roots(builder.parquet_schema(), selected.iter().map(|c| c.index));
+        let rows = u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
+        let builder = builder.with_projection(columns).with_batch_size(self.chunk_rows(selected));
+        Ok(ParquetChunks {
+            path: self.path.clone(),
+            names: self.names.clone(),
+            rows,
+            rows_read: 0,
+            selected: selected.to_vec(),
+            reader: builder.build().map_err(|error| damaged(&self.path, &error))?,
+            done: false,
+        })
+    }
+
+    fn chunk_rows(&self, selected: &[Selected]) -> usize {
+        let rows = selected.iter().map(|column| match column.read_as {
+            ReadAs::Given | ReadAs::Text => CHUNK_ROWS,
+            ReadAs::Lists(form) => {
+                let fixed = list::fixed_width(self.schema().field(column.index).data_type());
+                fixed.or(form.width).map_or(LIST_CHUNK_ROWS, |width| CHUNK_BYTES / width.max(1))
+            }
+        });
+        rows.min().unwrap_or(CHUNK_ROWS).clamp(1, CHUNK_ROWS)
+    }
+
+    fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+}
+
+impl ParquetChunks {
+    fn convert(&mut self, batch: &RecordBatch) -> Result<Chunk, PrepareError> {
+        let places = Places::RowsFrom(self.rows_read + 1);
+        let (mut columns, mut lists) = (Vec::new(), None);
+        for selected in &mut self.selected {
+            let name = &self.names[selected.index];
+            let column = batch.column_by_name(name).ok_or_else(|| PrepareError::Parquet {
+                path: self.path.clone(),
+                reason: format!("column `{name}` is not where the footer says"),
+            })?;
+            let converted = match &mut selected.read_as {
+                ReadAs::Given if is_text(column.data_type()) => text(column).map(Cells::Text),
+                ReadAs::Given => numbers(column),
+                ReadAs::Text => text(column).map(Cells::Text),
+                ReadAs::Lists(form) => {
+                    let read = list::read(column, *form).map_err(|error| match error {
+                        ListError::Arrow(error) => damaged(&self.path, &error),
+                        ListError::Row(row, problem) => PrepareError::Cell {
+                            path: self.path.clone(),
+                            place: places.at(row),
+                            column: name.clone(),
+                            problem,
+                        },
+                    })?;
+                    form.width = Some(read.width);
+                    lists = Some(read);
+                    continue;
+                }
+            };
+            columns.push(converted.map_err(|error| damaged(&self.path, &error))?);
+        }
+        self.rows_read += batch.num_rows() as u64;
+        let read = (self.rows_read as f64 / self.rows.max(1) as f64).min(1.0) as f32;
+        Ok(Chunk { rows: batch.num_rows(), places, columns, lists, read })
+    }
+}
+
+impl Iterator for ParquetChunks {
+    type Item = Result<Chunk, PrepareError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let chunk = match self.reader.next()? {
+            Ok(batch) => self.convert(&batch),
+            Err(error) => Err(damaged(&self.path, &error)),
+        };
+        self.done = chunk.is_err();
+        Some(chunk)
+    }
+}
+
+/// Whether a type is read as text.
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Boolean => true,
+        DataType::Dictionary(_, value) => is_text(value),
+        _ => false,
+    }
+}
+
+fn numbers(column: &ArrayRef) -> Result<Cells, ArrowError> {
+    Ok(Cells::Numbers(cast(column, &DataType::Float64)?.as_primitive::<Float64Type>().clone()))
+}
+
+fn text(column: &ArrayRef) -> Result<StringArray, ArrowError> {
+    let floats = column.data_type().is_floating();
+    let column = cast(column, &DataType::Utf8)?;
+    // A float that is no number is a missing category, not one called `NaN`.
+    let is_there = |cell: &&str| !floats || super::parse_number(cell).is_some();
+    Ok(column.as_string::<i32>().iter().map(|cell| cell.map(str::trim).filter(is_there)).collect())
+}
+
+fn damaged(path: &Path, error: &dyn std::error::Error) -> PrepareError {
+    PrepareError::Parquet { path: path.to_owned(), reason: shown(&error.to_string()) }
+}

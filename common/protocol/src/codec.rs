@@ -26,7 +26,15 @@ pub fn framing() -> LengthDelimitedCodec {
 
 /// Encodes `message`. Fails where it is larger than [`FRAME_BYTES_MAX`].
 pub fn encode<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
-    bincode::serde::encode_to_vec(message, config()).map_err(invalid)
+    let bytes = bincode::serde::encode_to_vec(message, config()).map_err(invalid)?;
+    // bincode's limit is for reading alone.
+    if bytes.len() > FRAME_BYTES_MAX {
+        return Err(invalid(format!(
+            "a message of {} bytes, expected at most {FRAME_BYTES_MAX}",
+            bytes.len()
+        )));
+    }
+    Ok(bytes)
 }
 
 /// Decodes one message that fills `bytes` exactly.

@@ -15,7 +15,7 @@ pub struct DataSpec {
     /// A Parquet file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parquet: Option<ParquetSpec>,
-    /// A plain text file, for language models.
+    /// A plain text file, read as bytes, for language models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextSpec>,
     /// How rows are divided into training, validation and test splits.
@@ -89,7 +89,7 @@ pub struct CsvSpec {
     /// Cells that mean "missing", after trimming. A missing number becomes the training mean, a missing category a category of its own.
     #[serde(default = "missing_cells")]
     pub missing: Vec<String>,
-    /// Character between cells.
+    /// Character between cells: a tab or an ASCII sign.
     #[serde(default = "comma")]
     pub delimiter: char,
 }
@@ -119,13 +119,13 @@ pub struct ParquetSpec {
     pub shape: Option<[usize; 3]>,
 }
 
-/// A plain text file, read as bytes; the model predicts each next byte.
+/// A plain text file, read as bytes, for language models: the model predicts each next byte.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextSpec {
     /// The file, relative to the job file.
     pub path: PathBuf,
-    /// Bytes in one sample: the model's context.
+    /// Bytes in one sample: the model's context, from 1 to 65,536.
     #[serde(default = "context")]
     pub context: usize,
 }
@@ -134,7 +134,7 @@ pub struct TextSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SplitSpec {
-    /// Fraction of rows to train on.
+    /// Fraction of rows to train on. The three add up to 1.
     pub train: f64,
     /// Fraction of rows for validation while training.
     pub validation: f64,
@@ -142,7 +142,7 @@ pub struct SplitSpec {
     pub test: f64,
     /// Seed of the division.
     pub seed: u64,
-    /// Keep the proportions of the classes in each split.
+    /// Keep the proportions of the classes in each split; for targets of classes.
     pub stratify: bool,
 }
 

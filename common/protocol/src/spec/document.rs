@@ -4,7 +4,7 @@
 //! Every part keeps a byte offset. Offsets up to the text's length lie in the
 //! text; each setting has a stretch of its own behind it.
 
-use std::{ops::Range, path::PathBuf};
+use std::{borrow::Cow, ops::Range, path::PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::{
@@ -12,7 +12,52 @@ use toml::{
     de::{DeTable, DeValue, ValueDeserializer},
 };
 
-use super::mistake::Place;
+use super::mistake::{MISTAKES_MAX, Place, printable};
+
+/// The text with the lines that cannot be read blanked out, offsets staying as they are; and what
+/// is wrong with them, an offset and a message for each mistake.
+///
+/// The parser recovers from a mistake, but one often makes it see others further down. So the
+/// first alone is believed, its line is taken away, and the rest is read again.
+pub(super) fn readable(text: &str) -> (Cow<'_, str>, Vec<(usize, String)>) {
+    let mut readable = Cow::Borrowed(text);
+    let mut mistakes = Vec::new();
+    while mistakes.len() < MISTAKES_MAX {
+        let (_, errors) = DeTable::parse_recoverable(&readable);
+        let offset = |error: &toml::de::Error| error.span().map_or(text.len(), |span| span.start);
+        let Some(first) = errors.iter().min_by_key(|error| offset(error)) else { break };
+        mistakes.push((offset(first), first.message().to_owned()));
+        let lost = lines_lost(&readable, offset(first));
+        if readable[lost.clone()].trim().is_empty() {
+            // Nothing is left to take away: a text that never ends, for example.
+            break;
+        }
+        let blank = |byte: &u8| if *byte == b'\n' { '\n' } else { ' ' };
+        let blank: String = readable.as_bytes()[lost.clone()].iter().map(blank).collect();
+        readable.to_mut().replace_range(lost, &blank);
+    }
+    (readable, mistakes)
+}
+
+/// The line of a mistake; where that is a `[section]`, all up to the next one, since its keys would
+/// be taken for those of the section above.
+fn lines_lost(text: &str, offset: usize) -> Range<usize> {
+    let line = line_around(text, offset);
+    if !text[line.clone()].trim_start().starts_with('[') {
+        return line;
+    }
+    let next = text[line.end..].find("\n[").map_or(text.len(), |next| line.end + next);
+    line.start..next
+}
+
+/// The line in which an offset lies, without its end.
+fn line_around(text: &str, offset: usize) -> Range<usize> {
+    let bytes = text.as_bytes();
+    let offset = offset.min(bytes.len());
+    let start = bytes[..offset].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let length = bytes[start..].iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len() - start);
+    start..start + length
+}
 
 /// A job file as it was written.
 pub(super) struct Document<'i> {
@@ -25,13 +70,10 @@ pub(super) struct Document<'i> {
 }
 
 impl<'i> Document<'i> {
-    /// Reads `text`, together with what is wrong with its syntax: an offset and a message for each.
-    pub(super) fn parse(text: &'i str, path: PathBuf) -> (Self, Vec<(usize, String)>) {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let table = table.into_inner();
-        let offset = |error: &toml::de::Error| error.span().map_or(text.len(), |span| span.start);
-        let errors = errors.iter().map(|error| (offset(error), error.message().to_owned())).collect();
-        (Self { table, text, path, settings: Vec::new() }, errors)
+    /// The tree of `readable`, which [`readable`] made of `text`.
+    pub(super) fn new(text: &'i str, readable: &'i str, path: PathBuf) -> Self {
+        let (table, _) = DeTable::parse_recoverable(readable);
+        Self { table: table.into_inner(), text, path, settings: Vec::new() }
     }
 
     /// Puts the setting `key = value` in the place of what the file says. The value is read as
@@ -93,7 +135,7 @@ impl<'i> Document<'i> {
     /// Where an offset is, for people.
     pub(super) fn place(&self, offset: usize) -> Place {
         if let Some((_, setting)) = self.settings.iter().rev().find(|(start, _)| *start <= offset) {
-            return Place::Setting(setting.clone());
+            return Place::Setting(printable(setting));
         }
         // An offset may be the end of the text, or inside of a character if the text is broken there.
         let before = self.text.get(..offset).unwrap_or(self.text);

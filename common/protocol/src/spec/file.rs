@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     CheckpointSpec, DataSpec, EvaluateSpec, JobSpec, ModelSpec, RegisterSpec, TrainSpec, WorkersSpec,
-    document::Document,
-    mistake::{MISTAKES_MAX, Mistake, Mistakes, Place},
+    document::{Document, readable},
+    mistake::{MISTAKES_MAX, Mistake, Mistakes, Place, printable},
     problems::{Problem, Sections},
     structure::{self, Findings},
 };
@@ -44,7 +44,8 @@ impl JobFile {
             let message = format!("too long: {} bytes, expected at most {JOB_FILE_BYTES_MAX}", text.len());
             return Err(Mistakes { mistakes: vec![Mistake { place, message }], left_out: 0 });
         }
-        let (document, syntax) = Document::parse(text, path.to_owned());
+        let (readable, syntax) = readable(text);
+        let document = Document::new(text, &readable, path.to_owned());
         let mut reading = Reading { document, syntax, later: Vec::new(), spoilt: Vec::new() };
         for (key, value) in overrides {
             let set = reading.document.set(key, value);
@@ -177,7 +178,10 @@ impl Reading<'_> {
         all.sort();
         all.dedup();
         all.into_iter()
-            .map(|(offset, message)| Mistake { place: self.document.place(offset), message })
+            .map(|(offset, message)| Mistake {
+                place: self.document.place(offset),
+                message: printable(&message),
+            })
             .collect()
     }
 

@@ -40,6 +40,26 @@ pub struct Mistake {
     pub message: String,
 }
 
+/// The most characters in one message.
+const MESSAGE_CHARS_MAX: usize = 600;
+
+/// `message` as one line of bounded length: it may quote anything that a file holds, also what
+/// would steer a terminal.
+pub(super) fn printable(message: &str) -> String {
+    let mut line = String::new();
+    for c in message.chars().take(MESSAGE_CHARS_MAX) {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    if message.chars().nth(MESSAGE_CHARS_MAX).is_some() {
+        line.push('…');
+    }
+    line
+}
+
 /// All mistakes of a job file in the order of its lines, those of settings last; never empty.
 /// Prints as one line for each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

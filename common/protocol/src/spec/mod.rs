@@ -38,7 +38,7 @@ use crate::reference::HashHex;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobSpec {
-    /// Name of the job: lower-case letters, digits, `-` and `_`. Job ids begin with it.
+    /// Name of the job: up to 42 lower-case letters, digits, `-` and `_`. Job ids begin with it.
     pub name: String,
     /// What to train on.
     pub data: DataSpec,

@@ -69,7 +69,7 @@ pub struct MlpSpec {
     pub hidden: Vec<usize>,
     /// The function between layers.
     pub activation: Activation,
-    /// Share of activations dropped while training.
+    /// Share of activations dropped while training; at least 0 and below 1.
     pub dropout: f64,
 }
 
@@ -94,9 +94,9 @@ pub enum Norm {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct CnnSpec {
-    /// Output channels of each block.
+    /// Output channels of each block; a block halves the image.
     pub channels: Vec<usize>,
-    /// Side of the square kernels; an odd number.
+    /// Side of the square kernels; an odd number up to 31.
     pub kernel: usize,
     /// Normalisation after each convolution.
     pub norm: Norm,
@@ -104,7 +104,7 @@ pub struct CnnSpec {
     pub hidden: Vec<usize>,
     /// The function between layers.
     pub activation: Activation,
-    /// Share of activations dropped before the last layer while training.
+    /// Share of activations dropped before the last layer while training; at least 0 and below 1.
     pub dropout: f64,
 }
 
@@ -138,7 +138,7 @@ pub enum Positions {
 pub struct GptSpec {
     /// Number of blocks.
     pub layers: usize,
-    /// Attention heads; divides `width`.
+    /// Attention heads. They divide `width`, and for `rope` each has an even width.
     pub heads: usize,
     /// Width of the residual stream.
     pub width: usize,
@@ -146,11 +146,11 @@ pub struct GptSpec {
     pub positions: Positions,
     /// Whether the output matrix is the embedding's.
     pub tied: bool,
-    /// Share of activations dropped while training.
+    /// Share of activations dropped while training; at least 0 and below 1.
     pub dropout: f64,
-    /// Bytes of sample text that are generated when training is done.
+    /// Bytes of sample text that are generated when training is done; up to 65,536.
     pub sample_bytes: usize,
-    /// What the sample begins with.
+    /// What the sample begins with; at least one byte.
     pub prompt: String,
 }
 

@@ -112,9 +112,9 @@ impl Findings {
     fn list<'i>(&mut self, items: &mut DeArray<'i>, item: &'static Form, path: &str) {
         let before = items.len();
         let mut kept = Vec::with_capacity(before);
-        for (index, mut value) in std::mem::replace(items, DeArray::<'i>::new()).into_iter().enumerate() {
+        for mut value in std::mem::replace(items, DeArray::<'i>::new()) {
             let span = value.span();
-            if self.value(value.get_mut(), item, &format!("{path}[{index}]"), span) {
+            if self.value(value.get_mut(), item, path, span) {
                 kept.push(value);
             }
         }
@@ -174,10 +174,11 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
 }
 
 fn missing(key: &Key) -> String {
-    let about = key.about.trim_end_matches('.');
+    let mut about = key.about.trim_end_matches('.').chars();
+    let about: String = about.next().into_iter().flat_map(char::to_lowercase).chain(about).collect();
     match key.form.keys() {
-        [] => format!("missing key `{}` ({about}): expected {}", key.name, key.form.expected()),
-        _ => format!("missing section `[{}]` ({about})", key.name),
+        [] => format!("missing key `{}`: expected {}, {about}", key.name, key.form.expected()),
+        _ => format!("missing section `[{}]`: {about}", key.name),
     }
 }
 

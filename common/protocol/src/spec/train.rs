@@ -10,9 +10,9 @@ pub const LANES_MAX: u32 = 64;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSpec {
-    /// Samples in one step, over all workers.
+    /// Samples in one step, over all workers; up to 1,048,576.
     pub batch_size: u32,
-    /// Equal slices of every batch, and the most workers the job can ever have. Divides `batch_size`.
+    /// Equal slices of every batch, and the most workers the job can ever have: 1 to 64. Divides `batch_size`.
     #[serde(default = "lanes")]
     pub lanes: u32,
     /// Passes over the training split. Give either `epochs` or `steps`.
@@ -24,12 +24,12 @@ pub struct TrainSpec {
     /// Seed of initialisation, sample order and dropout.
     #[serde(default)]
     pub seed: u64,
-    /// The highest learning rate of the schedule.
+    /// The highest learning rate of the schedule, above 0 and at most 1.
     pub learning_rate: f64,
     /// The update rule.
     #[serde(default)]
     pub optimizer: OptimizerSpec,
-    /// The learning rate's course over the steps.
+    /// The learning rate's course.
     #[serde(default)]
     pub schedule: ScheduleSpec,
     /// Clip the gradient of all parameters together to this norm.
@@ -68,12 +68,12 @@ impl TrainSpec {
 pub struct OptimizerSpec {
     /// Which rule.
     pub kind: Optimizer,
-    /// Weight decay: decoupled for `adamw`, added to the gradient for the others.
+    /// Weight decay, from 0 to 1: decoupled for `adamw`, added to the gradient for the others.
     pub weight_decay: f64,
-    /// Momentum, for `sgd` and `rmsprop`.
+    /// Momentum, for `sgd` and `rmsprop`; at least 0 and below 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// Nesterov's form of momentum, for `sgd`.
+    /// Nesterov's form of momentum, for `sgd` with momentum.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nesterov: Option<bool>,
     /// Decay of the first moment, for `adam` and `adamw`; 0.9 by default.
@@ -82,7 +82,7 @@ pub struct OptimizerSpec {
     /// Decay of the second moment, for `adam` and `adamw`; 0.999 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_2: Option<f64>,
-    /// Added to the denominator; the rule's usual value by default.
+    /// Added to the denominator, for all but `sgd`; the rule's usual value by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
 }
@@ -114,10 +114,10 @@ pub struct ScheduleSpec {
     pub warmup_steps: u64,
     /// The rate at the end, for `linear` and `cosine`.
     pub final_learning_rate: f64,
-    /// Factor per step, for `exponential`; factor per `every_steps`, for `step`.
+    /// Factor per step, for `exponential`; factor per `every_steps`, for `step`. Above 0 and at most 1; both need it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// Steps between drops, for `step`.
+    /// Steps between drops, for `step`, which needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<u64>,
 }
@@ -171,7 +171,7 @@ pub struct WorkersSpec {
 pub struct CheckpointSpec {
     /// Steps between checkpoints; 0 saves only when training stops.
     pub every: u64,
-    /// Checkpoints kept; older ones are deleted when a newer one is durable.
+    /// Checkpoints kept, at least 1; older ones are deleted when a newer one is durable.
     pub keep: u32,
 }
 

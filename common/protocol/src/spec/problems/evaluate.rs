@@ -35,7 +35,7 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
             metric(&path, &gate.metric, known, rules);
             let bound = gate.bound;
             rules.require(bound.is_finite(), [&path], || {
-                format!("`{path}` must compare with a finite number, got {bound}")
+                format!("`evaluate.gates` must compare with a finite number, got {bound}")
             });
         }
     }
@@ -74,6 +74,14 @@ impl Target {
     }
 }
 
+/// What a metric is measured on, for people.
+pub(in crate::spec) fn measured_on(metric: &str) -> &'static str {
+    [Target::Classes, Target::Numbers, Target::Text]
+        .into_iter()
+        .find(|target| target.metrics().contains(&metric))
+        .map_or("everything", Target::noun)
+}
+
 /// The target, where the job file alone tells it: otherwise the data decide.
 fn target(sections: &Sections<'_>) -> Option<Target> {
     if matches!(sections.model, Some(ModelSpec::Custom(_))) {
@@ -91,33 +99,43 @@ fn target(sections: &Sections<'_>) -> Option<Target> {
 }
 
 fn metric(path: &str, name: &str, target: Option<Target>, rules: &mut Rules) {
+    let setting = path.split('[').next().unwrap_or(path);
     let family = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
         Some((family, class)) if OF_CLASSES[..PER_CLASS].contains(&family) && !class.is_empty() => family,
         Some(_) => {
             let families = suggest::listed(OF_CLASSES[..PER_CLASS].iter().copied(), "and");
             rules.require(false, [path], || {
-                format!("`{path}` names the metric `{name}`, but only {families} are measured for each class, as in `f1[yes]`")
+                format!(
+                    "`{setting}` names the metric `{name}`, but only {families} are measured for each class, as in \
+                     `f1[yes]`"
+                )
             });
             return;
         }
         None => name,
     };
     let known = METRICS.iter().any(|(known, _)| *known == family);
-    rules.require(known, [path], || unknown_metric(path, name));
+    rules.require(known, [path], || unknown_metric(setting, name));
     let Some(target) = target.filter(|_| known) else { return };
     let measured = family == OF_ALL || target.metrics().contains(&family);
     rules.require(measured, [path, "data"], || {
         let fitting = suggest::listed(target.metrics().iter().copied().chain([OF_ALL]), "and");
-        format!("`{path}` names the metric `{name}`, which {} does not have; it has {fitting}", target.noun())
+        format!(
+            "`{setting}` names the metric `{name}`, which {} does not have; it has {fitting}",
+            target.noun()
+        )
     });
 }
 
-fn unknown_metric(path: &str, name: &str) -> String {
+fn unknown_metric(setting: &str, name: &str) -> String {
     let names = METRICS.iter().map(|(known, _)| *known);
     match suggest::nearest(name, names.clone()) {
-        Some(meant) => format!("`{path}` names the unknown metric `{name}`; did you mean `{meant}`?"),
+        Some(meant) => format!("`{setting}` names the unknown metric `{name}`; did you mean `{meant}`?"),
         None => {
-            format!("`{path}` names the unknown metric `{name}`; expected {}", suggest::listed(names, "or"))
+            format!(
+                "`{setting}` names the unknown metric `{name}`; expected {}",
+                suggest::listed(names, "or")
+            )
         }
     }
 }

@@ -10,6 +10,8 @@ mod model;
 mod tests;
 mod train;
 
+pub(super) use evaluate::measured_on;
+
 use std::{fmt, ops::RangeInclusive};
 
 use super::{

@@ -1,1 +1,279 @@
-mod dummy {}
+//! Every rule, through one `check`.
+
+use std::path::Path;
+
+use crate::spec::JobFile;
+
+const TABLE: &str = r#"
+name = "income"
+[data.csv]
+path = "income.csv"
+target = "income"
+[model.mlp]
+[train]
+batch_size = 128
+epochs = 3
+learning_rate = 0.01
+"#;
+
+const IMAGES: &str = r#"
+name = "digits"
+[data.parquet]
+path = "digits.parquet"
+target = "label"
+objective = "classification"
+shape = [1, 28, 28]
+[model.cnn]
+[train]
+batch_size = 128
+epochs = 3
+learning_rate = 0.01
+"#;
+
+const TEXT: &str = r#"
+name = "words"
+[data.text]
+path = "words.txt"
+[model.gpt]
+[train]
+batch_size = 32
+steps = 100
+learning_rate = 0.01
+"#;
+
+/// Reads `job` with `settings`, each `key=value`, and expects one mistake for each of `expected`,
+/// which is a part of its message; none if there are none.
+#[track_caller]
+fn check(job: &str, settings: &[&str], expected: &[&str]) {
+    let overrides: Vec<(String, String)> = settings
+        .iter()
+        .filter_map(|setting| setting.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let mistakes = match JobFile::parse(job, Path::new("/jobs/job.toml"), &overrides) {
+        Ok(_) => Vec::new(),
+        Err(mistakes) => mistakes.mistakes.iter().map(|mistake| mistake.message.clone()).collect(),
+    };
+    let told = |part: &&str| mistakes.iter().any(|mistake| mistake.contains(*part));
+    let fits = expected.iter().all(told) && mistakes.len() == expected.len();
+    assert!(fits, "{settings:?}\nexpected {expected:#?}\n     got {mistakes:#?}");
+}
+
+#[test]
+fn jobs_without_a_mistake_have_no_problem() {
+    for job in [TABLE, IMAGES, TEXT] {
+        check(job, &[], &[]);
+    }
+    let all = [
+        "train.optimizer={kind='sgd',momentum=0.9,nesterov=true,weight_decay=0.01}",
+        "train.schedule={kind='step',gamma=0.5,every_steps=10,warmup_steps=5}",
+        "train.early_stop={metric='f1[>50K]'}",
+        "train.clip_norm=1",
+        "workers={min=2,max=4}",
+        "evaluate.gates=['accuracy >= 0.8', 'precision[a] > 0.1', 'loss < 3']",
+        "register={model='income',alias='best'}",
+    ];
+    check(TABLE, &all, &[]);
+}
+
+#[test]
+fn a_job_has_a_name() {
+    for name in ["Income", "-a", "a b", "ä", "", &"a".repeat(43)] {
+        check(TABLE, &[&format!("name=\"{name}\"")], &["`name` must be 1 to 42"]);
+    }
+    check(TABLE, &[&format!("name={}", "a".repeat(42))], &[]);
+}
+
+#[test]
+fn data_come_from_one_source() {
+    check(TABLE, &["data.csv="], &["names no source"]);
+    check(TABLE, &["data.text.path=a"], &["must name one source, got `[data.csv]` and `[data.text]`"]);
+    check(TABLE, &["data.csv.path=\"\""], &["must name a file"]);
+    check(TABLE, &["data.csv.target=\"\""], &["must name the column to predict"]);
+    for delimiter in ["a", "7", "\\n", "\\\"", "ä", "."] {
+        check(TABLE, &[&format!("data.csv.delimiter=\"{delimiter}\"")], &["`data.csv.delimiter`"]);
+    }
+    check(TABLE, &["data.csv.delimiter=\"\\t\""], &[]);
+    check(TABLE, &["data.csv.delimiter=;"], &[]);
+}
+
+#[test]
+fn columns_do_not_contradict_each_other() {
+    check(TABLE, &["data.csv.features=[]"], &["must name a column, got none"]);
+    check(TABLE, &["data.csv.features=['age','income']"], &["must not hold the target"]);
+    check(TABLE, &["data.csv.ignore=['income']"], &["must not hold the target"]);
+    check(TABLE, &["data.csv.features=['age']", "data.csv.ignore=['age']"], &["both in"]);
+    check(TABLE, &["data.csv.categorical=['age']", "data.csv.ignore=['age']"], &["both in"]);
+    let strange = ["data.csv.categorical=['zip']", "data.csv.features=['age']"];
+    check(TABLE, &strange, &["\"zip\", which is not among"]);
+    check(IMAGES, &["data.parquet.ignore=['label']"], &["must not hold the target"]);
+}
+
+#[test]
+fn splits_are_shares_of_a_whole() {
+    check(TABLE, &["data.split.train=0.7"], &["add up to 1: 0.7 + 0.1 + 0.1"]);
+    check(TABLE, &["data.split={train=0.7,validation=0.2,test=0.1}"], &[]);
+    check(TABLE, &["data.split.train=0"], &["`data.split.train` must be above 0", "add up to 1"]);
+    check(TABLE, &["data.split.test=-0.1"], &["`data.split.test` must be at least 0"]);
+    check(TABLE, &["data.split.train=nan"], &["must be a finite number"]);
+    let all = "data.split={train=1,validation=0,test=0}";
+    check(TABLE, &[all], &[]);
+    check(TABLE, &[all, "train.early_stop.metric=accuracy"], &["`data.split.validation` must be above 0"]);
+    check(TABLE, &[all, "evaluate.gates=['accuracy > 0.5']"], &["since `evaluate.gates` is measured"]);
+    check(TABLE, &[all, "evaluate.metrics=['accuracy']"], &["since `evaluate.metrics` is measured"]);
+}
+
+#[test]
+fn only_classes_are_stratified() {
+    check(TABLE, &["data.split.stratify=true"], &[]);
+    check(
+        TABLE,
+        &["data.split.stratify=true", "data.csv.objective=regression"],
+        &["but the objective is regression"],
+    );
+    check(TEXT, &["data.split.stratify=true"], &["a text has no classes"]);
+}
+
+#[test]
+fn lanes_divide_the_batch() {
+    check(TABLE, &["train.lanes=5"], &["take `4` or `8` lanes, or a batch of `125` or `130`"]);
+    check(TABLE, &["train.batch_size=0"], &["`train.batch_size` must be from 1"]);
+    check(TABLE, &["train.batch_size=2000000"], &["`train.batch_size` must be from 1 to 1048576"]);
+    check(TABLE, &["train.batch_size=3"], &["take `3` lanes, or a batch of `4`"]);
+    check(TABLE, &["train.lanes=0"], &["`train.lanes` must be from 1 to 64"]);
+    check(TABLE, &["train.lanes=128"], &["`train.lanes` must be from 1 to 64"]);
+}
+
+#[test]
+fn training_has_one_end() {
+    check(TABLE, &["train.epochs="], &["give `epochs` or `steps`"]);
+    check(TABLE, &["train.steps=5"], &["both `epochs` and `steps`"]);
+    check(TABLE, &["train.steps=5", "train.epochs="], &[]);
+    check(TABLE, &["train.epochs=0"], &["`train.epochs` must be from 1"]);
+    check(TEXT, &["train.steps=0"], &["`train.steps` must be from 1"]);
+}
+
+#[test]
+fn rates_are_in_range() {
+    for rate in ["0", "-0.1", "1.5"] {
+        check(TABLE, &[&format!("train.learning_rate={rate}")], &["`train.learning_rate` must be above 0"]);
+    }
+    check(TABLE, &["train.clip_norm=0"], &["`train.clip_norm` must be above 0"]);
+    check(TABLE, &["train.early_stop={metric='loss',patience=0}"], &["`train.early_stop.patience`"]);
+    check(TABLE, &["train.early_stop={metric='loss',min_delta=-1}"], &["`train.early_stop.min_delta`"]);
+}
+
+#[test]
+fn settings_belong_to_the_optimizer() {
+    check(TABLE, &["train.optimizer.momentum=0.9"], &["a setting of `sgd` and `rmsprop`"]);
+    check(TABLE, &["train.optimizer.nesterov=true"], &["`train.optimizer.nesterov` is a setting of `sgd`"]);
+    check(TABLE, &["train.optimizer={kind='sgd',beta_1=0.9}"], &["a setting of `adam` and `adamw`"]);
+    check(TABLE, &["train.optimizer={kind='sgd',epsilon=1e-8}"], &["`train.optimizer.epsilon` is a setting"]);
+    check(TABLE, &["train.optimizer={kind='sgd',nesterov=true}"], &["needs a `momentum`"]);
+    check(TABLE, &["train.optimizer={kind='rmsprop',momentum=1}"], &["at least 0 and below 1, got 1"]);
+    check(TABLE, &["train.optimizer.beta_2=1.0"], &["`train.optimizer.beta_2` must be"]);
+    check(TABLE, &["train.optimizer.epsilon=0"], &["`train.optimizer.epsilon` must be above 0"]);
+    check(
+        TABLE,
+        &["train.optimizer.weight_decay=-1"],
+        &["`train.optimizer.weight_decay` must be from 0 to 1"],
+    );
+}
+
+#[test]
+fn settings_belong_to_the_schedule() {
+    check(TABLE, &["train.schedule.gamma=0.5"], &["a setting of `exponential` and `step`"]);
+    check(TABLE, &["train.schedule.kind=exponential"], &["needs `train.schedule.gamma`"]);
+    check(
+        TABLE,
+        &["train.schedule.kind=step"],
+        &["needs `train.schedule.gamma`", "needs `train.schedule.every_steps`"],
+    );
+    check(
+        TABLE,
+        &["train.schedule={kind='exponential',gamma=1.1}"],
+        &["`train.schedule.gamma` must be above 0"],
+    );
+    check(
+        TABLE,
+        &["train.schedule={kind='step',gamma=0.5,every_steps=0}"],
+        &["`train.schedule.every_steps` must be from 1"],
+    );
+    check(TABLE, &["train.schedule.final_learning_rate=0.001"], &["a setting of `linear` and `cosine`"]);
+    check(
+        TABLE,
+        &["train.schedule={kind='cosine',final_learning_rate=0.1}"],
+        &["must be from 0 to the learning rate of 0.01"],
+    );
+    check(TEXT, &["train.schedule.warmup_steps=100"], &["fewer than the job's 100 steps"]);
+}
+
+#[test]
+fn models_have_a_size() {
+    check(TABLE, &["model.mlp.hidden=[64,0]"], &["`model.mlp.hidden` must hold widths from 1"]);
+    check(TABLE, &["model.mlp.dropout=1"], &["`model.mlp.dropout` must be at least 0 and below 1"]);
+    check(IMAGES, &["model.cnn.channels=[]"], &["at least one block"]);
+    check(IMAGES, &["model.cnn.kernel=4"], &["must be an odd number"]);
+    check(TEXT, &["model.gpt.layers=0"], &["`model.gpt.layers` must be from 1 to 128"]);
+    check(TEXT, &["model.gpt.heads=0"], &["`model.gpt.heads` must be from 1"]);
+    check(TEXT, &["model.gpt.heads=3"], &["3 heads cannot share 128"]);
+    check(TEXT, &["model.gpt={heads=4,width=4}"], &["4 over 4 heads is 1 each"]);
+    check(TEXT, &["model.gpt={heads=4,width=4,positions='learned'}"], &[]);
+    check(TEXT, &["model.gpt.prompt=\"\""], &["`model.gpt.prompt` must have 1"]);
+    check(TEXT, &["model.gpt.sample_bytes=100000"], &["`model.gpt.sample_bytes` must be from 0 to 65536"]);
+    check(TEXT, &["data.text.context=0"], &["`data.text.context` must be from 1 to 65536"]);
+}
+
+#[test]
+fn a_model_can_read_its_data() {
+    check(TABLE, &["model={gpt={}}"], &["`model.gpt` reads bytes of text"]);
+    check(TABLE, &["model={cnn={}}"], &["`model.cnn` reads images"]);
+    check(TEXT, &["model={linear={}}"], &["`model.linear` cannot read a text"]);
+    check(IMAGES, &["data.parquet.shape="], &["`data.parquet.shape` is missing"]);
+    check(IMAGES, &["data.parquet.shape=[1,0,28]"], &["each from 1 to 4096"]);
+    check(IMAGES, &["model.cnn.channels=[1,1,1,1]"], &[]);
+    check(IMAGES, &["model.cnn.channels=[1,1,1,1,1]"], &["28×28 can be halved only 4 times"]);
+    for job in [TABLE, IMAGES, TEXT] {
+        check(job, &["model={custom={task='own'}}"], &[]);
+    }
+    check(TABLE, &["model={custom={task='mlp'}}"], &["the name of a built-in model"]);
+    check(TABLE, &["model={custom={task=''}}"], &["must name a task"]);
+}
+
+#[test]
+fn workers_need_lanes() {
+    check(TABLE, &["workers.min=0"], &["`workers.min` must be at least 1"]);
+    check(TABLE, &["workers.max=5"], &["at most the job's 4 lanes, got 5"]);
+    check(TABLE, &["workers={min=3,max=2}"], &["`workers.min` must be at most `workers.max`"]);
+    check(TABLE, &["checkpoint.keep=0"], &["`checkpoint.keep` must be from 1"]);
+}
+
+#[test]
+fn metrics_are_known_and_fit_the_target() {
+    check(
+        TABLE,
+        &["evaluate.gates=['acuracy > 0.5']"],
+        &["`evaluate.gates` names the unknown metric `acuracy`; did you mean `accuracy`?"],
+    );
+    check(
+        TABLE,
+        &["evaluate.metrics=['f1', 'beauty']"],
+        &["`evaluate.metrics` names the unknown metric `beauty`; expected"],
+    );
+    check(TABLE, &["train.early_stop.metric=los"], &["did you mean `loss`?"]);
+    check(
+        TABLE,
+        &["evaluate.gates=['accuracy[a] > 0.5']"],
+        &["only `precision`, `recall`, `f1` and `roc_auc`"],
+    );
+    check(IMAGES, &["evaluate.gates=['r2 > 0.5']"], &["`r2`, which a target of classes does not have"]);
+    check(TEXT, &["evaluate.gates=['accuracy > 0.5']"], &["it has `bits_per_byte`, `perplexity` and `loss`"]);
+    check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);
+    check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=rmse"], &[]);
+}
+
+#[test]
+fn registered_models_have_names() {
+    check(TABLE, &["register.model=Best Model"], &["`register.model` must be 1 to 63"]);
+    check(TABLE, &["register={model='a',alias='../b'}"], &["`register.alias` must be 1 to 63"]);
+}

@@ -142,7 +142,7 @@ fn schedule(train: &TrainSpec, schedule: &ScheduleSpec, rules: &mut Rules) {
     fits("gamma", gamma.is_some(), has_gamma, has_gamma, "`exponential` and `step`");
     fits("every_steps", every_steps.is_some(), has_steps, has_steps, "`step`");
     let rate = train.learning_rate;
-    let falls = last >= 0.0 && (last <= rate || !rate.is_finite());
+    let falls = last == 0.0 || (last > 0.0 && last <= rate);
     rules.require(falls, ["train.schedule.final_learning_rate", "train.learning_rate"], || {
         format!(
             "`train.schedule.final_learning_rate` must be from 0 to the learning rate of {rate}, got {last}"

@@ -180,7 +180,7 @@ impl Formation<'_> {
             },
             Place::Joined { stream, .. } => match stream.peek(&mut [0]).map_err(lost)? {
                 0 => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
-                // It is connected with everyone, sent its first messages and left.
+                // It is connected with everyone, said so, and ended then: the first round tells.
                 _ => Place::Joined { stream, watched: false },
             },
             place @ (Place::Own | Place::Expected) => place,

@@ -72,8 +72,9 @@ pub struct Group {
 }
 
 impl Group {
-    /// Connects with all other ranks of the generation. They may come in any order
-    /// within the timeout. A world of one rank makes no connection.
+    /// Connects with all other ranks of the generation, and returns when they all are
+    /// connected with each other. They may come in any order within the timeout. A
+    /// world of one rank makes no connection.
     ///
     /// # Errors
     ///
@@ -90,17 +91,22 @@ impl Group {
             return Err(CollectiveError::Aborted);
         }
         let streams = connect_all(listener, &config, abort)?;
-        let (job, rank, generation) = (&config.job, config.rank, config.generation);
-        debug!(job, generation, rank, world_size = config.world_size(), "group connected");
-        Ok(Self {
+        let mesh = Mesh::new(streams, config.generation, config.timeout, abort.clone());
+        let mut group = Self {
             rank: config.rank as usize,
             world_size: config.peers.len(),
             lanes: config.lanes,
             abort: abort.clone(),
             plan: TreePlan::new(config.lanes, config.world_size()),
             partials: Vec::new(),
-            mesh: Some(Mesh::new(streams, config.generation, config.timeout, abort.clone())),
-        })
+            mesh: Some(mesh),
+        };
+        // A rank that is done early must not leave while others still connect: they
+        // would take it for lost.
+        group.barrier()?;
+        let (job, rank, generation) = (&config.job, config.rank, config.generation);
+        debug!(job, generation, rank, world_size = group.world_size, "group connected");
+        Ok(group)
     }
 
     /// The handle that the group was connected with.

@@ -54,3 +54,7 @@ pub use share::{LANES_MAX, share};
 pub use signal::AbortHandle;
 pub use tree::tree_sum;
 pub use wire::{JOB_BYTES_MAX, Operation, PAYLOAD_BYTES_MAX, WireError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -263,3 +263,55 @@ fn refuse(stream: &TcpStream, refusal: &Hello) {
         debug!(%error, "a refusal was not sent");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn join(generation: u64) -> Hello {
+        let job = "test-1".to_owned();
+        Hello { purpose: Purpose::Join, job, generation, from: 1, to: 0, world_size: 2, lanes: 2 }
+    }
+
+    fn dial(listener: &Listener, generation: u64) -> TcpStream {
+        let stream = TcpStream::connect(listener.local_addr()).expect("it listens");
+        send_hello(&stream, &join(generation)).expect("it is connected");
+        stream
+    }
+
+    fn answer(stream: &TcpStream) -> Hello {
+        let answer = HelloReader::new().read(stream).expect("it is answered");
+        answer.expect("a blocking read takes all").expect("it is a hello")
+    }
+
+    #[test]
+    fn who_comes_before_its_generation_is_opened_waits_and_who_comes_after_it_is_refused() {
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
+        let first = listener.open("test-1", 1).expect("descriptors are left").expect("it is the first");
+        let early = dial(&listener, 2);
+        // Connections are taken in in their order: when this one has come, so has the early one.
+        let present = dial(&listener, 1);
+        let mut taken = Vec::new();
+        while taken.is_empty() {
+            wait(&mut [PollFd::new(first.signal(), PollFlags::IN)], None).expect("it can wait");
+            taken = first.take();
+        }
+        assert_eq!(taken[0].0, join(1));
+        assert_eq!(taken.len(), 1);
+        drop((taken, present));
+
+        let second = listener.open("test-1", 2).expect("descriptors are left").expect("it is newer");
+        assert_eq!(second.take()[0].0, join(2));
+        assert_eq!(answer(&dial(&listener, 1)), Hello { generation: 2, ..refusal(&join(1)) });
+        drop((early, second));
+        assert_eq!(answer(&dial(&listener, 2)), refusal(&join(2)));
+    }
+
+    #[test]
+    fn a_parked_connection_is_refused_when_its_generation_is_passed_over() {
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
+        let passed = dial(&listener, 2);
+        let _seat = listener.open("test-1", 3).expect("descriptors are left").expect("it is the first");
+        assert_eq!(answer(&passed), Hello { generation: 3, ..refusal(&join(2)) });
+    }
+}

@@ -156,3 +156,127 @@ fn check_length(bytes: usize) -> Result<u64, CollectiveError> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{error::Field, payload::ToAll, wire::HEADER_BYTES};
+
+    const LEN: usize = 8;
+
+    /// Rank 0 of a group of two, and the socket of a rank 1 that is played by the test.
+    fn played() -> (Mesh, TcpStream, AbortHandle) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let theirs = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+        let (ours, _) = listener.accept().expect("it was dialed");
+        ours.set_nonblocking(true).expect("a socket can");
+        let abort = AbortHandle::new().expect("descriptors are left");
+        let mesh = Mesh::new(vec![None, Some(ours)], 7, Duration::from_secs(60), abort.clone());
+        (mesh, theirs, abort)
+    }
+
+    fn right() -> Header {
+        let payload_bytes = LEN as u64;
+        Header { operation: Operation::Gather, generation: 7, sequence: 0, subject: 0, payload_bytes }
+    }
+
+    /// One round in which rank 1 sends `words` and leaves.
+    fn round(words: &[u8]) -> Result<[u8; LEN], CollectiveError> {
+        let (mut mesh, mut theirs, _abort) = played();
+        theirs.write_all(words).expect("it fits into the buffer");
+        theirs.shutdown(std::net::Shutdown::Write).expect("it is connected");
+        let mut all = [[0; LEN]; 2];
+        mesh.exchange(Operation::Gather, 0, &mut ToAll { mine: &[5; LEN], all: &mut all })?;
+        Ok(all[1])
+    }
+
+    fn check(header: Header, field: Field, expected: u64, actual: u64) {
+        let words = [&header.encode()[..], &[1; LEN]].concat();
+        match round(&words).expect_err("the header is wrong") {
+            CollectiveError::Disagreement { rank: 1, field: f, expected: e, actual: a } => {
+                assert_eq!((f, e, a), (field, expected, actual));
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_expected_message_is_taken() {
+        let words = [&right().encode()[..], &[1, 2, 3, 4, 5, 6, 7, 8]].concat();
+        assert_eq!(round(&words).expect("it is right"), [1, 2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn every_number_of_a_header_is_checked() {
+        check(Header { generation: 6, ..right() }, Field::Generation, 7, 6);
+        check(Header { sequence: 1, ..right() }, Field::Sequence, 0, 1);
+        check(Header { subject: 9, ..right() }, Field::Subject, 0, 9);
+        check(Header { payload_bytes: 4, ..right() }, Field::PayloadBytes, 8, 4);
+    }
+
+    #[test]
+    fn a_message_that_is_cut_anywhere_is_a_lost_rank() {
+        let words = [&right().encode()[..], &[1; LEN]].concat();
+        for cut in 0..words.len() {
+            let error = round(&words[..cut]).expect_err("it is cut");
+            assert!(matches!(error, CollectiveError::Lost { rank: 1, .. }), "cut at {cut}: {error}");
+        }
+    }
+
+    /// How long a rank that has sent its message goes on waiting after it was aborted.
+    fn time_of_an_abort() -> Duration {
+        let (mut mesh, mut theirs, abort) = played();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(move || {
+                let mut all = [[0; LEN]; 2];
+                let result =
+                    mesh.exchange(Operation::Gather, 0, &mut ToAll { mine: &[5; LEN], all: &mut all });
+                (result, Instant::now())
+            });
+            let mut message = [0; HEADER_BYTES + LEN];
+            theirs.read_exact(&mut message).expect("rank 0 sends");
+            let begun = Instant::now();
+            abort.abort();
+            let (result, ended) = waiting.join().expect("it does not panic");
+            assert!(matches!(result, Err(CollectiveError::Aborted)));
+            ended - begun
+        })
+    }
+
+    #[test]
+    fn an_abort_ends_a_wait_within_50_ms() {
+        // The best of a few: the machine may be busy with other things.
+        let best = (0..10).map(|_| time_of_an_abort()).min().expect("there were some");
+        assert!(best < Duration::from_millis(50), "{best:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_peer_sends_the_round_ends(
+            words in prop::collection::vec(any::<u8>(), 0..80),
+            kept in 0_usize..=HEADER_BYTES,
+        ) {
+            let mut words = words;
+            let right = right().encode();
+            let kept = kept.min(words.len());
+            words[..kept].copy_from_slice(&right[..kept]);
+            match round(&words) {
+                Ok(payload) => {
+                    prop_assert_eq!(&words[..HEADER_BYTES], &right[..]);
+                    prop_assert_eq!(&words[HEADER_BYTES..HEADER_BYTES + LEN], &payload[..]);
+                }
+                Err(CollectiveError::Lost { .. } | CollectiveError::Malformed { .. }) => {}
+                Err(CollectiveError::Disagreement { .. } | CollectiveError::Operation { .. }) => {}
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+    }
+}

@@ -132,3 +132,37 @@ impl Payload for FromRoot<'_> {
         &mut self.bytes[from..]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What rank `rank` sends and receives in both rounds of an all-reduce, in bytes.
+    fn traffic(lanes: u32, world_size: usize, rank: usize, len: usize) -> (usize, usize) {
+        let plan = TreePlan::new(lanes, world_size as u32);
+        let (mut partials, mut sum) = (Vec::new(), vec![0.0; len]);
+        let partials = &mut partials;
+        let scatter = Scatter { plan: &plan, rank, world_size, lanes: &[], len, partials };
+        let segments = Segments { rank, world_size, sum: &mut sum };
+        let peers = (0..world_size).filter(|peer| *peer != rank);
+        peers.fold((0, 0), |(sent, received), peer| {
+            let bytes = |bytes: Option<usize>| bytes.expect("there is a message for everyone");
+            (
+                sent + bytes(scatter.outgoing_bytes(peer)) + bytes(segments.outgoing_bytes(peer)),
+                received + bytes(scatter.incoming_bytes(peer)) + bytes(segments.incoming_bytes(peer)),
+            )
+        })
+    }
+
+    #[test]
+    fn equal_power_of_two_shares_move_as_many_bytes_as_a_ring() {
+        let len = 64 * 1_000;
+        for (lanes, world_size) in [(2, 2), (4, 2), (4, 4), (16, 8), (64, 64), (64, 16)] {
+            let limit = 2 * (world_size - 1) * len * F32_BYTES / world_size;
+            for rank in 0..world_size {
+                let moved = traffic(lanes, world_size, rank, len);
+                assert_eq!(moved, (limit, limit), "rank {rank} of {world_size}, {lanes} lanes");
+            }
+        }
+    }
+}

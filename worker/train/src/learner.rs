@@ -169,12 +169,7 @@ fn floats(data: TensorData) -> Vec<f32> {
 }
 
 /// Registers a gradient of any rank; burn knows ranks at compile time only.
-fn register(
-    gradients: &mut GradientsParams,
-    id: burn::module::ParamId,
-    data: TensorData,
-    device: &Device,
-) {
+fn register(gradients: &mut GradientsParams, id: burn::module::ParamId, data: TensorData, device: &Device) {
     match data.rank() {
         0 | 1 => gradients.register(id, Tensor::<1>::from_data(data, device)),
         2 => gradients.register(id, Tensor::<2>::from_data(data, device)),

@@ -43,8 +43,7 @@ impl TrainingProgress {
         if self.without_improvement >= spec.patience {
             let best = self.best.unwrap_or(value);
             let EarlyStopSpec { metric, patience, .. } = spec;
-            self.stopped =
-                Some(format!("{metric} has not improved on {best:.6} for {patience} validations"));
+            self.stopped = Some(format!("{metric} has not improved on {best:.6} for {patience} validations"));
         }
         Ok(())
     }

@@ -1,10 +1,9 @@
 //! The learning rate's course, from burn's schedulers.
 
 use burn::lr_scheduler::{
-    LrSchedulerConfig, cosine::CosineAnnealingLrSchedulerConfig,
-    exponential::ExponentialLrSchedulerConfig, linear::LinearLrSchedulerConfig,
-    module_lr_scheduler::ModuleLrScheduler, sequential::SequentialLrSchedulerConfig,
-    step::StepLrSchedulerConfig,
+    LrSchedulerConfig, cosine::CosineAnnealingLrSchedulerConfig, exponential::ExponentialLrSchedulerConfig,
+    linear::LinearLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler,
+    sequential::SequentialLrSchedulerConfig, step::StepLrSchedulerConfig,
 };
 use phalanx_protocol::spec::{Schedule, TrainSpec};
 

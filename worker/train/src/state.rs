@@ -65,9 +65,7 @@ impl State {
 
     /// The parameters, by path.
     pub(crate) fn parameters(&self) -> BTreeMap<String, TensorData> {
-        self.under(PARAMETER)
-            .filter_map(|(path, tensor)| Some((path.to_owned(), tensor.to_f32()?)))
-            .collect()
+        self.under(PARAMETER).filter_map(|(path, tensor)| Some((path.to_owned(), tensor.to_f32()?))).collect()
     }
 
     /// The parameters alone, under their paths: what a finished model consists of.

@@ -127,8 +127,7 @@ impl Trainer {
     /// Measures `split`. Collective: all ranks of the group must call it.
     pub(crate) fn measure(&mut self, split: Split) -> Result<phalanx_evaluate::Evaluation, TrainError> {
         let lanes = self.spec.train.lanes;
-        let predictions =
-            predict_split(self.learner.as_ref(), &mut self.group, &self.dataset, split, lanes)?;
+        let predictions = predict_split(self.learner.as_ref(), &mut self.group, &self.dataset, split, lanes)?;
         Ok(phalanx_evaluate::evaluate(&predictions)?)
     }
 

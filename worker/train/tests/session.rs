@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use phalanx_collective::{Group, GroupConfig, Listener};
+use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener};
 use phalanx_data::Dataset;
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
@@ -59,7 +59,8 @@ fn ground(model: &str, train: &str) -> Ground {
     let store = Store::open(folder.path().join("store").to_str().expect("UTF-8")).expect("the store opens");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let (reference, dataset) = runtime.block_on(async {
-        let prepared = phalanx_data::prepare(&spec.data, &store, &mut |_| {}).await.expect("the table is fine");
+        let prepared =
+            phalanx_data::prepare(&spec.data, &store, &mut |_| {}).await.expect("the table is fine");
         let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await;
         (prepared.dataset, dataset.expect("it was just written"))
     });
@@ -90,7 +91,12 @@ impl Host for Recorder {
 }
 
 /// Runs `ranks` ranks to their end; returns rank 0's ending and all snapshots.
-fn train(ground: &Ground, ranks: u32, restored: Option<Snapshot>, stop_after: Option<u64>) -> (Ending, Vec<Snapshot>) {
+fn train(
+    ground: &Ground,
+    ranks: u32,
+    restored: Option<Snapshot>,
+    stop_after: Option<u64>,
+) -> (Ending, Vec<Snapshot>) {
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listeners: Vec<_> = (0..ranks).map(|_| Listener::bind(any).expect("a port can be had")).collect();
     let addresses: Vec<_> = listeners.iter().map(Listener::local_addr).collect();
@@ -132,6 +138,7 @@ fn session(
             peers: addresses.to_vec(),
             timeout: Duration::from_secs(60),
         },
+        &AbortHandle::new().expect("a handle can be made"),
     );
     let peer = |addr: &SocketAddr| Peer { worker: WorkerId::new(1), data_addr: *addr };
     Session {
@@ -164,7 +171,9 @@ const MLP: &str = r#"{"mlp": {"hidden": [8]}}"#;
 #[test]
 fn any_number_of_ranks_ends_in_the_same_bits() {
     for optimizer in ["sgd", "adam", "adamw", "adagrad", "rmsprop"] {
-        let train_spec = format!(r#""steps": 30, "clip_norm": 0.5, "optimizer": {{"kind": "{optimizer}", "weight_decay": 0.01}}"#);
+        let train_spec = format!(
+            r#""steps": 30, "clip_norm": 0.5, "optimizer": {{"kind": "{optimizer}", "weight_decay": 0.01}}"#
+        );
         let ground = ground(MLP, &train_spec);
         let expected = finished(train(&ground, 1, None, None).0);
         for ranks in 2..=4 {
@@ -278,9 +287,10 @@ fn a_loss_that_is_no_number_ends_the_session_with_a_remedy() {
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(any).expect("a port can be had");
     let mut session = session(&ground, &listener, &[listener.local_addr()], 0, None);
-    session.tasks = Arc::new(Tasks::new().with("broken", |_, _, device| {
-        Ok(Broken { layer: burn::nn::LinearConfig::new(2, 2).init(device) })
-    }));
+    session.tasks =
+        Arc::new(Tasks::new().with("broken", |_, _, device| {
+            Ok(Broken { layer: burn::nn::LinearConfig::new(2, 2).init(device) })
+        }));
     let stop = Arc::new(AtomicBool::new(false));
     let mut recorder = Recorder { stop, stop_after: None, snapshots: Arc::default() };
     let error = run(session, &mut recorder).expect_err("NaN is no loss");

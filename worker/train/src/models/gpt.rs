@@ -53,7 +53,8 @@ struct Attention {
 
 impl Gpt {
     pub(crate) fn new(spec: &GptSpec, schema: &Schema, device: &Device) -> Result<Self, String> {
-        let (FeatureKind::Bytes { context }, TargetKind::NextByte) = (&schema.features, &schema.target) else {
+        let (FeatureKind::Bytes { context }, TargetKind::NextByte) = (&schema.features, &schema.target)
+        else {
             return Err("a gpt needs a text: set [data.text]".to_owned());
         };
         let initial = Initializer::Normal { mean: 0.0, std: DEVIATION };
@@ -77,7 +78,7 @@ impl Task for Gpt {
         let [rows, context] = bytes.dims();
         let mut x = self.embedding.forward(bytes);
         if let Some(positions) = &self.positions {
-            x = x + positions.val().slice([0..context]).unsqueeze();
+            x = x + positions.val().narrow(0, 0, context).unsqueeze();
         }
         let mask = Tensor::<2, Bool>::tril_mask([context, context], 0, samples.device()).unsqueeze();
         x = self.dropout.forward(x);
@@ -169,8 +170,8 @@ impl Rope {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, context, width] = x.dims();
         let half = width / 2;
-        let cos = self.cos.clone().slice([0..context]).unsqueeze::<4>();
-        let sin = self.sin.clone().slice([0..context]).unsqueeze::<4>();
+        let cos = self.cos.clone().narrow(0, 0, context).unsqueeze::<4>();
+        let sin = self.sin.clone().narrow(0, 0, context).unsqueeze::<4>();
         let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
         let turned_a = a.clone() * cos.clone() - b.clone() * sin.clone();
         let turned_b = b * cos + a * sin;

@@ -1,0 +1,87 @@
+//! Small jobs over the examples' real data, quick enough to be run many times.
+
+use std::path::{Path, PathBuf};
+
+/// The folder with the examples.
+pub fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").canonicalize().expect("the examples are there")
+}
+
+/// A job file as text, built from a few settings.
+#[derive(Debug, Clone)]
+pub struct Job {
+    name: &'static str,
+    data: String,
+    model: &'static str,
+    train: String,
+    rest: String,
+}
+
+impl Job {
+    /// A perceptron with dropout on the census data: missing values, categories,
+    /// two classes.
+    pub fn mlp() -> Self {
+        let data = format!(
+            "[data.csv]\npath = {:?}\ntarget = \"income\"\n[data.split]\nstratify = true\n",
+            examples().join("data/adult.csv")
+        );
+        Self::new("mlp", data, "[model.mlp]\nhidden = [16]\ndropout = 0.1\n")
+    }
+
+    /// A convolutional network with batch normalisation and dropout on digits.
+    pub fn cnn() -> Self {
+        let data = format!(
+            "[data.parquet]\npath = {:?}\ntarget = \"label\"\nobjective = \"classification\"\nshape = [1, 28, 28]\n",
+            examples().join("data/mnist.parquet")
+        );
+        Self::new(
+            "cnn",
+            data,
+            "[model.cnn]\nchannels = [4, 4]\nhidden = [16]\nnorm = \"batch\"\ndropout = 0.1\n",
+        )
+    }
+
+    /// A small transformer with dropout on text.
+    pub fn gpt() -> Self {
+        let data = format!("[data.text]\npath = {:?}\ncontext = 16\n", examples().join("data/kjv.txt"));
+        let split = "[data.split]\ntrain = 0.998\nvalidation = 0.001\ntest = 0.001\n";
+        Self::new(
+            "gpt",
+            data + split,
+            "[model.gpt]\nlayers = 1\nheads = 2\nwidth = 16\ndropout = 0.1\nsample_bytes = 8\n",
+        )
+    }
+
+    fn new(name: &'static str, data: String, model: &'static str) -> Self {
+        let train = "[train]\nbatch_size = 48\nlanes = 4\nlearning_rate = 0.003\nclip_norm = 1.0\nseed = 7\n";
+        Self { name, data, model, train: train.to_owned(), rest: String::new() }.steps(12)
+    }
+
+    /// Ends after so many steps.
+    #[must_use]
+    pub fn steps(mut self, steps: u64) -> Self {
+        let mut lines: Vec<_> = self.train.lines().filter(|line| !line.starts_with("steps")).collect();
+        let line = format!("steps = {steps}");
+        lines.push(&line);
+        self.train = lines.join("\n") + "\n";
+        self
+    }
+
+    /// Adds further tables, for example `[checkpoint]`.
+    #[must_use]
+    pub fn with(mut self, tables: &str) -> Self {
+        self.rest.push_str(tables);
+        self
+    }
+
+    /// The name that job ids begin with.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// The job file.
+    pub fn to_toml(&self) -> String {
+        let Self { name, data, model, train, rest } = self;
+        format!("name = {name:?}\n{data}{model}{train}{rest}")
+    }
+}

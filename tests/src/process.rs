@@ -1,0 +1,257 @@
+//! The `phalanx` binary as a process, and a home of its own for each test.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::JoinHandle,
+};
+
+use phalanx_protocol::view::JobView;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{
+    job::Job,
+    wait::{Deadline, eventually},
+};
+
+/// The binary under test, which `scripts/test.sh` has built: beside the test's own.
+///
+/// # Panics
+///
+/// Where it is not there.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let path = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").join(name);
+    assert!(path.is_file(), "{} is missing: build it with `cargo build --release -p {name}`", path.display());
+    path
+}
+
+/// A folder with a home, job files and whatever else a test writes.
+#[derive(Debug)]
+pub struct Home {
+    dir: TempDir,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+/// A process that may still run; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Option<Child>,
+    stdout: Option<JoinHandle<String>>,
+    stderr: Option<JoinHandle<String>>,
+}
+
+impl Home {
+    /// A new, empty one.
+    ///
+    /// # Panics
+    ///
+    /// Where the temporary folder cannot be made.
+    #[expect(clippy::new_without_default, reason = "it makes a folder")]
+    pub fn new() -> Self {
+        Self { dir: TempDir::new().expect("a temporary folder can be made") }
+    }
+
+    /// The folder around the home.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The home itself.
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    /// Writes `text` to a file called `name` and returns its path.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).expect("the temporary folder can be written");
+        path
+    }
+
+    /// Writes the job's file and returns its path.
+    pub fn write_job(&self, job: &Job) -> PathBuf {
+        self.write(&format!("{}.toml", job.name()), &job.to_toml())
+    }
+
+    /// `phalanx ARGS --home HOME`, not yet started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("phalanx"));
+        command.args(args).arg("--home").arg(self.path()).current_dir(self.folder());
+        for variable in ["PHALANX_COORDINATOR", "PHALANX_HOME"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Runs `phalanx ARGS --home HOME` to its end.
+    pub fn phalanx(&self, args: &[&str]) -> Ended {
+        Running::start(self.command(args)).wait()
+    }
+
+    /// Starts `phalanx run JOB --workers N`.
+    pub fn start(&self, job: &Job, workers: u32) -> Running {
+        let file = self.write_job(job);
+        let file = file.to_str().expect("temporary paths are UTF-8");
+        Running::start(self.command(&["run", file, "--workers", &workers.to_string()]))
+    }
+
+    /// Runs `job` to its end and returns its state hash.
+    ///
+    /// # Panics
+    ///
+    /// Where it fails.
+    pub fn run(&self, job: &Job, workers: u32) -> String {
+        let ended = self.start(job, workers).wait();
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        self.state_hash(&format!("{}-1", job.name()))
+    }
+
+    /// The job, as `phalanx job ID --json` tells it.
+    ///
+    /// # Panics
+    ///
+    /// Where the command fails or prints something else.
+    pub fn job(&self, id: &str) -> JobView {
+        let ended = self.phalanx(&["job", id, "--json"]);
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {}", ended.stdout))
+    }
+
+    /// The state hash of a finished job.
+    ///
+    /// # Panics
+    ///
+    /// Where it has none.
+    pub fn state_hash(&self, id: &str) -> String {
+        self.job(id).state_hash.expect("a finished job has a state hash")
+    }
+
+    /// Waits until the job has at least `count` checkpoints, and returns the newest's step.
+    pub fn wait_for_checkpoint(&self, id: &str, count: usize) -> u64 {
+        eventually("a checkpoint", Deadline::default(), || {
+            let ended = self.phalanx(&["job", id, "--json"]);
+            let job: JobView = serde_json::from_str(&ended.stdout).ok()?;
+            (job.checkpoints.len() >= count).then(|| job.checkpoints.last().map(|last| last.step)).flatten()
+        })
+    }
+}
+
+impl Running {
+    /// Starts `command`.
+    ///
+    /// # Panics
+    ///
+    /// Where it cannot be started.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = child.stdout.take().map(drain);
+        let stderr = child.stderr.take().map(drain);
+        Self { child: Some(child), stdout, stderr }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        let child = self.child.as_ref().expect("it was not waited for");
+        i32::try_from(child.id()).expect("process ids fit")
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it was not waited for");
+        child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// Process ids of its children.
+    pub fn children(&self) -> Vec<i32> {
+        let pid = self.pid();
+        let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let main: Vec<i32> = listed.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        if !main.is_empty() {
+            return main;
+        }
+        children_of(pid)
+    }
+
+    /// Sends a signal to it.
+    pub fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+
+    /// `kill -9` of it and of all its children at once.
+    pub fn kill_all(&self) {
+        let children = self.children();
+        send(self.pid(), Signal::KILL);
+        for child in children {
+            send(child, Signal::KILL);
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// Where it takes longer than ten minutes.
+    pub fn wait(mut self) -> Ended {
+        let deadline = Deadline(std::time::Duration::from_secs(600));
+        eventually("a process to end", deadline, || self.has_ended().then_some(()));
+        let status = self.child.take().and_then(|mut child| child.wait().ok()).expect("it has ended");
+        let text = |pipe: Option<JoinHandle<String>>| pipe.and_then(|pipe| pipe.join().ok());
+        Ended {
+            code: status.code(),
+            stdout: text(self.stdout.take()).unwrap_or_default(),
+            stderr: text(self.stderr.take()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Sends `signal` to `pid`; that it is gone already is no error.
+pub fn send(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Children by their parent, for kernels without `/proc/…/children`.
+fn children_of(parent: i32) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // pid (name) state parent …; the name may hold anything.
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        after_name.split_whitespace().nth(1).and_then(|text| text.parse().ok()) == Some(parent)
+    };
+    pids.filter(is_child).collect()
+}
+
+fn drain(mut pipe: impl std::io::Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}

@@ -1,0 +1,37 @@
+//! The worker process: it attaches to a coordinator, prepares data sets, and
+//! trains jobs together with other workers.
+//!
+//! In reading order: the command line ([`WorkerArgs`]), the configuration, the
+//! process ([`run`]); what ties it to the coordinator (`link`, `membership`,
+//! `outbox`, `sender`); control and its orders; the work of a generation
+//! (`preparation`, `training`, `restore`, `trainer`, `checkpointer`), what its
+//! errors mean for the job (`failure`), and the metrics.
+//!
+//! Architecture invariants: this crate decides nothing about jobs, it follows
+//! directives and reports. It knows one generation at a time and no rule of the
+//! registry. The trainer's thread waits for nobody but its peers and the store.
+
+mod agent;
+mod args;
+mod checkpointer;
+mod config;
+mod control;
+mod error;
+mod failure;
+mod kind;
+mod link;
+mod membership;
+mod metrics;
+mod orders;
+mod outbox;
+mod parent;
+mod preparation;
+mod restore;
+mod sender;
+mod trainer;
+mod training;
+
+pub use agent::{run, run_until};
+pub use args::{TelemetryArgs, WorkerArgs, main, start};
+pub use config::Config;
+pub use error::AgentError;

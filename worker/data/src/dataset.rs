@@ -17,7 +17,7 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use memmap2::Mmap;
 use phalanx_protocol::reference::DatasetRef;
 use phalanx_storage::{StorageError, Store};
@@ -132,7 +132,8 @@ impl Dataset {
         };
         for split in Split::ALL {
             let shards = &opened.manifest.split(split).shards;
-            let fetches = shards.iter().map(|shard| store.local_file(&shard.file, cache));
+            // Collected: the compiler cannot see that a closure held across a wait is `Send`.
+            let fetches: Vec<_> = shards.iter().map(|shard| store.local_file(&shard.file, cache)).collect();
             let files: Vec<_> = futures::stream::iter(fetches).buffered(FETCHES_MAX).try_collect().await?;
             let mut mapped = Vec::new();
             for (shard, file) in shards.iter().zip(files) {

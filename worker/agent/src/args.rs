@@ -1,0 +1,185 @@
+//! The worker's command line: the flags that `phalanx worker` and every binary
+//! with models of its own take alike, so that `phalanx run --worker-binary` can
+//! start either.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{
+    Parser,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+    value_parser,
+};
+use phalanx_telemetry::LogFormat;
+use phalanx_train::Tasks;
+
+use crate::{agent, config::Config, config::default_cache, error::AgentError, parent};
+
+/// The longest that the end of the process waits for what is being written.
+const LAST_WORK_MAX: Duration = Duration::from_secs(2);
+
+/// Threads that run everything but the computing: calls, checkpoints, reading.
+const RUNTIME_THREADS: usize = 2;
+
+/// What a worker does.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WorkerArgs {
+    /// Where the coordinator takes workers' calls.
+    #[arg(long, value_name = "HOST:PORT", env = "PHALANX_COORDINATOR", value_parser = host_and_port)]
+    pub coordinator: String,
+    /// Where to listen for other workers; port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
+    pub listen: SocketAddr,
+    /// The address that other workers are told, if it is not the one on the way to the coordinator.
+    #[arg(long, value_name = "IP")]
+    pub advertise: Option<IpAddr>,
+    /// Where to serve Prometheus metrics; port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
+    /// Folder for copies of data shards; the user's cache folder by default.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Threads that compute. On one machine, more workers use its cores better.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// End when the process that started this one ends, and leave Ctrl-C to it. Its id closes the
+    /// gap in which it may end before this one has looked.
+    #[arg(long, hide = true, value_name = "PID", num_args = 0..=1, require_equals = true,
+        default_missing_value = "0")]
+    pub die_with_parent: Option<u32>,
+}
+
+/// How a worker tells what it does.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TelemetryArgs {
+    /// What log lines look like.
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser =
+        PossibleValuesParser::new(["human", "json"]).map(|format| log_format(&format)))]
+    pub log_format: LogFormat,
+    /// Which log lines there are: levels by target, as in `info,phalanx_agent=debug`.
+    #[arg(long, value_name = "LEVELS", env = "PHALANX_LOG")]
+    pub log: Option<String>,
+    /// The OpenTelemetry collector (gRPC) that gets traces, as in `http://localhost:4317`.
+    #[arg(long, value_name = "URL", env = "PHALANX_OTLP")]
+    pub otlp: Option<String>,
+}
+
+/// A worker: takes jobs from a coordinator and trains them with the others.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Command {
+    #[command(flatten)]
+    worker: WorkerArgs,
+    #[command(flatten)]
+    telemetry: TelemetryArgs,
+}
+
+impl WorkerArgs {
+    /// The worker that these flags and `tasks` describe.
+    pub fn config(self, tasks: Tasks) -> Config {
+        let Self { coordinator, listen, advertise, metrics, cache, threads, die_with_parent: _ } = self;
+        let cache = cache.unwrap_or_else(default_cache);
+        Config { coordinator, tasks, listen, advertise, metrics, cache, threads: threads.into() }
+    }
+}
+
+/// The `main` of a worker binary with models of its own:
+///
+/// ```no_run
+/// use phalanx_train::Tasks;
+///
+/// fn main() -> std::process::ExitCode {
+///     phalanx_agent::main(Tasks::new())
+/// }
+/// ```
+pub fn main(tasks: Tasks) -> ExitCode {
+    let Command { worker, telemetry } = Command::parse();
+    start(worker, telemetry, tasks)
+}
+
+/// Runs a worker until it is told to end, and says on standard error what keeps it from running.
+/// Sets up logs and traces, so that it can be called once in a process.
+pub fn start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> ExitCode {
+    match try_start(worker, telemetry, tasks) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn try_start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> Result<(), AgentError> {
+    let parent = worker.die_with_parent;
+    if let Some(pid) = parent {
+        parent::die_with_parent(pid).map_err(|error| part("watch on its parent", &error))?;
+    }
+    let TelemetryArgs { log_format: log, log: filter, otlp } = telemetry;
+    let config = phalanx_telemetry::Config::new("phalanx-worker");
+    let _telemetry = phalanx_telemetry::init(phalanx_telemetry::Config { log, filter, otlp, ..config })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_THREADS)
+        .thread_name("phalanx-worker")
+        .enable_all()
+        .build()
+        .map_err(|error| part("runtime", &error))?;
+    let ended = runtime.block_on(agent::run(worker.config(tasks), parent.is_none()));
+    // A write to the store that hangs must not keep the process.
+    runtime.shutdown_timeout(LAST_WORK_MAX);
+    ended
+}
+
+fn part(part: &'static str, error: &std::io::Error) -> AgentError {
+    AgentError::Part { part, reason: error.to_string() }
+}
+
+fn log_format(name: &str) -> LogFormat {
+    if name == "json" { LogFormat::Json } else { LogFormat::Human }
+}
+
+fn host_and_port(text: &str) -> Result<String, String> {
+    let expected = "expected a host and a port, as in `10.0.0.1:7070`";
+    let (host, port) = text.rsplit_once(':').ok_or(expected)?;
+    match port.parse::<u16>() {
+        Ok(1..) if !host.is_empty() => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err(expected.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Command, clap::Error> {
+        Command::try_parse_from([&["worker"], arguments].concat())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
+
+    #[test]
+    fn a_coordinator_is_enough() {
+        let command = parse(&["--coordinator", "localhost:7070"]).expect("parses");
+        let config = command.worker.config(Tasks::new());
+        assert_eq!((config.coordinator.as_str(), config.threads), ("localhost:7070", 1));
+        assert_eq!(config.listen.port(), 0);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for wrong in ["localhost", "localhost:", ":7070", "localhost:0", "localhost:70000", ""] {
+            let error = parse(&["--coordinator", wrong]).expect_err(wrong);
+            assert!(error.to_string().contains("host"), "{error}");
+        }
+        assert!(parse(&["--coordinator", "c:1", "--threads", "0"]).is_err());
+        assert!(parse(&["--coordinator", "c:1", "--log-format", "xml"]).is_err());
+    }
+}

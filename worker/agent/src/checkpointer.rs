@@ -1,0 +1,130 @@
+//! The checkpointer: an actor that writes this rank's parts of checkpoints while
+//! training goes on.
+//!
+//! It writes one part at a time and one more waits in its mailbox; the trainer
+//! waits when both places are taken. Leaving out the one that waits would be
+//! quicker, but each rank would leave out others, and a checkpoint is whole only
+//! with the parts of all ranks: a store that is too slow for the job's
+//! `checkpoint.every` would then never have a whole one.
+//!
+//! Invariant: after the answer to [`Flush`], the parts of all snapshots that were
+//! handed over before are durable and reported, or the answer says why not.
+
+use std::{sync::Arc, time::Instant};
+
+use kameo::{
+    Actor,
+    actor::{ActorRef, Spawn as _},
+    error::Infallible,
+    mailbox,
+    message::{Context, Message},
+};
+use phalanx_protocol::{
+    message::{Assignment, CheckpointPart, Event, Failure},
+    reference::FileRef,
+};
+use phalanx_storage::{StorageError, Store};
+use phalanx_train::Snapshot;
+use tracing::{Instrument as _, Span, info, warn};
+
+use crate::{failure, metrics, orders::Orders, outbox::Reports};
+
+/// Snapshots that wait while one is written.
+const WAITING_MAX: usize = 1;
+
+/// Writes this rank's parts of checkpoints.
+pub(crate) struct Checkpointer {
+    assignment: Assignment,
+    store: Store,
+    reports: Reports,
+    orders: Arc<Orders>,
+    /// Why a part could not be written. After that no other one is: the trainer is told to end.
+    failed: Option<Failure>,
+}
+
+impl Checkpointer {
+    /// Starts the actor for one rank of one generation.
+    pub(crate) fn start(
+        assignment: Assignment,
+        store: Store,
+        reports: Reports,
+        orders: Arc<Orders>,
+    ) -> ActorRef<Self> {
+        let checkpointer = Self { assignment, store, reports, orders, failed: None };
+        Self::spawn_with_mailbox(checkpointer, mailbox::bounded(WAITING_MAX))
+    }
+
+    async fn write(&self, snapshot: Arc<Snapshot>) -> Result<FileRef, StorageError> {
+        let Assignment { job, generation, rank, .. } = &self.assignment;
+        let (rank, world_size) = (rank.get(), self.assignment.world_size());
+        let folder = format!("checkpoints/{job}/g{generation}-s{}", snapshot.step());
+        let path = format!("{folder}/part-{rank}-of-{world_size}.safetensors");
+        let part = tokio::task::spawn_blocking(move || snapshot.part(rank, world_size)).await;
+        let part = part.map_err(|panic| StorageError::Other(format!("{path}: {panic}")))?;
+        self.store.create(&path, part).await
+    }
+
+    async fn save(&mut self, snapshot: Arc<Snapshot>) {
+        let begun = Instant::now();
+        let step = snapshot.step();
+        match self.orders.unless_over(self.write(Arc::clone(&snapshot))).await {
+            Ok(Ok(file)) => {
+                let elapsed = begun.elapsed();
+                metrics::checkpointed(file.bytes, elapsed);
+                info!(step, bytes = file.bytes, ?elapsed, "checkpoint part written");
+                self.reports.tell(Event::CheckpointPart(Box::new(CheckpointPart {
+                    step,
+                    cursor: snapshot.cursor(),
+                    rank: self.assignment.rank,
+                    state_hash: snapshot.state_hash().to_owned(),
+                    file,
+                    progress_json: snapshot.progress_json().to_owned(),
+                })));
+            }
+            Ok(Err(error)) => {
+                warn!(step, %error, "checkpoint part not written");
+                self.failed = Some(failure::write(&error));
+                self.orders.end_training();
+            }
+            Err(_over) => {}
+        }
+    }
+}
+
+impl Actor for Checkpointer {
+    type Args = Self;
+    type Error = Infallible;
+
+    async fn on_start(this: Self, _: ActorRef<Self>) -> Result<Self, Infallible> {
+        Ok(this)
+    }
+}
+
+/// A snapshot whose part is to be written.
+pub(crate) struct Save {
+    /// It.
+    pub(crate) snapshot: Snapshot,
+    /// The span that covers the writing.
+    pub(crate) span: Span,
+}
+
+impl Message<Save> for Checkpointer {
+    type Reply = ();
+
+    async fn handle(&mut self, Save { snapshot, span }: Save, _: &mut Context<Self, ()>) {
+        if self.failed.is_none() {
+            self.save(Arc::new(snapshot)).instrument(span).await;
+        }
+    }
+}
+
+/// Asks whether all that was handed over is durable.
+pub(crate) struct Flush;
+
+impl Message<Flush> for Checkpointer {
+    type Reply = Result<(), Failure>;
+
+    async fn handle(&mut self, _: Flush, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,51 @@
+//! What a worker must be told. Plain values.
+
+use std::{
+    env,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use phalanx_train::Tasks;
+
+/// What a worker must be told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the coordinator takes workers' calls: `host:port`.
+    pub coordinator: String,
+    /// The models that it knows beside the built-in ones.
+    pub tasks: Tasks,
+    /// Where it listens for other workers; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The address that other workers are told. By default the one it listens at or,
+    /// if it listens at all of them, the one on the way to the coordinator.
+    pub advertise: Option<IpAddr>,
+    /// Where Prometheus is served; nowhere by default.
+    pub metrics: Option<SocketAddr>,
+    /// Folder for copies of data shards.
+    pub cache: PathBuf,
+    /// Threads that compute, 1 or more.
+    pub threads: usize,
+}
+
+impl Config {
+    /// A worker with the built-in models, one thread and free ports.
+    pub fn new(coordinator: impl Into<String>) -> Self {
+        Self {
+            coordinator: coordinator.into(),
+            tasks: Tasks::new(),
+            listen: SocketAddr::from(([0, 0, 0, 0], 0)),
+            advertise: None,
+            metrics: None,
+            cache: default_cache(),
+            threads: 1,
+        }
+    }
+}
+
+/// The user's cache folder, or else the one for temporary files.
+pub(crate) fn default_cache() -> PathBuf {
+    let variable = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    cache.unwrap_or_else(env::temp_dir).join("phalanx")
+}

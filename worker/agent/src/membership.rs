@@ -1,0 +1,181 @@
+//! Being a member of the cluster: attaching, and the long poll for directives that
+//! is the heartbeat, for as long as the process lives.
+//!
+//! The coordinator may be away for as long as it likes: calls are made again, and
+//! what is under way goes on. A coordinator that no longer knows the worker has
+//! given its work to others; it attaches as a new one then, which starts with
+//! nothing.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use kameo::actor::ActorRef;
+use phalanx_protocol::{
+    id::WorkerId,
+    message::{Attached, Hello, Numbered, Timeouts},
+    rpc::Rejected,
+};
+use phalanx_storage::Store;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::{
+    control::{Control, Directed, Leave},
+    error::AgentError,
+    kind::processor_kind,
+    link::{Backoff, Link, LinkError},
+};
+
+/// The longest that the coordinator may take to let a worker in.
+const ATTACH_MAX: Duration = Duration::from_secs(5);
+
+/// The longest that leaving may take.
+const DETACH_MAX: Duration = Duration::from_secs(1);
+
+/// What the worker is to the coordinator that it is attached to.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) worker: WorkerId,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) store: Store,
+}
+
+/// How this worker introduces itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Introduction {
+    /// Where the collective listens.
+    pub(crate) listen: SocketAddr,
+    /// The address to tell instead.
+    pub(crate) advertise: Option<IpAddr>,
+    /// Names of custom tasks.
+    pub(crate) tasks: Vec<String>,
+    /// Where metrics are served.
+    pub(crate) metrics_addr: Option<SocketAddr>,
+}
+
+/// The worker's place in the cluster.
+pub(crate) struct Membership {
+    pub(crate) link: Arc<Link>,
+    pub(crate) introduction: Introduction,
+    pub(crate) member: watch::Sender<Option<Member>>,
+    pub(crate) control: ActorRef<Control>,
+}
+
+impl Membership {
+    /// Attaches and hands directives to control, for ever. Returns only where the
+    /// worker cannot be of use.
+    pub(crate) async fn run(&self) -> AgentError {
+        loop {
+            let member = match self.attach().await {
+                Ok(member) => member,
+                Err(error) => return error,
+            };
+            if let Err(error) = self.serve(member).await {
+                return error;
+            }
+        }
+    }
+
+    /// Leaves the cluster, if that can be done quickly.
+    pub(crate) async fn leave(&self) {
+        let Some(worker) = self.member.borrow().as_ref().map(|member| member.worker) else { return };
+        let call =
+            self.link.call(DETACH_MAX, |client, context| async move { client.detach(context, worker).await });
+        match call.await {
+            Ok(()) => info!(%worker, "left the cluster"),
+            Err(error) => warn!(%worker, %error, "the coordinator was not told that this worker leaves"),
+        }
+    }
+
+    async fn attach(&self) -> Result<Member, AgentError> {
+        let mut backoff = Backoff::new();
+        let mut told = false;
+        loop {
+            match self.try_attach().await {
+                Ok(Attached { worker, store_url, timeouts }) => {
+                    let store = Store::open(&store_url)?;
+                    info!(%worker, store = store_url, "attached");
+                    let member = Member { worker, timeouts, store };
+                    self.member.send_replace(Some(member.clone()));
+                    return Ok(member);
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        warn!(%error, "waiting for the coordinator");
+                    }
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn try_attach(&self) -> Result<Attached, LinkError> {
+        let Introduction { listen, advertise, tasks, metrics_addr } = self.introduction.clone();
+        let near = self.link.local_ip().await?;
+        let seen_from_outside = |addr: SocketAddr| {
+            let ip = if addr.ip().is_unspecified() { near } else { addr.ip() };
+            SocketAddr::new(advertise.unwrap_or(ip), addr.port())
+        };
+        let hello = Hello {
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            data_addr: seen_from_outside(listen),
+            kind: processor_kind(),
+            tasks,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            metrics_addr: metrics_addr.map(seen_from_outside),
+        };
+        self.link.call(ATTACH_MAX, |client, context| async move { client.attach(context, hello).await }).await
+    }
+
+    /// Takes directives until the coordinator no longer knows the worker.
+    async fn serve(&self, member: Member) -> Result<(), AgentError> {
+        let worker = member.worker;
+        // One wait for directives takes up to the heartbeat time; a lost answer must be
+        // noticed well before the lease ends.
+        let limit = member.timeouts.heartbeat + member.timeouts.lease / 2;
+        let mut backoff = Backoff::new();
+        let mut last = 0;
+        loop {
+            let call = self
+                .link
+                .call(limit, |client, context| async move { client.directives(context, worker, last).await });
+            match call.await {
+                Ok(Ok(directives)) => {
+                    backoff.reset();
+                    for Numbered { number, directive } in directives {
+                        // An answer that was lost is given again.
+                        if number > last {
+                            last = number;
+                            self.tell(Directed { member: member.clone(), directive }).await?;
+                        }
+                    }
+                }
+                Ok(Err(Rejected::UnknownWorker(_))) => {
+                    warn!(%worker, "the coordinator does not know this worker any more");
+                    self.member.send_replace(None);
+                    return self.tell(Leave).await;
+                }
+                Ok(Err(rejected)) => {
+                    warn!(%rejected, "no directives");
+                    backoff.wait().await;
+                }
+                Err(error) => {
+                    warn!(%error, "the coordinator is away; what is under way goes on");
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn tell<M: Send + 'static>(&self, message: M) -> Result<(), AgentError>
+    where
+        Control: kameo::message::Message<M>,
+    {
+        let told = self.control.tell(message).await;
+        told.map_err(|error| AgentError::Part { part: "control", reason: error.to_string() })
+    }
+}

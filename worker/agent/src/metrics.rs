@@ -1,0 +1,56 @@
+//! Every metric of a worker: its name, its unit, and when it is counted.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+const STEPS: &str = "phalanx_worker_steps_total";
+const SAMPLES: &str = "phalanx_worker_samples_total";
+const STEP_SECONDS: &str = "phalanx_worker_step_seconds";
+const CHECKPOINT_SECONDS: &str = "phalanx_worker_checkpoint_seconds";
+const CHECKPOINT_BYTES: &str = "phalanx_worker_checkpoint_written_bytes_total";
+const GENERATIONS: &str = "phalanx_worker_generations_total";
+const FAILURES: &str = "phalanx_worker_failures_total";
+const CONNECTIONS: &str = "phalanx_worker_coordinator_connections_total";
+
+/// Says what each metric is.
+pub(crate) fn describe() {
+    describe_counter!(STEPS, "steps that this worker took part in");
+    describe_counter!(SAMPLES, "samples that this worker computed gradients of");
+    describe_histogram!(STEP_SECONDS, Unit::Seconds, "time from one step to the next, validation included");
+    describe_histogram!(CHECKPOINT_SECONDS, Unit::Seconds, "time until a checkpoint part is durable");
+    describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of checkpoint parts written");
+    describe_counter!(GENERATIONS, "generations that this worker was told to join");
+    describe_counter!(FAILURES, "generations that this worker could not go on with");
+    describe_counter!(CONNECTIONS, "connections made to the coordinator; one more at each reconnect");
+}
+
+/// A step over `samples` of this worker begins, `since_last` after the one before it.
+pub(crate) fn step_begins(samples: u64, since_last: Option<Duration>) {
+    counter!(STEPS).increment(1);
+    counter!(SAMPLES).increment(samples);
+    if let Some(elapsed) = since_last {
+        histogram!(STEP_SECONDS).record(elapsed);
+    }
+}
+
+/// A checkpoint part became durable.
+pub(crate) fn checkpointed(bytes: u64, elapsed: Duration) {
+    counter!(CHECKPOINT_BYTES).increment(bytes);
+    histogram!(CHECKPOINT_SECONDS).record(elapsed);
+}
+
+/// The worker was told to join a generation.
+pub(crate) fn generation() {
+    counter!(GENERATIONS).increment(1);
+}
+
+/// The worker could not go on with a generation.
+pub(crate) fn failed() {
+    counter!(FAILURES).increment(1);
+}
+
+/// A connection to the coordinator was made.
+pub(crate) fn connected() {
+    counter!(CONNECTIONS).increment(1);
+}

@@ -1,0 +1,71 @@
+//! Reading a checkpoint: the manifest, then all parts at once, each checked
+//! against the size and hash that name it.
+//!
+//! What cannot be read as what it should be is damage, and the job goes on from
+//! the checkpoint before. A store that does not answer is not.
+
+use futures::future::try_join_all;
+use phalanx_protocol::{
+    message::{Assignment, Failure},
+    reference::CheckpointRef,
+    spec::LANES_MAX,
+};
+use phalanx_storage::{Store, manifest::CheckpointManifest};
+use phalanx_train::Snapshot;
+
+use crate::failure;
+
+/// The most bytes in a manifest: a line for each part.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+
+/// The snapshot in the checkpoint that `assignment` goes on from; `None` where it
+/// starts from the seed.
+///
+/// # Errors
+///
+/// [`Failure::CheckpointDamaged`], or [`Failure::Storage`] where the store does not answer.
+pub(crate) async fn restore(store: &Store, assignment: &Assignment) -> Result<Option<Snapshot>, Failure> {
+    let Some(checkpoint) = &assignment.resume else { return Ok(None) };
+    let path = &checkpoint.manifest.path;
+    let damaged = |reason: String| Failure::CheckpointDamaged { manifest: path.clone(), reason };
+    let unread = |error| failure::checkpoint(path, &error);
+    if checkpoint.manifest.bytes > MANIFEST_BYTES_MAX {
+        let bytes = checkpoint.manifest.bytes;
+        return Err(damaged(format!(
+            "its manifest has {bytes} bytes, expected at most {MANIFEST_BYTES_MAX}"
+        )));
+    }
+    let manifest = store.read(&checkpoint.manifest).await.map_err(unread)?;
+    let manifest: CheckpointManifest =
+        serde_json::from_slice(&manifest).map_err(|error| damaged(format!("{path}: {error}")))?;
+    if let Some(reason) = contradiction(&manifest, checkpoint, assignment) {
+        return Err(damaged(reason));
+    }
+    let parts = try_join_all(manifest.parts.iter().map(|part| store.read(part))).await.map_err(unread)?;
+    // Hashing the whole state takes a while; calls must be answered meanwhile.
+    let snapshot = tokio::task::spawn_blocking(move || Snapshot::from_parts(&manifest, &parts)).await;
+    match snapshot {
+        Ok(snapshot) => snapshot.map(Some).map_err(|error| damaged(error.to_string())),
+        Err(panic) => Err(damaged(format!("reading its parts ended in a crash: {panic}"))),
+    }
+}
+
+/// What the manifest says against whoever named it.
+fn contradiction(
+    manifest: &CheckpointManifest,
+    checkpoint: &CheckpointRef,
+    assignment: &Assignment,
+) -> Option<String> {
+    let expect = |what: &str, expected: &dyn std::fmt::Display, actual: &dyn std::fmt::Display| {
+        let (expected, actual) = (expected.to_string(), actual.to_string());
+        (expected != actual).then(|| format!("its {what}: expected {expected}, found {actual}"))
+    };
+    if manifest.parts.is_empty() || manifest.parts.len() > LANES_MAX as usize {
+        return Some(format!("it has {} parts, expected 1 to {LANES_MAX}", manifest.parts.len()));
+    }
+    expect("job", &assignment.spec.hash(), &manifest.job_hash)
+        .or_else(|| expect("data set", &assignment.dataset.version, &manifest.dataset))
+        .or_else(|| expect("step", &checkpoint.step, &manifest.step))
+        .or_else(|| expect("cursor", &checkpoint.cursor, &manifest.cursor))
+        .or_else(|| expect("state", &checkpoint.state_hash, &manifest.state_hash))
+}

@@ -1,0 +1,7 @@
+//! What the agent's tests share.
+
+mod coordinator;
+mod job;
+
+pub(crate) use coordinator::{Fake, Served};
+pub(crate) use job::{Worker, checkpoint, job, points_job, prepare, train};

@@ -146,8 +146,13 @@ impl Folder {
     }
 }
 
-/// Creates a folder and those above it, each entry durable.
-pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
+/// Creates a folder and those above it, each entry durable; that it is there is
+/// success. Blocks.
+///
+/// # Errors
+///
+/// What the system says: one of them is a file, may not be written to, or finds no space.
+pub fn create_folders(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -19,4 +19,5 @@ mod remote;
 mod store;
 
 pub use error::{StorageError, is_full};
+pub use folder::create_folders;
 pub use store::{LIST_FILES_MAX, Listed, Store};

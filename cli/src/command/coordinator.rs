@@ -1,0 +1,94 @@
+//! `phalanx coordinator`: the process that decides who does what.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Args;
+use phalanx_agent::TelemetryArgs;
+use phalanx_server::{Config, HTTP_PORT, StartError};
+use phalanx_telemetry::install_metrics;
+
+use super::telemetry;
+use crate::{
+    error::{CliError, Exit},
+    show::{DIM, STRONG},
+    signal::StopSignals,
+};
+
+/// Queue jobs, hand them to workers, and keep what they make
+///
+/// It may be stopped and started again at any time: jobs are kept in its state, and workers attach
+/// again. It serves metrics for Prometheus at /metrics.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  phalanx coordinator --state state.redb --store ./store
+  phalanx coordinator --listen 0.0.0.0:7700 --state /var/lib/phalanx/state.redb --store s3://bucket/phalanx")]
+pub(crate) struct Coordinator {
+    /// Where users and browsers reach it, over HTTP; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", default_value_t = SocketAddr::from(([127, 0, 0, 1], HTTP_PORT)))]
+    listen: SocketAddr,
+
+    /// Where workers reach it; by default the port after that of --listen
+    #[arg(long, value_name = "IP:PORT")]
+    rpc: Option<SocketAddr>,
+
+    /// The file that holds jobs and registry
+    #[arg(long, value_name = "PATH")]
+    state: String,
+
+    /// The object store of data, checkpoints and models: a folder, s3://…, gs://… or az://…
+    #[arg(long, value_name = "URL")]
+    store: String,
+
+    /// A worker that is silent for so many seconds is lost
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    lease: Duration,
+
+    #[command(flatten, next_help_heading = "Telemetry")]
+    telemetry: TelemetryArgs,
+}
+
+impl Coordinator {
+    /// Serves until it is told to stop.
+    pub(crate) async fn run(self) -> Result<Exit, CliError> {
+        let _telemetry = telemetry::init(&self.telemetry, "phalanx-coordinator")?;
+        let mut signals = StopSignals::listen()?;
+        let mut server = phalanx_server::start(Config {
+            http_addr: self.listen,
+            rpc_addr: self.rpc,
+            state_url: self.state,
+            store_url: self.store,
+            lease: self.lease,
+            metrics: install_metrics().map_err(CliError::failed)?,
+        })
+        .await
+        .map_err(refused)?;
+        let (http, rpc) = (server.http_addr(), server.rpc_addr());
+        anstream::eprintln!(
+            "{DIM}users  {DIM:#} phalanx submit JOB {STRONG}--coordinator http://{http}{STRONG:#}"
+        );
+        anstream::eprintln!("{DIM}workers{DIM:#} phalanx worker {STRONG}--coordinator {rpc}{STRONG:#}");
+        tokio::select! {
+            error = server.failed() => return Err(CliError::failed(error)),
+            () = signals.next() => {}
+        }
+        tokio::select! {
+            ended = server.shutdown() => ended.map_err(CliError::failed)?,
+            () = signals.next() => {}
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn refused(error: StartError) -> CliError {
+    match error {
+        StartError::Bind(_) | StartError::Lease { .. } => CliError::usage(error),
+        _ => CliError::failed(error),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let expected = "expected a number of seconds, as in 5 or 0.5";
+    let seconds: f64 = text.parse().map_err(|_| expected)?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| expected.to_owned())
+}

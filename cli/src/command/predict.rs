@@ -1,0 +1,168 @@
+//! `phalanx predict`: a model of the registry, applied to a file. Computes in
+//! this process, with the models that are built in.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use phalanx_data::{TargetKind, read_features};
+use phalanx_protocol::{spec::ModelSpec, view::ModelVersion};
+use phalanx_storage::Store;
+use phalanx_train::{Predictor, Rows, Tasks};
+
+use super::model::ModelName;
+use crate::{
+    client::Client,
+    connect::Where,
+    error::{CliError, Exit},
+    show,
+};
+
+/// Apply a model to a CSV, Parquet or text file, and write predictions as CSV
+///
+/// The file needs the columns that the model was trained on; others, and the target, are not
+/// read. Classes come with the probability of each; of text, the bits per byte of each window.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  phalanx predict mnist digits.parquet
+  phalanx predict adult@champion people.csv --output incomes.csv")]
+pub(crate) struct Predict {
+    /// The model, or one version of it by number or alias; the newest by default
+    #[arg(value_name = "NAME[@VERSION|@ALIAS]")]
+    model: ModelName,
+
+    /// What to predict
+    file: PathBuf,
+
+    /// Write to this file; to standard output by default
+    #[arg(long, value_name = "FILE.csv")]
+    output: Option<PathBuf>,
+
+    #[command(flatten)]
+    at: Where,
+}
+
+impl Predict {
+    /// Predicts.
+    pub(crate) async fn run(self) -> Result<Exit, CliError> {
+        let connection = self.at.connect().await?;
+        let predictor = self.load(connection.client()).await;
+        connection.close().await;
+        let predictor = predictor?;
+        match &self.output {
+            None => {
+                let mut csv = Vec::new();
+                self.predict(&predictor, &mut csv)?;
+                show::print(&String::from_utf8_lossy(&csv))?;
+            }
+            Some(output) => {
+                let rows = self.write(&predictor, output)?;
+                anstream::eprintln!("{}: {} rows", output.display(), show::count(rows));
+            }
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Fetches the model's files and puts it together.
+    async fn load(&self, client: &Client) -> Result<Predictor, CliError> {
+        let model = client.model(self.model.name()).await?;
+        let version: &ModelVersion = self.model.find(&model)?;
+        let store = Store::open(&client.cluster().await?.store_url).map_err(CliError::failed)?;
+        let description = store.read(&version.artifact.description).await.map_err(CliError::failed)?;
+        let weights = store.read(&version.artifact.weights).await.map_err(CliError::failed)?;
+        let predictor = Predictor::new(&Tasks::new(), &description, &weights);
+        predictor.map_err(|error| match version.spec.model {
+            ModelSpec::Custom(_) => CliError::usage(error).hint(
+                "this binary has the built-in models only; your own one can use `phalanx_train::Predictor`",
+            ),
+            _ => CliError::failed(error),
+        })
+    }
+
+    /// Writes the predictions to a file, whole or not at all.
+    fn write(&self, predictor: &Predictor, output: &Path) -> Result<u64, CliError> {
+        let cannot = |e: io::Error| CliError::failed(format!("{} cannot be written: {e}", output.display()));
+        let folder =
+            output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut staged = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(folder)
+            .map_err(cannot)?;
+        let rows = self.predict(predictor, &mut io::BufWriter::new(staged.as_file_mut()))?;
+        staged.persist(output).map_err(|e| cannot(e.error))?;
+        Ok(rows)
+    }
+
+    /// Predicts all rows of the file; returns how many there were.
+    fn predict(&self, predictor: &Predictor, out: &mut dyn Write) -> Result<u64, CliError> {
+        let cannot = |e: csv::Error| CliError::failed(format!("predictions cannot be written: {e}"));
+        fs::metadata(&self.file)
+            .map_err(|e| CliError::usage(format!("{} cannot be read: {e}", self.file.display())))?;
+        let batches = read_features(predictor.encoder(), &self.file).map_err(CliError::usage)?;
+        let mut table = csv::Writer::from_writer(out);
+        table.write_record(head(&predictor.schema().target)).map_err(cannot)?;
+        let mut rows = 0;
+        for batch in batches {
+            let batch = batch.map_err(CliError::usage)?;
+            rows += batch.rows as u64;
+            for record in records(&predictor.schema().target, predictor.predict(&batch)) {
+                table.write_record(record).map_err(cannot)?;
+            }
+        }
+        table.flush().map_err(|e| CliError::failed(format!("predictions cannot be written: {e}")))?;
+        Ok(rows)
+    }
+}
+
+fn head(target: &TargetKind) -> Vec<String> {
+    match target {
+        TargetKind::Classes(classes) => {
+            let probabilities = classes.iter().map(|class| format!("probability[{class}]"));
+            std::iter::once("prediction".to_owned()).chain(probabilities).collect()
+        }
+        TargetKind::Number { .. } => vec!["prediction".to_owned()],
+        TargetKind::NextByte => vec!["bits_per_byte".to_owned()],
+    }
+}
+
+fn records(target: &TargetKind, rows: Rows) -> Vec<Vec<String>> {
+    match (rows, target) {
+        (Rows::Classes { likeliest, probabilities }, TargetKind::Classes(classes)) => {
+            let rows = likeliest.iter().zip(probabilities.chunks_exact(classes.len().max(1)));
+            let record = |(index, row): (&usize, &[f32])| {
+                let class = classes.get(*index).cloned().unwrap_or_default();
+                std::iter::once(class).chain(row.iter().map(ToString::to_string)).collect()
+            };
+            rows.map(record).collect()
+        }
+        (Rows::Classes { likeliest, .. }, TargetKind::Number { .. } | TargetKind::NextByte) => {
+            likeliest.iter().map(|index| vec![index.to_string()]).collect()
+        }
+        (Rows::Numbers(numbers) | Rows::BitsPerByte(numbers), _) => {
+            numbers.iter().map(|number| vec![number.to_string()]).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_written_by_name_with_their_probabilities() {
+        let target = TargetKind::Classes(vec!["no".to_owned(), "yes".to_owned()]);
+        let rows = Rows::Classes { likeliest: vec![1, 0], probabilities: vec![0.25, 0.75, 0.5, 0.5] };
+        assert_eq!(head(&target), ["prediction", "probability[no]", "probability[yes]"]);
+        assert_eq!(records(&target, rows), [["yes", "0.25", "0.75"], ["no", "0.5", "0.5"]]);
+    }
+
+    #[test]
+    fn numbers_are_written_as_they_are() {
+        let target = TargetKind::Number { mean: 1.0, deviation: 2.0 };
+        assert_eq!(records(&target, Rows::Numbers(vec![0.1, -3.5])), [["0.1"], ["-3.5"]]);
+    }
+}

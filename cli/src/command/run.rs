@@ -1,0 +1,129 @@
+//! `phalanx run`: a job on this machine, from the job file to the model.
+
+use std::{fs, path::PathBuf, thread::available_parallelism};
+
+use clap::Args;
+use phalanx_agent::TelemetryArgs;
+use phalanx_protocol::spec::JobSpec;
+
+use super::{
+    job_file::{JobFileArgs, source},
+    telemetry,
+};
+use crate::{
+    client::Client,
+    ending,
+    error::{CliError, Exit},
+    home::Home,
+    local::{self, Begin, Ended, Options, WorkerOptions},
+    show::{self, DIM, STRONG},
+};
+
+/// Train a job on this machine: a coordinator and workers, until the job ends
+///
+/// Ctrl-C saves the state and says how to go on; a second Ctrl-C stops at once. The result does
+/// not depend on the number of workers, which share the lanes of every batch.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  phalanx run examples/mnist.toml
+  phalanx run examples/mnist.toml --workers 4 --set train.epochs=3
+  phalanx run examples/mnist.toml --set train.epochs= --set train.steps=100 --home /tmp/try")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    job: JobFileArgs,
+
+    /// Folder with the jobs and models of this machine; made if it is not there
+    #[arg(long, env = "PHALANX_HOME", hide_env_values = true, value_name = "DIR", default_value = Home::DEFAULT)]
+    home: PathBuf,
+
+    #[command(flatten)]
+    local: LocalArgs,
+}
+
+/// How a job runs on this machine; shared with `resume`.
+#[derive(Debug, Args)]
+pub(super) struct LocalArgs {
+    /// How many workers; by default as many as the job has lanes and this machine has cores
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) workers: Option<u32>,
+
+    /// Start this program as worker: one with a model of your own
+    #[arg(long, value_name = "PATH")]
+    worker_binary: Option<PathBuf>,
+
+    /// Print the job as JSON when it is over
+    #[arg(long)]
+    pub(super) json: bool,
+
+    #[command(flatten, next_help_heading = "Telemetry")]
+    telemetry: TelemetryArgs,
+}
+
+impl Run {
+    /// Trains the job.
+    pub(crate) async fn run(self) -> Result<Exit, CliError> {
+        let mut spec = self.job.read()?;
+        let workers = self.local.count(&spec)?;
+        spec.workers.min = Some(workers);
+        spec.workers.max = Some(workers);
+        announce(&self.job.name(), &spec);
+        self.local.train(Home::at(&self.home), Begin::Submit { spec: Box::new(spec), workers }).await
+    }
+}
+
+impl LocalArgs {
+    /// How many workers to start for a new job.
+    fn count(&self, spec: &JobSpec) -> Result<u32, CliError> {
+        let most = spec.workers.max.unwrap_or(spec.train.lanes).min(spec.train.lanes);
+        match self.workers {
+            None => Ok(most.min(cores())),
+            Some(workers) if workers > spec.train.lanes => {
+                let lanes = spec.train.lanes;
+                Err(CliError::usage(format!("{workers} workers are more than the job's {lanes} lanes")).hint(
+                    "a lane is a fixed slice of every batch and is never divided; raise train.lanes to a \
+                     number that divides train.batch_size, which makes it another job with other weights",
+                ))
+            }
+            Some(workers) => Ok(workers),
+        }
+    }
+
+    /// Trains a job over `home` and tells how it ended.
+    pub(super) async fn train(self, home: Home, begin: Begin) -> Result<Exit, CliError> {
+        home.create()?;
+        let log = home.logs().join("coordinator.log");
+        let _telemetry = telemetry::init_to_file(&self.telemetry, "phalanx-coordinator", &log)?;
+        let worker = WorkerOptions { binary: self.worker_binary, telemetry: self.telemetry };
+        let options = Options { home: home.clone(), cores: cores(), worker };
+        let tell = async |client: &Client, ended: Ended| match ended {
+            Ended::Over { job, interrupted } => {
+                let resume = home.resume_command(job.id.as_str());
+                ending::tell(client, &job, self.json, interrupted, &resume).await
+            }
+            Ended::AtOnce(Some(id)) => {
+                let resume = home.resume_command(&id);
+                anstream::eprintln!(
+                    "stopped at once; to go on from the newest checkpoint: {STRONG}{resume}{STRONG:#}"
+                );
+                Ok(Exit::Interrupted)
+            }
+            Ended::AtOnce(None) => Ok(Exit::Interrupted),
+        };
+        local::run(&options, begin, tell).await
+    }
+}
+
+/// Processors of this machine.
+fn cores() -> u32 {
+    available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
+}
+
+/// Says what is about to be read.
+fn announce(file: &str, spec: &JobSpec) {
+    anstream::eprintln!("{DIM}job        {DIM:#} {} from {file}", spec.name);
+    if let Some((_, path)) = source(spec) {
+        let size = fs::metadata(path).map_or(0, |seen| seen.len());
+        anstream::eprintln!("{DIM}reads      {DIM:#} {} ({})", path.display(), show::bytes(size));
+    }
+}

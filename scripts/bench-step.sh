@@ -24,7 +24,7 @@ cargo build --release --locked --package phalanx
 python=$(scripts/venv.sh scripts/bench/requirements.txt)
 
 # One thread a side. Settings that hold OpenBLAS back to older kernels would be unfair to PyTorch.
-export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 exec taskset --cpu-list "${CORE:-0}" "$python" scripts/bench/step.py \
     --phalanx "${CARGO_TARGET_DIR:-target}/release/phalanx" "${options[@]}" "${jobs[@]}"

@@ -93,25 +93,26 @@ def phalanx(options, job, *more):
 
 def measure(options, path):
     """One row of the table."""
-    torch_side, rates = None, {"torch": [], "one": [], "job": []}
+    torch_side, rates = None, {"PyTorch": [], "one lane": [], "all lanes": []}
     for _ in range(options.rounds):
         job = phalanx(options, path)
         torch_side = torch_side or PyTorch(job)
-        rates["torch"].append(torch_side.samples_per_second(options.seconds))
-        rates["one"].append(phalanx(options, path, "--set", "train.lanes=1")["samples_per_second"])
-        rates["job"].append(job["samples_per_second"])
+        rates["PyTorch"].append(torch_side.samples_per_second(options.seconds))
+        rates["one lane"].append(phalanx(options, path, "--set", "train.lanes=1")["samples_per_second"])
+        rates["all lanes"].append(job["samples_per_second"])
     medians = {side: statistics.median(values) for side, values in rates.items()}
     lanes, parameters = job["train"]["lanes"], job["parameters"]
-    print(f"{job['name']}: {rates}", file=sys.stderr)
+    for side, values in rates.items():
+        print(f"{job['name']}, {side}:", *(f"{value:,.0f}" for value in values), file=sys.stderr)
     return [
         f"{job['name']} ({models.only(job['model'])[0]})",
         f"{parameters:,}",
         str(job["train"]["batch_size"]),
-        f"{medians['torch']:,.0f}",
-        f"{medians['one']:,.0f}",
-        f"{medians['one'] / medians['torch']:.2f}",
-        f"{medians['job']:,.0f} ({lanes})",
-        f"{medians['job'] / medians['torch']:.2f}",
+        f"{medians['PyTorch']:,.0f}",
+        f"{medians['one lane']:,.0f}",
+        f"{medians['one lane'] / medians['PyTorch']:.2f}",
+        f"{medians['all lanes']:,.0f} ({lanes})",
+        f"{medians['all lanes'] / medians['PyTorch']:.2f}",
     ]
 
 

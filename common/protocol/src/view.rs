@@ -108,6 +108,8 @@ pub struct JobView {
     pub workers: Vec<WorkerId>,
     /// How many they are.
     pub world_size: u32,
+    /// Its lanes: the most workers that it can have.
+    pub lanes: u32,
     /// Its generation.
     pub generation: Generation,
     /// Hash of parameters, optimizer state and cursor at the end, or at the newest checkpoint.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use phalanx_protocol::spec::{JOB_FILE_BYTES_MAX, JobFile, MISTAKES_MAX, Mistakes};
+use proptest::prelude::*;
 
 fn parse(text: &str, settings: &[&str]) -> Result<JobFile, Mistakes> {
     let overrides: Vec<(String, String)> = settings
@@ -248,4 +249,35 @@ fn a_file_and_its_mistakes_are_bounded() {
     assert!(mistakes.to_string().ends_with("and 900 more"));
     let deep = format!("a = {}", "[".repeat(10_000));
     assert!(parse(&deep, &[]).is_err());
+}
+
+#[test]
+fn a_file_of_nothing_but_mistakes_comes_to_an_end() {
+    for line in ["x\n", "[[a]]\n", "a = [\n", "\"", "a.b.c = 1\n", "a = {b = \n"] {
+        assert!(parse(&line.repeat(3_000), &[]).is_err());
+    }
+}
+
+proptest! {
+    /// A job file in which a stretch was replaced by signs that mean something in TOML.
+    #[test]
+    fn a_damaged_file_is_an_error_with_a_place_and_never_a_panic(
+        start in 0..JOB.len(),
+        length in 0_usize..40,
+        put in "[a-z0-9 =\\[\\]{}\"'.,#\nä]{0,12}",
+        value in "[a-z0-9 =\\[\\]{}\"'.,#ä]{0,12}",
+    ) {
+        let end = (start + length).min(JOB.len());
+        let text = format!("{}{put}{}", &JOB[..start], &JOB[end..]);
+        let setting = format!("train.optimizer={value}");
+        if let Err(mistakes) = parse(&text, &[&setting]) {
+            prop_assert!(!mistakes.mistakes.is_empty());
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_without_a_panic(text in "\\PC{0,200}") {
+        let mistakes = parse(&text, &[&text]).expect_err("it is no job");
+        prop_assert!(!mistakes.mistakes.is_empty());
+    }
 }

@@ -8,12 +8,15 @@ use crate::{
     Batch, Encoder, Features, PrepareError, Targets,
     encoder::{Encoding, Rules},
     plan::find,
-    source::{CHUNK_BYTES, Chunk, Chunks, ListForm, ParquetTable, ReadAs, Selected, Table, TextFile},
+    source::{Chunk, Chunks, ListForm, ParquetTable, ReadAs, Selected, Table, TextFile},
     write::windows,
 };
 
 /// What names the columns that a model needs, in messages.
 const MODEL: &str = "the model";
+
+/// Windows of text in a batch: a model answers each of their bytes with 256 scores.
+const WINDOWS_MAX: u64 = 64;
 
 /// Batches of a file, in the order of its rows, up to the error that ends them.
 ///
@@ -110,7 +113,7 @@ fn table_batch(encoder: &Encoder, path: &Path, chunk: Chunk) -> Result<Batch, Pr
 /// The windows from byte `at`, which moves on; `None` at the end.
 fn text_batch(file: &mut TextFile, context: usize, at: &mut u64) -> Result<Option<Batch>, PrepareError> {
     let left = file.bytes() - *at;
-    let rows = windows(left, context).min((CHUNK_BYTES / context).max(1) as u64) as usize;
+    let rows = windows(left, context).min(WINDOWS_MAX) as usize;
     // A window needs the byte after it: less than two bytes are none.
     let (rows, bytes) = match (rows, left) {
         (0, 0 | 1) => return Ok(None),

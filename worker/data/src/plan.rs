@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The most numbers in an encoded row.
-pub(crate) const WIDTH_MAX: usize = 4 << 20;
+pub(crate) const WIDTH_MAX: usize = 16 << 20;
 
 /// What the job file says of the columns, for either kind of table.
 #[derive(Debug, Clone, Copy)]

@@ -26,7 +26,7 @@ pub(crate) use self::{
 use crate::error::{ColumnProblem, Place, PrepareError};
 
 /// Rows in a chunk, at most.
-pub(crate) const CHUNK_ROWS: usize = 4_096;
+pub(crate) const CHUNK_ROWS: usize = 1_024;
 
 /// Bytes in a chunk, about, at most; a single row may be larger.
 pub(crate) const CHUNK_BYTES: usize = 4 << 20;
@@ -104,7 +104,8 @@ impl fmt::Display for ColumnType {
             Self::Text => "text",
             Self::Integers => "integers",
             Self::Floats => "fractions",
-            Self::Lists { .. } => "lists",
+            Self::Lists { integers: true } => "lists of integers",
+            Self::Lists { integers: false } => "lists of fractions",
             Self::Other(name) => name,
         })
     }
@@ -168,12 +169,16 @@ impl Table {
     pub(crate) fn check_types(&self, selected: &[Selected]) -> Result<(), PrepareError> {
         for column in selected {
             let column_type = self.column_type(column.index);
-            let is_list = matches!(column_type, ColumnType::Lists { .. });
             let expected = match (&column_type, column.read_as) {
-                (_, ReadAs::Lists(_)) if !is_list => "lists or bytes",
+                // Fractions would be cut to whole pixels.
+                (ColumnType::Lists { integers: false }, ReadAs::Lists(form)) if form.bytes => {
+                    "lists of integers"
+                }
+                (ColumnType::Lists { .. }, ReadAs::Lists(_)) => continue,
+                (_, ReadAs::Lists(_)) => "lists or bytes",
                 (ColumnType::Lists { .. } | ColumnType::Other(_), ReadAs::Given) => "numbers",
                 (ColumnType::Lists { .. } | ColumnType::Other(_), ReadAs::Text) => "text",
-                _ => continue,
+                (_, ReadAs::Given | ReadAs::Text) => continue,
             };
             let (path, name) = (self.path().to_owned(), self.names()[column.index].clone());
             let problem = ColumnProblem::Unfit { expected, found: column_type.to_string() };

@@ -181,7 +181,11 @@ impl Stopwatch {
         }
         let started = *clock.started.get_or_insert(now);
         clock.lap = Lap { steps: clock.votes - 1 - WARM_UP_STEPS, elapsed: now - started };
-        if clock.lap.steps > 0 && clock.lap.elapsed >= self.duration { StopVote::Stop } else { StopVote::Continue }
+        if clock.lap.steps > 0 && clock.lap.elapsed >= self.duration {
+            StopVote::Stop
+        } else {
+            StopVote::Continue
+        }
     }
 }
 

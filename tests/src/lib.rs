@@ -1,11 +1,12 @@
 //! A harness around the real binary: jobs in a folder of their own, processes
 //! that are started, interrupted and killed, and what they say.
 
+mod cluster;
 mod job;
 mod process;
 mod wait;
 
+pub use cluster::Cluster;
 pub use job::{Job, examples};
-pub use process::{Ended, Home, Running, binary, send};
-pub use rustix::process::Signal;
+pub use process::{Ended, Home, Running, Signal, binary, send};
 pub use wait::{Deadline, eventually};

@@ -9,7 +9,8 @@ use std::{
 };
 
 use phalanx_protocol::view::JobView;
-use rustix::process::{Pid, Signal, kill_process};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
 use crate::{

@@ -1,78 +1,8 @@
 //! A cluster by hand: a coordinator, workers that come by themselves, jobs that
 //! are submitted, wait, run side by side and survive the coordinator's death.
 
-use std::process::Command;
-
 use phalanx_protocol::view::{JobState, JobView};
-use phalanx_tests::{Deadline, Home, Job, Running, Signal, binary, eventually};
-
-/// A coordinator on ports of its own, with its stores in the home's folder.
-struct Cluster {
-    home: Home,
-    address: String,
-    coordinator: Option<Running>,
-    workers: Vec<Running>,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
-        let address = free.local_addr().expect("it is bound").to_string();
-        drop(free);
-        let mut cluster = Self { home: Home::new(), address, coordinator: None, workers: Vec::new() };
-        cluster.start_coordinator();
-        cluster
-    }
-
-    fn start_coordinator(&mut self) {
-        let folder = self.home.folder().display();
-        let mut command = Command::new(binary("phalanx"));
-        command.args(["coordinator", "--listen", &self.address]);
-        command.args(["--state", &format!("redb://{folder}/state.redb")]);
-        command.args(["--store", &format!("file://{folder}/store")]);
-        self.coordinator = Some(Running::start(command));
-        eventually("the coordinator to answer", Deadline::default(), || {
-            (self.ask(&["jobs", "--json"]).code == Some(0)).then_some(())
-        });
-    }
-
-    fn kill_coordinator(&mut self) {
-        let coordinator = self.coordinator.take().expect("it runs");
-        coordinator.signal(Signal::KILL);
-        coordinator.wait();
-    }
-
-    fn add_worker(&mut self) {
-        let mut command = Command::new(binary("phalanx"));
-        command.args(["worker", "--coordinator", &format!("http://{}", self.address)]);
-        command.current_dir(self.home.folder());
-        self.workers.push(Running::start(command));
-    }
-
-    fn ask(&self, args: &[&str]) -> phalanx_tests::Ended {
-        let mut command = Command::new(binary("phalanx"));
-        command.args(args).args(["--coordinator", &format!("http://{}", self.address)]);
-        Running::start(command).wait()
-    }
-
-    fn submit(&self, job: &Job) {
-        let file = self.home.write_job(job);
-        let ended = self.ask(&["submit", file.to_str().expect("temporary paths are UTF-8")]);
-        assert_eq!(ended.code, Some(0), "{ended:#?}");
-    }
-
-    fn job(&self, id: &str) -> Option<JobView> {
-        serde_json::from_str(&self.ask(&["job", id, "--json"]).stdout).ok()
-    }
-
-    fn wait_for(&self, id: &str, state: JobState) -> JobView {
-        eventually(&format!("{id} to be {state:?}"), Deadline::default(), || {
-            let job = self.job(id)?;
-            assert!(!job.state.is_over() || job.state == state, "{id}: {:?} {:?}", job.state, job.reason);
-            (job.state == state).then_some(job)
-        })
-    }
-}
+use phalanx_tests::{Cluster, Deadline, Home, Job, eventually};
 
 #[test]
 fn a_job_waits_for_workers_and_says_so_and_runs_when_they_come() {

@@ -1,0 +1,112 @@
+//! A cluster by hand, as somebody runs it across machines, on one.
+
+use std::{path::PathBuf, process::Command};
+
+use phalanx_protocol::view::{JobState, JobView};
+
+use crate::{
+    job::Job,
+    process::{Ended, Home, Running, Signal, binary},
+    wait::{Deadline, eventually},
+};
+
+/// A coordinator on ports of its own, and workers that come by themselves.
+#[derive(Debug)]
+pub struct Cluster {
+    home: Home,
+    store: PathBuf,
+    address: String,
+    coordinator: Option<Running>,
+    workers: Vec<Running>,
+}
+
+impl Cluster {
+    /// Starts a coordinator whose state and store lie in a folder of its own.
+    pub fn start() -> Self {
+        let home = Home::new();
+        let store = home.folder().join("store");
+        Self::with_store(home, store)
+    }
+
+    /// Starts a coordinator with the store in this folder.
+    ///
+    /// # Panics
+    ///
+    /// Where no port can be had.
+    pub fn with_store(home: Home, store: PathBuf) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+        let address = free.local_addr().expect("it is bound").to_string();
+        drop(free);
+        let mut cluster = Self { home, store, address, coordinator: None, workers: Vec::new() };
+        cluster.start_coordinator();
+        cluster
+    }
+
+    /// Starts the coordinator, again after it was killed.
+    pub fn start_coordinator(&mut self) {
+        let folder = self.home.folder().display();
+        let mut command = Command::new(binary("phalanx"));
+        command.args(["coordinator", "--listen", &self.address]);
+        command.args(["--state", &format!("redb://{folder}/state.redb")]);
+        command.args(["--store", &format!("file://{}", self.store.display())]);
+        self.coordinator = Some(Running::start(command));
+        eventually("the coordinator to answer", Deadline::default(), || {
+            (self.ask(&["jobs", "--json"]).code == Some(0)).then_some(())
+        });
+    }
+
+    /// `kill -9` of the coordinator.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not run.
+    pub fn kill_coordinator(&mut self) {
+        let coordinator = self.coordinator.take().expect("it runs");
+        coordinator.signal(Signal::KILL);
+        coordinator.wait();
+    }
+
+    /// Starts a worker.
+    pub fn add_worker(&mut self) {
+        let mut command = Command::new(binary("phalanx"));
+        command.args(["worker", "--coordinator", &format!("http://{}", self.address)]);
+        command.current_dir(self.home.folder());
+        self.workers.push(Running::start(command));
+    }
+
+    /// Runs `phalanx ARGS` against the coordinator.
+    pub fn ask(&self, args: &[&str]) -> Ended {
+        let mut command = Command::new(binary("phalanx"));
+        command.args(args).args(["--coordinator", &format!("http://{}", self.address)]);
+        Running::start(command).wait()
+    }
+
+    /// Submits a job.
+    ///
+    /// # Panics
+    ///
+    /// Where it is refused.
+    pub fn submit(&self, job: &Job) {
+        let file = self.home.write_job(job);
+        let ended = self.ask(&["submit", file.to_str().expect("temporary paths are UTF-8")]);
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+    }
+
+    /// The job, if the coordinator answers.
+    pub fn job(&self, id: &str) -> Option<JobView> {
+        serde_json::from_str(&self.ask(&["job", id, "--json"]).stdout).ok()
+    }
+
+    /// Waits until the job is in this state.
+    ///
+    /// # Panics
+    ///
+    /// Where it ends in another one.
+    pub fn wait_for(&self, id: &str, state: JobState) -> JobView {
+        eventually(&format!("{id} to be {state:?}"), Deadline::default(), || {
+            let job = self.job(id)?;
+            assert!(!job.state.is_over() || job.state == state, "{id}: {:?} {:?}", job.state, job.reason);
+            (job.state == state).then_some(job)
+        })
+    }
+}

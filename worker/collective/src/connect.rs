@@ -41,8 +41,7 @@ pub(crate) fn connect_all(
     abort: &AbortHandle,
 ) -> Result<Vec<Option<TcpStream>>, CollectiveError> {
     let opened = listener.open(&config.job, config.generation);
-    let opened =
-        opened.map_err(|source| CollectiveError::System { doing: "opening a generation", source })?;
+    let opened = opened.map_err(|cause| CollectiveError::System { doing: "opening a generation", cause })?;
     let seat = opened.map_err(|newest| CollectiveError::Superseded {
         job: config.job.clone(),
         generation: config.generation,
@@ -129,7 +128,7 @@ impl Formation<'_> {
             ranks.push(rank);
         }
         wait(&mut fds, Some(self.deadline))
-            .map_err(|source| CollectiveError::System { doing: "waiting for connections", source })?;
+            .map_err(|cause| CollectiveError::System { doing: "waiting for connections", cause })?;
         if self.abort.is_aborted() {
             return Err(CollectiveError::Aborted);
         }
@@ -148,7 +147,7 @@ impl Formation<'_> {
         self.check(rank, hello)?;
         match self.places.get_mut(rank as usize) {
             Some(place @ Place::Expected) => {
-                answered.map_err(|source| CollectiveError::Lost { rank, source })?;
+                answered.map_err(|cause| CollectiveError::Lost { rank, cause })?;
                 *place = Place::Joined { stream, watched: true };
             }
             Some(_) | None => debug!(rank, "a rank dialed that was not expected to"),
@@ -158,13 +157,13 @@ impl Formation<'_> {
 
     /// Goes on with a connection that something happened to.
     fn advance(&mut self, rank: u32) -> Result<(), CollectiveError> {
-        let lost = |source| CollectiveError::Lost { rank, source };
+        let lost = |cause| CollectiveError::Lost { rank, cause };
         let place = std::mem::replace(&mut self.places[rank as usize], Place::Expected);
         self.places[rank as usize] = match place {
             Place::Dialing(stream) => {
                 let addr = self.config.peers[rank as usize];
-                if let Some(source) = stream.take_error().map_err(lost)? {
-                    return Err(CollectiveError::Unreachable { rank, addr, source });
+                if let Some(cause) = stream.take_error().map_err(lost)? {
+                    return Err(CollectiveError::Unreachable { rank, addr, cause });
                 }
                 stream.set_nodelay(true).map_err(lost)?;
                 send_hello(&stream, &self.hello(Purpose::Join, rank)).map_err(lost)?;
@@ -173,7 +172,7 @@ impl Formation<'_> {
             Place::Greeted(stream, mut reader) => match reader.read(&stream).map_err(lost)? {
                 None => Place::Greeted(stream, reader),
                 Some(hello) => {
-                    let hello = hello.map_err(|source| CollectiveError::Malformed { rank, source })?;
+                    let hello = hello.map_err(|cause| CollectiveError::Malformed { rank, cause })?;
                     self.check_answer(rank, &hello)?;
                     Place::Joined { stream, watched: true }
                 }
@@ -209,8 +208,8 @@ impl Formation<'_> {
                 newest: hello.generation,
             }),
             Purpose::Join => {
-                let source = WireError::Field { field: "purpose", value: 1 };
-                Err(CollectiveError::Malformed { rank, source })
+                let cause = WireError::Field { field: "purpose", value: 1 };
+                Err(CollectiveError::Malformed { rank, cause })
             }
         }
     }
@@ -245,5 +244,5 @@ fn dial(rank: u32, addr: SocketAddr) -> Result<TcpStream, CollectiveError> {
             Err(error) => Err(error),
         }
     });
-    begun.map_err(|error| CollectiveError::Unreachable { rank, addr, source: error.into() })
+    begun.map_err(|error| CollectiveError::Unreachable { rank, addr, cause: error.into() })
 }

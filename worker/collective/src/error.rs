@@ -1,6 +1,9 @@
 //! What can end a group. Every error ends it: its connections are closed with it, so
 //! that the other ranks fail too instead of waiting. What to do then (a new
 //! generation, usually) is not decided here.
+//!
+//! A cause is part of its error's text and no `source()`, so that a report which
+//! prints chains says it once.
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
@@ -30,14 +33,14 @@ pub enum CollectiveError {
         newest: u64,
     },
     /// No connection to a rank could be made.
-    #[error("rank {rank} cannot be reached at {addr}")]
+    #[error("rank {rank} cannot be reached at {addr}: {cause}")]
     Unreachable {
         /// The rank.
         rank: u32,
         /// Where it should listen.
         addr: SocketAddr,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A rank's process is past this generation.
     #[error("rank {rank} refused generation {generation}: it has opened generation {newest}")]
@@ -50,20 +53,20 @@ pub enum CollectiveError {
         newest: u64,
     },
     /// A rank closed its connection, or the connection broke.
-    #[error("connection to rank {rank} lost: {source}")]
+    #[error("connection to rank {rank} lost: {cause}")]
     Lost {
         /// The rank.
         rank: u32,
         /// How it was noticed.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A rank sent what is no message.
-    #[error("rank {rank} sent what is no message: {source}")]
+    #[error("rank {rank} sent what is no message: {cause}")]
     Malformed {
         /// The rank.
         rank: u32,
         /// What is wrong with it.
-        source: WireError,
+        cause: WireError,
     },
     /// A rank is in another operation than this one.
     #[error("rank {rank} is in another operation: expected {expected}, got {actual}")]
@@ -108,12 +111,12 @@ pub enum CollectiveError {
         bytes: u64,
     },
     /// The operating system refused what has nothing to do with a peer.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {cause}")]
     System {
         /// What was being done.
         doing: &'static str,
         /// Its answer.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 

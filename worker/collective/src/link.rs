@@ -200,7 +200,7 @@ impl Link {
         let expected =
             self.incoming.expected.expect("invariant: a message is received where one is expected");
         let actual = Header::decode(&self.incoming.header)
-            .map_err(|source| CollectiveError::Malformed { rank, source })?;
+            .map_err(|cause| CollectiveError::Malformed { rank, cause })?;
         let fields = [
             (Field::Generation, expected.generation, actual.generation),
             (Field::Sequence, expected.sequence, actual.sequence),
@@ -219,8 +219,8 @@ impl Link {
         }
     }
 
-    fn lost(&self, source: io::Error) -> CollectiveError {
-        CollectiveError::Lost { rank: self.rank as u32, source }
+    fn lost(&self, cause: io::Error) -> CollectiveError {
+        CollectiveError::Lost { rank: self.rank as u32, cause }
     }
 }
 

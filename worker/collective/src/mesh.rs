@@ -129,7 +129,7 @@ impl Mesh {
             used += 1;
         }
         wait(&mut fds[..used], Some(deadline))
-            .map_err(|source| CollectiveError::System { doing: "waiting for ranks", source })?;
+            .map_err(|cause| CollectiveError::System { doing: "waiting for ranks", cause })?;
         for (found, fd) in found.iter_mut().zip(&fds[1..used]) {
             *found = fd.revents();
         }

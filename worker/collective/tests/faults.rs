@@ -228,7 +228,7 @@ fn what_answers_in_another_protocol_is_no_rank() {
             io::copy(&mut stream, &mut io::sink())
         });
         let error = Group::connect(&own, config, &abort()).expect_err("that is no rank");
-        assert!(matches!(error, CollectiveError::Malformed { rank: 0, source: WireError::Magic }), "{error}");
+        assert!(matches!(error, CollectiveError::Malformed { rank: 0, cause: WireError::Magic }), "{error}");
     });
 }
 

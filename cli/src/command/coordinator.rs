@@ -41,7 +41,7 @@ pub(crate) struct Coordinator {
     store: String,
 
     /// A worker that is silent for so many seconds is lost
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = super::seconds)]
     lease: Duration,
 
     #[command(flatten, next_help_heading = "Telemetry")]
@@ -85,10 +85,4 @@ fn refused(error: StartError) -> CliError {
         StartError::Bind(_) | StartError::Lease { .. } => CliError::usage(error),
         _ => CliError::failed(error),
     }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let expected = "expected a number of seconds, as in 5 or 0.5";
-    let seconds: f64 = text.parse().map_err(|_| expected)?;
-    Duration::try_from_secs_f64(seconds).map_err(|_| expected.to_owned())
 }

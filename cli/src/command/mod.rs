@@ -4,6 +4,7 @@
 //! of the answer.
 
 mod alias;
+mod bench;
 mod cancel;
 mod check;
 mod completions;
@@ -21,6 +22,8 @@ mod submit;
 mod telemetry;
 mod worker;
 mod workers;
+
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -79,6 +82,7 @@ pub(crate) enum Asked {
     Submit(submit::Submit),
     Workers(workers::Workers),
     Coordinator(coordinator::Coordinator),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
@@ -100,9 +104,17 @@ impl Asked {
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,
+            Self::Bench(command) => command.run().await,
             Self::Completions(command) => command.run(),
         }
     }
+}
+
+/// Reads an argument that is a number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let expected = "expected a number of seconds, as in 5 or 0.5";
+    let seconds: f64 = text.parse().map_err(|_| expected)?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| expected.to_owned())
 }
 
 #[cfg(test)]

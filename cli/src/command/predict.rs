@@ -2,13 +2,12 @@
 //! this process, with the models that are built in.
 
 use std::{
-    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
-use phalanx_data::{TargetKind, read_features};
+use phalanx_data::{PrepareError, TargetKind, read_features};
 use phalanx_protocol::{spec::ModelSpec, view::ModelVersion};
 use phalanx_storage::Store;
 use phalanx_train::{Predictor, Rows, Tasks};
@@ -46,6 +45,17 @@ pub(crate) struct Predict {
     at: Where,
 }
 
+/// Why a file was not predicted to its end.
+#[derive(Debug, thiserror::Error)]
+enum PredictError {
+    /// The file cannot be read, or is not what the model needs.
+    #[error(transparent)]
+    Input(#[from] PrepareError),
+    /// The predictions cannot be written.
+    #[error("the predictions cannot be written: {0}")]
+    Write(#[source] io::Error),
+}
+
 impl Predict {
     /// Predicts.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
@@ -54,11 +64,11 @@ impl Predict {
         connection.close().await;
         let predictor = predictor?;
         match &self.output {
-            None => {
-                let mut csv = Vec::new();
-                self.predict(&predictor, &mut csv)?;
-                show::print(&String::from_utf8_lossy(&csv))?;
-            }
+            None => match self.predict(&predictor, &mut io::stdout().lock()) {
+                // `| head` has seen enough.
+                Err(PredictError::Write(e)) if e.kind() == io::ErrorKind::BrokenPipe => {}
+                predicted => drop(predicted?),
+            },
             Some(output) => {
                 let rows = self.write(&predictor, output)?;
                 anstream::eprintln!("{}: {} rows", output.display(), show::count(rows));
@@ -98,23 +108,36 @@ impl Predict {
     }
 
     /// Predicts all rows of the file; returns how many there were.
-    fn predict(&self, predictor: &Predictor, out: &mut dyn Write) -> Result<u64, CliError> {
-        let cannot = |e: csv::Error| CliError::failed(format!("predictions cannot be written: {e}"));
-        fs::metadata(&self.file)
-            .map_err(|e| CliError::usage(format!("{} cannot be read: {e}", self.file.display())))?;
-        let batches = read_features(predictor.encoder(), &self.file).map_err(CliError::usage)?;
+    fn predict(&self, predictor: &Predictor, out: &mut dyn Write) -> Result<u64, PredictError> {
+        let target = &predictor.schema().target;
+        let batches = read_features(predictor.encoder(), &self.file)?;
         let mut table = csv::Writer::from_writer(out);
-        table.write_record(head(&predictor.schema().target)).map_err(cannot)?;
+        table.write_record(head(target))?;
         let mut rows = 0;
         for batch in batches {
-            let batch = batch.map_err(CliError::usage)?;
+            let batch = batch?;
             rows += batch.rows as u64;
-            for record in records(&predictor.schema().target, predictor.predict(&batch)) {
-                table.write_record(record).map_err(cannot)?;
+            for record in records(target, predictor.predict(&batch)) {
+                table.write_record(record)?;
             }
         }
-        table.flush().map_err(|e| CliError::failed(format!("predictions cannot be written: {e}")))?;
+        table.flush().map_err(PredictError::Write)?;
         Ok(rows)
+    }
+}
+
+impl From<csv::Error> for PredictError {
+    fn from(error: csv::Error) -> Self {
+        Self::Write(error.into())
+    }
+}
+
+impl From<PredictError> for CliError {
+    fn from(error: PredictError) -> Self {
+        match error {
+            PredictError::Input(error) => Self::usage(error),
+            PredictError::Write(_) => Self::failed(error),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, thread::available_parallelism};
 
 use clap::Args;
 use phalanx_agent::TelemetryArgs;
-use phalanx_protocol::spec::JobSpec;
+use phalanx_protocol::spec::{JobSpec, ModelSpec};
 
 use super::{
     job_file::{JobFileArgs, source},
@@ -64,6 +64,7 @@ impl Run {
     /// Trains the job.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
         let mut spec = self.job.read()?;
+        self.local.check_binary(&spec)?;
         let workers = self.local.count(&spec)?;
         spec.workers.min = Some(workers);
         spec.workers.max = Some(workers);
@@ -73,20 +74,22 @@ impl Run {
 }
 
 impl LocalArgs {
+    /// A model of the user's own needs the user's own binary: a job would wait for it for ever.
+    fn check_binary(&self, spec: &JobSpec) -> Result<(), CliError> {
+        match &spec.model {
+            ModelSpec::Custom(custom) if self.worker_binary.is_none() => {
+                let message =
+                    format!("the task `{}` is not known to this program's own workers", custom.task);
+                Err(CliError::usage(message).hint("--worker-binary PATH names the program that has it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How many workers to start for a new job.
     fn count(&self, spec: &JobSpec) -> Result<u32, CliError> {
-        let most = spec.workers.max.unwrap_or(spec.train.lanes).min(spec.train.lanes);
-        match self.workers {
-            None => Ok(most.min(cores())),
-            Some(workers) if workers > spec.train.lanes => {
-                let lanes = spec.train.lanes;
-                Err(CliError::usage(format!("{workers} workers are more than the job's {lanes} lanes")).hint(
-                    "a lane is a fixed slice of every batch and is never divided; raise train.lanes to a \
-                     number that divides train.batch_size, which makes it another job with other weights",
-                ))
-            }
-            Some(workers) => Ok(workers),
-        }
+        let most = spec.workers.max.unwrap_or(u32::MAX);
+        local::worker_count(self.workers, spec.train.lanes, cores().min(most))
     }
 
     /// Trains a job over `home` and tells how it ended.

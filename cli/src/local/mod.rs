@@ -7,4 +7,4 @@ mod session;
 
 pub(crate) use embedded::Embedded;
 pub(crate) use fleet::WorkerOptions;
-pub(crate) use session::{Begin, Ended, Options, run};
+pub(crate) use session::{Begin, Ended, Options, run, worker_count};

@@ -47,7 +47,7 @@ pub(crate) enum Begin {
     Resume {
         /// It.
         id: String,
-        /// How many workers; as before by default, if there are the cores.
+        /// How many workers; as many as it has lanes and this machine has cores by default.
         workers: Option<u32>,
     },
 }
@@ -125,8 +125,10 @@ impl<'a> Session<'a> {
         screen.say(format!("{DIM}coordinator{DIM:#} {}", client.address()));
         pause_unfinished(&client, &screen, begin).await?;
         let workers = match begin {
-            Begin::Submit { workers, .. } | Begin::Resume { workers: Some(workers), .. } => *workers,
-            Begin::Resume { id, workers: None } => client.job(id).await?.world_size.clamp(1, options.cores),
+            Begin::Submit { workers, .. } => *workers,
+            Begin::Resume { id, workers } => {
+                worker_count(*workers, client.job(id).await?.lanes, options.cores)?
+            }
         };
         let fleet = Fleet::start(workers, embedded.rpc_addr(), &options.home, &options.worker)?;
         Ok(Self { options, workers, client, fleet, screen, signals, arrived: BTreeSet::new() })
@@ -221,6 +223,24 @@ impl<'a> Session<'a> {
             Ok(Ended::AtOnce(_)) => self.fleet.kill().await,
             Ok(Ended::Over { .. }) | Err(_) => self.fleet.stop().await,
         }
+    }
+}
+
+/// How many workers a job with so many lanes gets: as many as are asked for, or as there are cores.
+///
+/// # Errors
+///
+/// If more are asked for than there are lanes.
+pub(crate) fn worker_count(wanted: Option<u32>, lanes: u32, cores: u32) -> Result<u32, CliError> {
+    match wanted {
+        Some(workers) if workers > lanes => {
+            Err(CliError::usage(format!("{workers} workers are more than the job's {lanes} lanes")).hint(
+                "a lane is a fixed slice of every batch and is never divided; another number of lanes \
+                 (train.lanes, a divisor of train.batch_size) makes another job with other weights",
+            ))
+        }
+        Some(workers) => Ok(workers),
+        None => Ok(lanes.min(cores).max(1)),
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn queued(reason: &str) -> JobView {
         confusion: None,
         workers: Vec::new(),
         world_size: 0,
+        lanes: 4,
         generation: Generation::default(),
         state_hash: None,
         checkpoints: Vec::new(),

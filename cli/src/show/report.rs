@@ -107,7 +107,7 @@ fn facts(job: &JobView, place: &Place) -> Vec<(&'static str, String)> {
         let (step, size) = (count(checkpoint.step), bytes(checkpoint.bytes));
         facts.push(("checkpoint", format!("step {step} ({size}), {}", moment(checkpoint.written_at))));
     }
-    if job.generation.get() > 0 {
+    if job.world_size > 0 {
         facts.push(("workers", format!("{} in generation {}", job.world_size, job.generation)));
     }
     facts.push(("submitted", moment(job.submitted_at)));

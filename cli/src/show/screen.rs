@@ -63,10 +63,12 @@ impl Screen {
     /// Shows what becomes of the job.
     pub(crate) fn show(&mut self, job: &JobView) {
         for message in &job.messages {
-            if message.number > self.told {
-                self.told = message.number;
+            // How a job ended is told in full by whoever waited for it.
+            let is_last = job.state.is_over() && message.text.starts_with(job.state.as_str());
+            if message.number > self.told && !is_last {
                 self.say(format!("{} {}", styled(DIM, &job.id), message.text));
             }
+            self.told = self.told.max(message.number);
         }
         if let Some(newest) = job.samples_per_second {
             let old = self.rate.unwrap_or(newest);
@@ -77,7 +79,7 @@ impl Screen {
         self.state = Some(now);
         match &self.bar {
             Some(bar) => draw(bar, job, self.rate, changed),
-            None if changed || self.is_due(job) => {
+            None if self.is_due(job, changed) => {
                 self.written_at = Some(Instant::now());
                 self.say(format!("{} {}", styled(DIM, &job.id), line(job, self.rate)));
             }
@@ -92,8 +94,13 @@ impl Screen {
         }
     }
 
-    fn is_due(&self, job: &JobView) -> bool {
-        job.state == JobState::Training && self.written_at.is_none_or(|at| at.elapsed() >= LINE_EVERY)
+    /// Whether a line is written, where there is no bar: now and then while it trains, and where
+    /// a reason is new. Transitions are told by the job's messages.
+    fn is_due(&self, job: &JobView, changed: bool) -> bool {
+        if job.state == JobState::Training && job.total_steps > 0 {
+            return self.written_at.is_none_or(|at| at.elapsed() >= LINE_EVERY);
+        }
+        changed && job.reason.is_some() && !job.state.is_over()
     }
 }
 

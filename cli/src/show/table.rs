@@ -30,7 +30,7 @@ pub(super) fn table(columns: &[Column]) -> Table {
 pub(super) fn bare() -> Table {
     let mut table = Table::new();
     // A line below the head and nothing else.
-    table.load_preset("     ── ─           ").set_content_arrangement(ContentArrangement::Disabled);
+    table.load_preset("     ──             ").set_content_arrangement(ContentArrangement::Disabled);
     table.enforce_styling();
     table
 }

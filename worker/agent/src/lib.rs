@@ -5,7 +5,8 @@
 //! process ([`run`]); what ties it to the coordinator (`link`, `membership`,
 //! `outbox`, `sender`); control and its orders; the work of a generation
 //! (`preparation`, `training`, `restore`, `trainer`, `checkpointer`), what its
-//! errors mean for the job (`failure`), and the metrics.
+//! errors mean for the job (`failure`), and the metrics; beside it all, steps
+//! against the clock ([`measure_steps`]).
 //!
 //! Architecture invariants: this crate decides nothing about jobs, it follows
 //! directives and reports. It knows one generation at a time and no rule of the
@@ -13,6 +14,7 @@
 
 mod agent;
 mod args;
+mod bench;
 mod checkpointer;
 mod config;
 mod control;
@@ -33,5 +35,6 @@ mod training;
 
 pub use agent::{run, run_until};
 pub use args::{TelemetryArgs, WorkerArgs, main, start};
+pub use bench::{MeasureError, StepRate, measure_steps};
 pub use config::Config;
 pub use error::AgentError;

@@ -138,6 +138,7 @@ impl Membership {
         // noticed well before the lease ends.
         let limit = member.timeouts.heartbeat + member.timeouts.lease / 2;
         let mut backoff = Backoff::new();
+        let mut away = false;
         let mut last = 0;
         loop {
             let call = self
@@ -146,6 +147,9 @@ impl Membership {
             match call.await {
                 Ok(Ok(directives)) => {
                     backoff.reset();
+                    if std::mem::take(&mut away) {
+                        info!(%worker, "the coordinator is back");
+                    }
                     for Numbered { number, directive } in directives {
                         // An answer that was lost is given again.
                         if number > last {
@@ -164,7 +168,9 @@ impl Membership {
                     backoff.wait().await;
                 }
                 Err(error) => {
-                    warn!(%error, "the coordinator is away; what is under way goes on");
+                    if !std::mem::replace(&mut away, true) {
+                        warn!(%error, "the coordinator is away; what is under way goes on");
+                    }
                     backoff.wait().await;
                 }
             }

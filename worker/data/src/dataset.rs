@@ -17,7 +17,7 @@ use arrow::{
     record_batch::RecordBatch,
 };
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
 use memmap2::Mmap;
 use phalanx_protocol::reference::DatasetRef;
 use phalanx_storage::{StorageError, Store};

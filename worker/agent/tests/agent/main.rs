@@ -2,6 +2,7 @@
 //! them, and what they do when something is away, damaged or over.
 
 mod fake;
+mod trace;
 
 use std::{path::Path, time::Duration};
 

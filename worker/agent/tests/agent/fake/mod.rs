@@ -4,4 +4,4 @@ mod coordinator;
 mod job;
 
 pub(crate) use coordinator::{Fake, Served};
-pub(crate) use job::{Worker, checkpoint, job, points_job, prepare, train};
+pub(crate) use job::{Worker, checkpoint, job, points_job, prepare, train, train_within};

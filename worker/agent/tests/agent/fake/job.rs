@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 
 use phalanx_agent::{AgentError, Config, run_until};
 use phalanx_protocol::{
-    id::{Generation, JobId, Rank, WorkerId},
+    id::{Generation, JobId, Rank, TraceParent, WorkerId},
     message::{Assignment, CheckpointPart, Directive, Event, Hello, Peer},
     reference::{CheckpointRef, DatasetRef},
     spec::{JobFile, JobSpec},
@@ -102,6 +102,19 @@ pub(crate) fn train(
     dataset: &DatasetRef,
     resume: Option<&CheckpointRef>,
 ) {
+    train_within(None, fake, workers, generation, spec, dataset, resume);
+}
+
+/// Lets all `workers` train together, within a span.
+pub(crate) fn train_within(
+    trace: Option<TraceParent>,
+    fake: &Fake,
+    workers: &[(WorkerId, Hello)],
+    generation: Generation,
+    spec: &JobSpec,
+    dataset: &DatasetRef,
+    resume: Option<&CheckpointRef>,
+) {
     let peer = |(worker, hello): &(WorkerId, Hello)| Peer { worker: *worker, data_addr: hello.data_addr };
     let peers: Vec<Peer> = workers.iter().map(peer).collect();
     for (rank, (worker, _)) in (0..).zip(workers) {
@@ -113,7 +126,7 @@ pub(crate) fn train(
             spec: Box::new(spec.clone()),
             dataset: dataset.clone(),
             resume: resume.cloned(),
-            trace: None,
+            trace: trace.clone(),
         };
         fake.direct(*worker, Directive::Train(Box::new(assignment)));
     }

@@ -1,12 +1,12 @@
 //! Building a data set on a thread of its own: all passes over the source, from
-//! its first byte to its last shard. Knows no store: what it makes goes into a
-//! queue.
+//! its first byte to its last shard. Knows no store: what it makes leaves
+//! through an outlet.
 
 use std::path::Path;
 
 use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitSpec, TextSpec};
 use phalanx_storage::StorageError;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     Encoder, FeatureKind, PrepareError, Progress, Schema, Split, Stage, TargetKind,
@@ -21,13 +21,13 @@ use crate::{
     write::{windows, write_table, write_text},
 };
 
-/// What a build tells while it runs.
+/// Where what a build makes goes while it runs.
 #[derive(Debug)]
-pub(crate) enum Event {
-    /// How far it has come; left out where the queue is full.
-    Progress(Progress),
-    /// A shard to be stored.
-    Shard(Shard),
+pub(crate) struct Outlet {
+    /// Shards to be stored. If the other end is gone, the build ends.
+    pub(crate) shards: mpsc::Sender<Shard>,
+    /// How far it has come; only the newest counts.
+    pub(crate) progress: watch::Sender<Progress>,
 }
 
 /// What a build knows at its end.
@@ -40,21 +40,21 @@ pub(crate) struct Built {
     pub(crate) rows: u64,
 }
 
-/// Reads the source that `spec` names and puts its shards into `queue`.
-pub(crate) fn build(spec: &DataSpec, queue: &mpsc::Sender<Event>) -> Result<Built, PrepareError> {
+/// Reads the source that `spec` names and sends its shards to `outlet`.
+pub(crate) fn build(spec: &DataSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
     match source(spec)? {
         SourceSpec::Csv(csv) => {
             let dialect = dialect(csv);
             let table = Table::Csv(CsvTable::open(&csv.path, &dialect)?);
-            build_table(&table, csv.into(), &spec.split, &dialect, queue)
+            build_table(&table, csv.into(), &spec.split, &dialect, outlet)
         }
         SourceSpec::Parquet(parquet) => {
             let table = Table::Parquet(ParquetTable::open(&parquet.path)?);
             // How a CSV file is read that a model of this data set is given later.
             let dialect = Dialect { delimiter: ',', missing: vec![String::new()] };
-            build_table(&table, parquet.into(), &spec.split, &dialect, queue)
+            build_table(&table, parquet.into(), &spec.split, &dialect, outlet)
         }
-        SourceSpec::Text(text) => build_text(text, &spec.split, queue),
+        SourceSpec::Text(text) => build_text(text, &spec.split, outlet),
     }
 }
 
@@ -96,17 +96,16 @@ fn build_table(
     settings: ColumnSettings<'_>,
     split: &SplitSpec,
     dialect: &Dialect,
-    queue: &mpsc::Sender<Event>,
+    outlet: &Outlet,
 ) -> Result<Built, PrepareError> {
-    let tell = |stage| move |fraction| tell(queue, stage, fraction);
     let mut plan = Plan::new(table, settings)?;
-    let profile = profile(table, &mut plan, tell(Stage::Profile))?;
+    let profile = profile(table, &mut plan, outlet.tell(Stage::Profile))?;
     let division = divide(&profile, &plan, split)?;
     check_sizes(split, division.sizes(), division.sizes(), table.path(), "rows")?;
     let Fitted { schema, encoder, columns } =
-        fit(table, &plan, &profile, &division, dialect, tell(Stage::Fit))?;
-    let mut sink = |shard| send(queue, shard);
-    write_table(table, &plan, &profile, &division, &encoder, tell(Stage::Write), &mut sink)?;
+        fit(table, &plan, &profile, &division, dialect, outlet.tell(Stage::Fit))?;
+    let mut sink = |shard| outlet.send(shard);
+    write_table(table, &plan, &profile, &division, &encoder, outlet.tell(Stage::Write), &mut sink)?;
     Ok(Built { schema, encoder, columns, rows: profile.rows })
 }
 
@@ -120,17 +119,13 @@ fn divide(profile: &Profile, plan: &Plan, split: &SplitSpec) -> Result<Division,
     }
 }
 
-fn build_text(
-    spec: &TextSpec,
-    split: &SplitSpec,
-    queue: &mpsc::Sender<Event>,
-) -> Result<Built, PrepareError> {
+fn build_text(spec: &TextSpec, split: &SplitSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
     let mut text = TextFile::open(&spec.path)?;
     let stretches = sizes(split, text.bytes());
     let windows = stretches.map(|bytes| windows(bytes, spec.context));
     check_sizes(split, windows, stretches, &spec.path, "bytes")?;
-    let mut sink = |shard| send(queue, shard);
-    write_text(&mut text, spec.context, stretches, |read| tell(queue, Stage::Write, read), &mut sink)?;
+    let mut sink = |shard| outlet.send(shard);
+    write_text(&mut text, spec.context, stretches, outlet.tell(Stage::Write), &mut sink)?;
     Ok(Built {
         schema: Schema {
             features: FeatureKind::Bytes { context: spec.context },
@@ -160,14 +155,18 @@ fn check_sizes(
     Ok(())
 }
 
-fn tell(queue: &mpsc::Sender<Event>, stage: Stage, fraction: f32) {
-    // Progress is for people: they miss nothing if a full queue drops it.
-    let _ = queue.try_send(Event::Progress(Progress { stage, fraction }));
-}
+impl Outlet {
+    fn tell(&self, stage: Stage) -> impl FnMut(f32) + '_ {
+        // Progress is for people: nothing depends on whether somebody listens.
+        move |fraction| {
+            let _ = self.progress.send(Progress { stage, fraction });
+        }
+    }
 
-fn send(queue: &mpsc::Sender<Event>, shard: Shard) -> Result<(), PrepareError> {
-    // The queue is closed if the store failed or preparing was given up: whoever
-    // did so knows why, and nobody sees this error.
-    let closed = |_| StorageError::Other("preparing was given up".to_owned()).into();
-    queue.blocking_send(Event::Shard(shard)).map_err(closed)
+    fn send(&self, shard: Shard) -> Result<(), PrepareError> {
+        // The other end is gone if the store failed or preparing was given up:
+        // whoever did so knows why, and nobody sees this error.
+        let closed = |_| StorageError::Other("preparing was given up".to_owned()).into();
+        self.shards.blocking_send(shard).map_err(closed)
+    }
 }

@@ -141,7 +141,7 @@ impl DatasetManifest {
         let features = match &self.schema.features {
             FeatureKind::Dense { width } => {
                 let columns = self.columns.len().saturating_sub(1);
-                format!("{columns} columns as {} numbers", grouped(*width as u64))
+                format!("{} as {}", counted(columns as u64, "column"), counted(*width as u64, "number"))
             }
             FeatureKind::Image { shape: [channels, height, width], .. } => {
                 format!("images of {channels}×{height}×{width}")
@@ -149,14 +149,15 @@ impl DatasetManifest {
             FeatureKind::Bytes { context } => format!("windows of {context}"),
         };
         let target = match &self.schema.target {
+            // There are at least two.
             TargetKind::Classes(classes) => format!(", {} classes", grouped(classes.len() as u64)),
             TargetKind::Number { .. } => ", a number to predict".to_owned(),
             TargetKind::NextByte => String::new(),
         };
-        let unit = if self.schema.target == TargetKind::NextByte { "bytes" } else { "rows" };
+        let unit = if self.schema.target == TargetKind::NextByte { "byte" } else { "row" };
         format!(
-            "{name}: {} {unit}, {features}{target}; {} to train on, {} for validation, {} for the test",
-            grouped(self.lineage.source_rows),
+            "{name}: {}, {features}{target}; {} to train on, {} for validation, {} for the test",
+            counted(self.lineage.source_rows, unit),
             rows(Split::Train),
             rows(Split::Validation),
             rows(Split::Test),
@@ -167,6 +168,12 @@ impl DatasetManifest {
     pub(crate) fn path(version: &str) -> String {
         format!("{}/manifest.json", folder(version))
     }
+}
+
+/// So many of `unit`.
+fn counted(number: u64, unit: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {unit}{plural}", grouped(number))
 }
 
 /// A number with a comma between thousands.

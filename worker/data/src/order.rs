@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn the_order_is_the_same_on_every_machine_and_in_every_version() {
         // These numbers are part of the promise of the same bits: they must never change.
-        assert_eq!(rows(0, 0, 8), [0; 8]);
+        assert_eq!(rows(0, 0, 8), [2, 6, 1, 7, 0, 4, 3, 5]);
     }
 
     proptest! {

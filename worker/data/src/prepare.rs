@@ -19,12 +19,15 @@ use phalanx_protocol::{
     spec::DataSpec,
 };
 use phalanx_storage::{StorageError, Store};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+};
 use tracing::{debug, info};
 
 use crate::{
     DatasetManifest, Lineage, PrepareError, ShardRef, Split, SplitManifest,
-    build::{self, Event},
+    build::{self, Outlet},
     manifest::{FORMAT, MANIFEST_BYTES_MAX, folder},
     source::{open, unreadable},
 };
@@ -134,22 +137,27 @@ async fn store_parts(
     store: &Store,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<DatasetManifest, PrepareError> {
-    let (send, mut events) = mpsc::channel(QUEUE);
+    let (shards, mut to_store) = mpsc::channel(QUEUE);
+    let (told, mut newest) = watch::channel(Progress { stage: Stage::Hash, fraction: 1.0 });
     let owned = spec.clone();
-    let building = tokio::task::spawn_blocking(move || build::build(&owned, &send));
+    let building = spawn_blocking(move || build::build(&owned, &Outlet { shards, progress: told }));
     let mut splits = [(); 3].map(|()| SplitManifest::default());
-    while let Some(event) = events.recv().await {
-        match event {
-            Event::Progress(now) => progress(now),
-            Event::Shard(shard) => {
-                let path = format!("{}/{}", folder(&version), shard.file_name());
-                // If this fails, the queue is dropped and the thread ends at its next shard.
-                let file = store.create(&path, shard.content).await?;
-                let split = &mut splits[shard.split as usize];
-                split.rows += shard.rows;
-                split.shards.push(ShardRef { file, rows: shard.rows });
+    loop {
+        let next = tokio::select! {
+            biased;
+            Ok(()) = newest.changed() => {
+                progress(*newest.borrow_and_update());
+                continue;
             }
-        }
+            next = to_store.recv() => next,
+        };
+        let Some(shard) = next else { break };
+        let path = format!("{}/{}", folder(&version), shard.file_name());
+        // If this fails, the thread finds nobody who takes its next shard, and ends.
+        let file = store.create(&path, shard.content).await?;
+        let split = &mut splits[shard.split as usize];
+        split.rows += shard.rows;
+        split.shards.push(ShardRef { file, rows: shard.rows });
     }
     let built = building.await.map_err(|_| PrepareError::Crashed { path: source.path.clone() })??;
     let [train, validation, test] = splits;
@@ -250,6 +258,6 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Path) -> T + Send + 'static,
 ) -> Result<T, PrepareError> {
     let owned = path.to_owned();
-    let done = tokio::task::spawn_blocking(move || work(&owned)).await;
+    let done = spawn_blocking(move || work(&owned)).await;
     done.map_err(|_| PrepareError::Crashed { path: path.to_owned() })
 }

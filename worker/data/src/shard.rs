@@ -121,7 +121,8 @@ impl ShardBuilder {
 fn ipc_file<const N: usize>(columns: [(&str, ArrayRef); N]) -> Bytes {
     let fields = columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), false));
     let schema = Arc::new(ArrowSchema::new(fields.collect::<Vec<_>>()));
-    let bytes: usize = columns.iter().map(|(_, column)| column.get_array_memory_size()).sum();
+    let sizes = columns.iter().map(|(_, column)| column.to_data().get_slice_memory_size());
+    let bytes = sizes.sum::<Result<usize, _>>().unwrap_or(0);
     let columns = columns.into_iter().map(|(_, column)| column).collect();
     let written = RecordBatch::try_new(Arc::clone(&schema), columns).and_then(|batch| {
         let mut writer = FileWriter::try_new(Vec::with_capacity(bytes + OVERHEAD_BYTES), &schema)?;

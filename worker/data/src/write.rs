@@ -71,8 +71,8 @@ pub(crate) fn write_text(
             let rows = shard_windows.min(windows - first);
             let from = start + first * context as u64;
             let content = text.read(from, rows as usize * context + 1)?;
+            progress(((from + content.len() as u64) as f64 / text.bytes() as f64) as f32);
             sink(Shard::of_text(split, number as u64, rows, content))?;
-            progress((from as f64 / text.bytes() as f64) as f32);
         }
         start += bytes;
     }

@@ -1,0 +1,9 @@
+//! Data sets from files to batches, through the public interface alone.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod predict;
+mod prepare;
+mod support;
+mod versions;

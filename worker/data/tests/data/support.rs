@@ -1,0 +1,92 @@
+//! A folder with a source and a store, and writers of source files.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    buffer::OffsetBuffer,
+};
+use parquet::arrow::ArrowWriter;
+use phalanx_data::{Dataset, PrepareError, Prepared, prepare};
+use phalanx_protocol::spec::{DataSpec, SplitSpec};
+use phalanx_storage::Store;
+use tempfile::TempDir;
+
+/// A folder with a source and a store.
+pub(crate) struct Bench {
+    folder: TempDir,
+    pub(crate) store: Store,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("store").to_str().unwrap()).unwrap();
+        Self { folder, store }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// Writes columns to a Parquet file, in row groups of two rows.
+    pub(crate) fn parquet(&self, name: &str, columns: Vec<(&str, ArrayRef)>) -> PathBuf {
+        let path = self.path(name);
+        write_parquet(&path, columns);
+        path
+    }
+
+    pub(crate) async fn prepare(&self, spec: &DataSpec) -> Result<Prepared, PrepareError> {
+        prepare(spec, &self.store, &mut |_| {}).await
+    }
+
+    pub(crate) async fn open(&self, spec: &DataSpec) -> Dataset {
+        let prepared = self.prepare(spec).await.unwrap();
+        Dataset::open(&prepared.dataset, &self.store, &self.path("cache")).await.unwrap()
+    }
+}
+
+/// A `[data]` section, from JSON; the source's path is put into it.
+pub(crate) fn spec(kind: &str, path: &Path, settings: &str) -> DataSpec {
+    let path = serde_json::to_string(path).unwrap();
+    let comma = if settings.is_empty() { "" } else { ", " };
+    serde_json::from_str(&format!("{{\"{kind}\": {{\"path\": {path}{comma}{settings}}}}}")).unwrap()
+}
+
+/// All rows into the training split.
+pub(crate) fn train_only(mut spec: DataSpec) -> DataSpec {
+    spec.split = SplitSpec { train: 1.0, validation: 0.0, test: 0.0, ..spec.split };
+    spec
+}
+
+pub(crate) fn offsets(lengths: &[usize]) -> OffsetBuffer<i32> {
+    OffsetBuffer::from_lengths(lengths.iter().copied())
+}
+
+fn write_parquet(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
+    for start in (0..batch.num_rows()).step_by(2) {
+        writer.write(&batch.slice(start, 2.min(batch.num_rows() - start))).unwrap();
+        writer.flush().unwrap();
+    }
+    if batch.num_rows() == 0 {
+        writer.write(&batch).unwrap();
+    }
+    writer.close().unwrap();
+}
+
+/// An array for [`Bench::parquet`].
+pub(crate) fn array(array: impl arrow::array::Array + 'static) -> ArrayRef {
+    Arc::new(array)
+}

@@ -16,6 +16,7 @@ pub struct Cluster {
     home: Home,
     store: PathBuf,
     address: String,
+    rpc: String,
     coordinator: Option<Running>,
     workers: Vec<Running>,
 }
@@ -34,10 +35,8 @@ impl Cluster {
     ///
     /// Where no port can be had.
     pub fn with_store(home: Home, store: PathBuf) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
-        let address = free.local_addr().expect("it is bound").to_string();
-        drop(free);
-        let mut cluster = Self { home, store, address, coordinator: None, workers: Vec::new() };
+        let [address, rpc] = free_addresses();
+        let mut cluster = Self { home, store, address, rpc, coordinator: None, workers: Vec::new() };
         cluster.start_coordinator();
         cluster
     }
@@ -46,8 +45,8 @@ impl Cluster {
     pub fn start_coordinator(&mut self) {
         let folder = self.home.folder().display();
         let mut command = Command::new(binary("phalanx"));
-        command.args(["coordinator", "--listen", &self.address]);
-        command.args(["--state", &format!("redb://{folder}/state.redb")]);
+        command.args(["coordinator", "--listen", &self.address, "--rpc", &self.rpc]);
+        command.args(["--state", &format!("{folder}/state.redb")]);
         command.args(["--store", &format!("file://{}", self.store.display())]);
         self.coordinator = Some(Running::start(command));
         eventually("the coordinator to answer", Deadline::default(), || {
@@ -69,7 +68,7 @@ impl Cluster {
     /// Starts a worker.
     pub fn add_worker(&mut self) {
         let mut command = Command::new(binary("phalanx"));
-        command.args(["worker", "--coordinator", &format!("http://{}", self.address)]);
+        command.args(["worker", "--coordinator", &self.rpc]);
         command.current_dir(self.home.folder());
         self.workers.push(Running::start(command));
     }
@@ -109,4 +108,11 @@ impl Cluster {
             (job.state == state).then_some(job)
         })
     }
+}
+
+/// Two addresses on this machine where nobody listens.
+fn free_addresses() -> [String; 2] {
+    let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    let listeners = [bind(), bind()];
+    listeners.map(|listener| listener.local_addr().expect("it is bound").to_string())
 }

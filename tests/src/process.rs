@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::JoinHandle,

@@ -124,13 +124,18 @@ fn a_checkpoint_with_a_flipped_byte_is_detected_and_the_one_before_is_used() {
     running.signal(Signal::INT);
     assert_eq!(running.wait().code, Some(130));
 
-    let newest = home.job("mlp-1").checkpoints.pop().expect("it was saved");
-    let folder = home.path().join("store").join(&newest.manifest.path);
-    let folder = folder.parent().expect("a manifest lies in a folder").to_owned();
-    let part = std::fs::read_dir(folder)
-        .expect("the checkpoint's folder is there")
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
+    let step = home.job("mlp-1").checkpoints.pop().expect("it was saved").step;
+    let folders = home.path().join("store/checkpoints/mlp-1");
+    let entries = |folder: &std::path::Path| {
+        let entries = std::fs::read_dir(folder).expect("the checkpoints' folder is there");
+        entries.filter_map(Result::ok).map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let newest = entries(&folders)
+        .into_iter()
+        .find(|folder| folder.to_string_lossy().ends_with(&format!("-s{step}")))
+        .expect("the newest checkpoint has a folder");
+    let part = entries(&newest)
+        .into_iter()
         .find(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
         .expect("a checkpoint has parts");
     let mut bytes = std::fs::read(&part).expect("the part can be read");

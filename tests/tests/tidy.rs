@@ -34,7 +34,7 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("worker/evaluate", &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train"]),
     ("worker/collective", &["phalanx-*", "burn*", "tokio*"]),
     ("worker/data", &["burn*", "phalanx-train", "phalanx-agent", "phalanx-collective"]),
-    ("cli", &["phalanx-core", "burn*", "arrow*", "redb", "tarpc"]),
+    ("cli", &["phalanx-core", "phalanx-collective", "burn*", "arrow*", "redb", "tarpc"]),
 ];
 
 const WORKER_CRATES: &[&str] =

@@ -78,24 +78,21 @@ impl Registry {
     }
 
     /// Registers a version whose number was reserved and whose manifest is
-    /// durable, and lets `alias` name it. Returns what must be stored, in order.
-    pub(crate) fn register(
-        &mut self,
-        version: ModelVersion,
-        alias: Option<&str>,
-        at: Timestamp,
-    ) -> Vec<Record> {
-        let Some(model) = self.models.get_mut(&version.name) else { return Vec::new() };
+    /// durable. Returns what must be stored.
+    pub(crate) fn register(&mut self, version: &ModelVersion) -> Option<Record> {
+        let model = self.models.get_mut(&version.name)?;
         debug_assert!(version.version < model.head.next_version, "invariant 5: the number was reserved");
-        let (number, by) = (version.version, version.job.to_string());
-        let known = model.versions.insert(number, version.clone());
+        let known = model.versions.insert(version.version, version.clone());
         debug_assert!(known.is_none(), "invariant 5: versions never change");
-        let mut records = vec![Record::ModelVersion(Box::new(version))];
-        if let Some(alias) = alias {
-            model.head.point(alias, number, by, at);
-        }
-        records.push(Record::Model(model.head.clone()));
-        records
+        Some(Record::ModelVersion(Box::new(version.clone())))
+    }
+
+    /// Lets an alias name a version that its job has just made. Returns what
+    /// must be stored; nothing if it named it already.
+    pub(crate) fn point(&mut self, version: &ModelVersion, alias: &str, at: Timestamp) -> Option<Record> {
+        let head = &mut self.models.get_mut(&version.name)?.head;
+        let changed = head.point(alias, version.version, version.job.to_string(), at);
+        changed.then(|| Record::Model(head.clone()))
     }
 
     /// Lets an alias name a version. Returns what must be stored; nothing if it named it already.

@@ -108,12 +108,10 @@ impl Job {
         let version = version.clone();
         match result {
             Ok(()) => {
-                let alias = self.record.spec.register.as_ref().and_then(|register| register.alias.as_deref());
-                let records = cx.registry.register((*version).clone(), alias, cx.now.wall);
-                for record in records {
+                if let Some(record) = cx.registry.register(&version) {
                     cx.persist(record);
                 }
-                self.registered(cx, &version);
+                self.go_on_registering(cx);
             }
             Err(failed) => {
                 let reason = bounded(format!("the model could not be registered: {failed}"));
@@ -135,15 +133,22 @@ impl Job {
         self.enter(cx, Phase::Done);
     }
 
-    /// Goes on registering after a restart: the version may be in the registry already.
+    /// Goes on registering after a restart: the version may be in the registry
+    /// already, but its alias not yet.
     pub(crate) fn go_on_registering(&mut self, cx: &mut Context<'_>) {
         let Phase::Registering { version } = &self.phase else { return };
         let version = version.clone();
-        if cx.registry.contains(&version.name, version.version) {
-            self.registered(cx, &version);
-        } else {
-            self.request_model_manifest(cx, version);
+        if !cx.registry.contains(&version.name, version.version) {
+            return self.request_model_manifest(cx, version);
         }
+        if let Some(alias) = self.record.spec.register.as_ref().and_then(|register| register.alias.as_deref())
+        {
+            let record = cx.registry.point(&version, alias, cx.now.wall);
+            if let Some(record) = record {
+                cx.persist(record);
+            }
+        }
+        self.registered(cx, &version);
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a generation begins and how it ends. One that ends for a bad reason is
 //! followed by another from the newest checkpoint, with the workers left.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use phalanx_protocol::{
     id::WorkerId,
@@ -136,7 +136,7 @@ impl Job {
             Phase::Preparing { .. }
             | Phase::Forming { .. }
             | Phase::Training { .. }
-            | Phase::Evaluating { .. } => self.break_up(cx, text, Duration::ZERO),
+            | Phase::Evaluating { .. } => self.break_up(cx, text),
             Phase::Queued { .. }
             | Phase::Registering { .. }
             | Phase::Paused { .. }
@@ -146,10 +146,8 @@ impl Job {
         }
     }
 
-    /// The generation is over for the reason `why`; the job goes on with the
-    /// workers left. `patience` is for those of them that may be dead, which
-    /// shows when they do not confirm their release.
-    pub(super) fn break_up(&mut self, cx: &mut Context<'_>, why: String, patience: Duration) {
+    /// The generation is over for the reason `why`; the job goes on with the workers left.
+    pub(super) fn break_up(&mut self, cx: &mut Context<'_>, why: String) {
         let Some(gang) = self.phase.gang() else { return };
         if self.record.progress.farthest_step > gang.farthest_step {
             self.record.fruitless_generations = 0;
@@ -161,19 +159,20 @@ impl Job {
             return self.fail(cx, format!("{count} generations in a row made no progress; the last: {why}"));
         }
         self.say(cx, why);
-        self.regroup(cx, patience);
+        self.regroup(cx);
     }
 
     /// Ends the generation and queues for the next one.
-    pub(super) fn regroup(&mut self, cx: &mut Context<'_>, patience: Duration) {
+    pub(super) fn regroup(&mut self, cx: &mut Context<'_>) {
         let Some(gang) = self.phase.gang() else { return };
         let left = gang.members.iter().filter(|member| cx.fleet.get(**member).is_some()).count();
         let timeouts = cx.config.timeouts;
-        // Confirming a release takes a round trip, hearing of a restart or a
-        // cut a lease.
         let (workers, wait) = match u32::try_from(left).unwrap_or(u32::MAX) {
+            // Workers that were cut off come back within a lease.
             0 => (gang.world_size(), timeouts.lease),
-            left => (left, timeouts.heartbeat.max(patience)),
+            // A worker confirms its release at once. One that has not done so
+            // within a heartbeat is most likely dead.
+            left => (left, timeouts.heartbeat),
         };
         let muster = Muster::Regroup { workers, until: cx.after(wait) };
         self.end_generation(cx, Phase::Queued { muster, why: "waits for its workers".to_owned() });
@@ -194,7 +193,6 @@ impl Job {
             let (job, generation) = (self.record.id.clone(), self.record.generation);
             cx.tell(member, Directive::Release { job, generation });
         }
-        cx.turn.placement_due = true;
     }
 
     /// The coordinator has restarted, and nobody is known who served the job.
@@ -270,7 +268,7 @@ impl Job {
                 let missing =
                     gang.members.iter().filter(|m| gang.rank_of(**m).is_some_and(|r| !formed.contains(&r)));
                 let why = format!("workers {} did not connect in time", listed(missing));
-                self.break_up(cx, why, Duration::ZERO);
+                self.break_up(cx, why);
             }
             Phase::Stopping { goal, .. } => {
                 let goal = *goal;

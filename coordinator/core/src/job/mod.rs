@@ -86,11 +86,6 @@ impl Job {
         &self.phase
     }
 
-    /// Whether it waits for workers.
-    pub(crate) fn is_queued(&self) -> bool {
-        matches!(self.phase, Phase::Queued { .. })
-    }
-
     /// What it asks of [`place`](crate::placement::place), while it waits.
     /// `kind_is_there` tells whether a worker of a kind is attached.
     pub(crate) fn waiting(&self, kind_is_there: impl Fn(&str) -> bool) -> Option<Waiting<'_>> {
@@ -140,7 +135,8 @@ impl Job {
             (false, Some(_)) => self.record.finished_at = None,
             (true, Some(_)) | (false, None) => {}
         }
-        cx.turn.placement_due |= self.is_queued();
+        // A job that begins to wait may start; one that no longer waits holds nobody back.
+        cx.turn.placement_due = true;
         self.store(cx);
     }
 
@@ -186,6 +182,7 @@ impl Job {
             confusion: outcome.and_then(|outcome| outcome.confusion.clone()),
             workers: gang.map(|gang| gang.members.clone()).unwrap_or_default(),
             world_size: gang.map_or(0, Gang::world_size),
+            lanes: record.spec.train.lanes,
             generation: record.generation,
             state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),
             checkpoints: record.checkpoints.iter().map(|kept| kept.checkpoint.clone()).collect(),

@@ -1,8 +1,6 @@
 //! What the members of a generation report, and what becomes of it. Reports may
 //! come twice: each handler does nothing the second time.
 
-use std::time::Duration;
-
 use phalanx_protocol::{
     id::{Generation, Rank, WorkerId},
     message::{Event, Failure, Metrics, Progress},
@@ -142,9 +140,7 @@ impl Job {
             Failure::Job { reason } => self.fail(cx, reason),
             Failure::Storage { reason } => self.pause(cx, reason),
             Failure::Peer { reason } => {
-                // Whoever died has not confirmed its release when this time is over.
-                let patience = cx.config.timeouts.heartbeat;
-                self.break_up(cx, format!("worker {who} cannot go on: {}", bounded(reason)), patience);
+                self.break_up(cx, format!("worker {who} cannot go on: {}", bounded(reason)));
             }
             Failure::CheckpointDamaged { manifest, reason } => {
                 let count = self.record.checkpoints.len();
@@ -152,11 +148,11 @@ impl Job {
                 if self.record.checkpoints.len() == count {
                     let why =
                         format!("worker {who} found {} damaged, which is no checkpoint", bounded(manifest));
-                    return self.break_up(cx, why, Duration::ZERO);
+                    return self.break_up(cx, why);
                 }
                 // No count of fruitless generations: each checkpoint is dropped once.
                 self.say(cx, format!("checkpoint {manifest} is damaged and no longer used: {reason}"));
-                self.regroup(cx, Duration::ZERO);
+                self.regroup(cx);
             }
         }
     }

@@ -1,8 +1,6 @@
 //! How a job's checkpoints come to be: parts of all ranks, then the manifest,
 //! then the record, and only then the deletion of older ones.
 
-use std::time::Duration;
-
 use phalanx_protocol::{
     id::{Generation, Rank},
     message::CheckpointPart,
@@ -51,7 +49,7 @@ impl Job {
         if let Phase::Stopping { goal, .. } = self.phase {
             self.reach(cx, goal, Some(format!("its state was not saved: {why}")));
         } else {
-            self.break_up(cx, why, Duration::ZERO);
+            self.break_up(cx, why);
         }
     }
 

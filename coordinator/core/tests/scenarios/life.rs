@@ -1,0 +1,157 @@
+//! The undisturbed life of jobs, and what they wait for.
+
+use phalanx_core::{Input, Rejected};
+use phalanx_protocol::{
+    message::{Directive, Event, Metrics},
+    spec::ModelSpec,
+    view::JobState,
+};
+
+use crate::{
+    bench::Bench,
+    support::{hello, spec},
+};
+
+#[test]
+fn a_job_goes_from_submission_to_a_model_version() {
+    let mut bench = Bench::new();
+    let job = bench.submit(&[("register.model", "demo"), ("register.alias", "newest")]);
+    assert_eq!(bench.job(&job).reason.as_deref(), Some("waits for workers: none is attached"));
+    let workers = bench.attach(1);
+    bench.check(&job, JobState::Preparing);
+    assert!(matches!(bench.poll(workers[0])[..], [Directive::Prepare { .. }]));
+    bench.prepared(&job);
+    bench.check(&job, JobState::Forming);
+    assert!(matches!(bench.poll(workers[0])[..], [Directive::Train(_)]));
+    bench.report(workers[0], &job, Event::Formed);
+    bench.check(&job, JobState::Training);
+    bench.save(&job, 5);
+    bench.report(workers[0], &job, Event::Evaluating);
+    bench.check(&job, JobState::Evaluating);
+    bench.finish(&job);
+    bench.check(&job, JobState::Registering);
+    assert!(bench.coordinator.models().is_empty(), "no version before its manifest is durable");
+    bench.write();
+    bench.check(&job, JobState::Done);
+    assert!(matches!(bench.poll(workers[0])[..], [Directive::Release { .. }]));
+
+    let view = bench.job(&job);
+    assert_eq!((view.step, view.cursor, view.total_steps), (20, 160, 20));
+    assert_eq!(view.model.map(|model| (model.name, model.version)), Some(("demo".to_owned(), 1)));
+    assert!(view.finished_at.is_some() && view.started_at.is_some());
+    for text in [
+        "submitted",
+        "starts with 1 worker: 1",
+        "data set found: 100 rows",
+        "generation 1 formed: 1 worker",
+        "checkpoint at step 5",
+        "finished after 20 steps",
+        "registered as model demo version 1, alias `newest`",
+    ] {
+        bench.check_said(&job, text);
+    }
+}
+
+#[test]
+fn a_job_waits_for_its_fewest_workers_and_takes_no_more_than_its_lanes() {
+    let mut bench = Bench::new();
+    let job = bench.submit(&[("workers.min", "3")]);
+    bench.attach(2);
+    assert_eq!(bench.job(&job).reason.as_deref(), Some("waits for 3 workers of one kind: 2 attached"));
+    bench.attach(1);
+    assert_eq!(bench.form(&job).len(), 3);
+
+    let mut bench = Bench::new();
+    bench.attach(7);
+    let job = bench.submit(&[]);
+    assert_eq!(bench.form(&job).len(), 4);
+}
+
+#[test]
+fn jobs_run_side_by_side_when_workers_suffice_and_else_in_the_order_of_submission() {
+    let mut bench = Bench::new();
+    bench.attach(3);
+    let jobs = [(); 3].map(|()| bench.submit(&[("workers.min", "1"), ("workers.max", "1")]));
+    let fourth = bench.submit(&[]);
+    for job in &jobs {
+        bench.form(job);
+    }
+    assert_eq!(
+        bench.job(&fourth).reason.as_deref(),
+        Some("waits for 1 idle worker: of 3 that fit, 0 can be had now")
+    );
+    let freed = bench.job(&jobs[1]).workers[0];
+    bench.finish(&jobs[1]);
+    bench.check(&fourth, JobState::Queued);
+    bench.confirm(freed);
+    assert_eq!(bench.form(&fourth), [freed]);
+}
+
+#[test]
+fn a_worker_that_attaches_later_waits_for_the_next_job() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    let late = bench.attach(1);
+    assert_eq!(bench.job(&job).workers, members);
+    let next = bench.submit(&[]);
+    assert_eq!(bench.form(&next), late);
+}
+
+#[test]
+fn a_generation_does_not_mix_kinds_of_processors() {
+    let mut bench = Bench::new();
+    bench.attach_as(phalanx_protocol::message::Hello { kind: "aarch64".to_owned(), ..hello(77) });
+    let workers = bench.attach(2);
+    let job = bench.submit(&[]);
+    assert_eq!(bench.form(&job), workers);
+}
+
+#[test]
+fn a_job_with_a_task_of_its_own_waits_for_a_worker_that_has_it() {
+    let mut bench = Bench::new();
+    bench.attach(1);
+    let mut own = spec(&[]);
+    own.model = ModelSpec::Custom(phalanx_protocol::spec::CustomSpec {
+        task: "mine".to_owned(),
+        settings: Default::default(),
+    });
+    bench.call(Input::Submit { spec: own, trace: None }).expect("a right job");
+    let view = bench.coordinator.jobs().remove(0);
+    let why = "waits for a worker that has the task `mine`: none of the 1 attached has it";
+    assert_eq!(view.reason.as_deref(), Some(why));
+    let having =
+        bench.attach_as(phalanx_protocol::message::Hello { tasks: vec!["mine".to_owned()], ..hello(77) });
+    assert_eq!(bench.form(&view.id), [having]);
+}
+
+#[test]
+fn a_wrong_job_is_refused_with_every_problem() {
+    let mut bench = Bench::new();
+    let mut wrong = spec(&[]);
+    wrong.train.lanes = 3;
+    wrong.name = "No Name".to_owned();
+    match bench.call(Input::Submit { spec: wrong, trace: None }) {
+        Err(Rejected::WrongJob { problems }) => assert_eq!(problems.len(), 2, "{problems:?}"),
+        other => panic!("a wrong job was answered with {other:?}"),
+    }
+    assert!(bench.coordinator.jobs().is_empty());
+}
+
+#[test]
+fn a_training_split_smaller_than_a_batch_fails_the_job() {
+    let mut bench = Bench::new();
+    bench.attach(1);
+    let job = bench.submit(&[("train.batch_size", "128")]);
+    bench.prepared(&job);
+    bench.check(&job, JobState::Failed);
+    bench.check_said(&job, "the training split has 80 rows, fewer than one batch of 128");
+}
+
+#[test]
+fn figures_that_are_no_numbers_do_not_spoil_the_records() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    let metrics = Metrics::from([("loss".to_owned(), f64::NAN), ("accuracy".to_owned(), 0.5)]);
+    bench.report(members[0], &job, Event::Validated { step: 1, metrics });
+    bench.check_said(&job, "validation at step 1: accuracy 0.5000");
+    bench.restart();
+    assert_eq!(bench.job(&job).validation, Metrics::from([("accuracy".to_owned(), 0.5)]));
+}

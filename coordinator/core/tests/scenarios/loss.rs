@@ -1,0 +1,247 @@
+//! Workers that are lost, ranks that fail, and checkpoints that are damaged.
+
+use phalanx_core::{Input, Rejected};
+use phalanx_protocol::{
+    id::{Generation, Rank, WorkerId},
+    message::{Directive, Event, Failure},
+    reference::DatasetRef,
+    rpc,
+    view::JobState,
+};
+
+use crate::{
+    bench::{Bench, LEASE},
+    support::{dataset, hello},
+};
+
+fn peer() -> Event {
+    Event::Failed(Failure::Peer { reason: "a connection broke".to_owned() })
+}
+
+#[test]
+fn a_silent_worker_is_lost_and_the_others_go_on_from_the_newest_checkpoint() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    bench.save(&job, 5);
+    bench.step(&job, 9);
+    bench.wait(LEASE, &members[..2]);
+    bench.check(&job, JobState::Preparing);
+    assert_eq!(bench.job(&job).step, 5, "nobody holds more than the checkpoint");
+    assert_eq!(bench.form(&job), members[..2]);
+    let directives = bench.poll(members[1]);
+    let [Directive::Train(assignment)] = &directives[..] else { panic!("told {directives:?}") };
+    assert_eq!((assignment.rank, assignment.generation), (Rank::new(1), Generation::new(2)));
+    assert_eq!(assignment.resume.as_ref().map(|checkpoint| checkpoint.step), Some(5));
+    bench.check_said(&job, "worker 3 (host, process 3) was lost: it was not heard of for 4s");
+    bench.check_said(&job, "goes on from the checkpoint at step 5");
+}
+
+#[test]
+fn a_worker_that_died_with_its_peers_is_not_taken_into_the_next_generation() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    // Worker 2 is dead, but its lease is not over yet.
+    bench.report(members[0], &job, peer());
+    bench.confirm(members[0]);
+    bench.confirm(members[2]);
+    bench.check(&job, JobState::Queued);
+    bench.wait(LEASE / 4, &[members[0], members[2]]);
+    assert_eq!(bench.form(&job), [members[0], members[2]]);
+}
+
+#[test]
+fn when_all_come_back_after_a_broken_connection_nobody_is_waited_for() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    bench.report(members[1], &job, peer());
+    for member in &members {
+        bench.confirm(*member);
+    }
+    assert_eq!(bench.form(&job), members);
+}
+
+#[test]
+fn a_worker_lost_while_another_prepares_does_not_end_the_generation() {
+    let mut bench = Bench::new();
+    let workers = bench.attach(2);
+    let job = bench.submit(&[("workers.min", "2")]);
+    bench.call(Input::Detach { worker: workers[1] }).expect("leaving is taken");
+    bench.check(&job, JobState::Preparing);
+    assert_eq!(bench.form(&job), [workers[0]]);
+    assert_eq!(bench.job(&job).generation, Generation::new(1));
+}
+
+#[test]
+fn a_process_that_attaches_again_is_another_worker() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    let again = bench.attach_as(hello(1));
+    assert_ne!(again, members[0]);
+    bench.check_said(&job, "worker 1 (host, process 1) was lost: its process has attached again");
+    assert_eq!(
+        bench.call(Input::Poll { worker: members[0], after: 0 }),
+        Err(Rejected::Call(rpc::Rejected::UnknownWorker(members[0])))
+    );
+    bench.wait(LEASE, &[again]);
+    assert_eq!(bench.form(&job), [again]);
+}
+
+#[test]
+fn a_report_of_an_older_generation_changes_nothing() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    bench.report(members[0], &job, peer());
+    for member in &members {
+        bench.confirm(*member);
+    }
+    bench.form(&job);
+    let before = bench.job(&job);
+    let (got, current) = (Generation::new(1), Generation::new(2));
+    assert_eq!(
+        bench.report_in(members[0], &job, got, peer()),
+        Err(Rejected::Call(rpc::Rejected::StaleGeneration { got, current }))
+    );
+    assert_eq!(bench.job(&job), before);
+}
+
+#[test]
+fn a_report_of_a_worker_that_is_no_member_changes_nothing() {
+    let (mut bench, job, _) = Bench::train(1, &[]);
+    let other = bench.attach(1)[0];
+    let before = bench.job(&job);
+    assert!(bench.report_in(other, &job, Generation::new(1), peer()).is_err());
+    let unknown = WorkerId::new(99);
+    assert_eq!(
+        bench.report_in(unknown, &job, Generation::new(1), peer()),
+        Err(Rejected::Call(rpc::Rejected::UnknownWorker(unknown)))
+    );
+    assert_eq!(bench.job(&job), before);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_dropped_and_the_one_before_is_used() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.save(&job, 5);
+    bench.save(&job, 10);
+    for expected in [Some(10), Some(5), None] {
+        bench.report(members[0], &job, peer());
+        bench.confirm(members[0]);
+        bench.form(&job);
+        let directives = bench.poll(members[0]);
+        let Some(Directive::Train(assignment)) = directives.last() else { panic!("told {directives:?}") };
+        assert_eq!(assignment.resume.as_ref().map(|checkpoint| checkpoint.step), expected);
+        let Some(resume) = &assignment.resume else { break };
+        let failure = Failure::CheckpointDamaged {
+            manifest: resume.manifest.path.clone(),
+            reason: "a byte is wrong".to_owned(),
+        };
+        bench.report(members[0], &job, Event::Failed(failure));
+        bench.check_said(&job, &format!("checkpoint {} is damaged", resume.manifest.path));
+        bench.confirm(members[0]);
+        bench.form(&job);
+    }
+}
+
+#[test]
+fn a_rank_whose_state_differs_is_named() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    bench.step(&job, 5);
+    for rank in 0..3_u32 {
+        let mut part = bench.part(&job, rank, 5);
+        if rank == 1 {
+            part.state_hash = "another state".to_owned();
+        }
+        bench.report(members[rank as usize], &job, Event::CheckpointPart(Box::new(part)));
+    }
+    bench.check(&job, JobState::Queued);
+    bench.check_said(&job, "at step 5 the state of rank 1 differs from the others'");
+    assert!(bench.job(&job).checkpoints.is_empty());
+}
+
+#[test]
+fn a_job_that_makes_no_progress_fails_after_a_number_of_generations() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    for _ in 0..2 {
+        bench.report(members[0], &job, peer());
+        bench.confirm(members[0]);
+        bench.form(&job);
+    }
+    // One step more than ever before: the count begins anew.
+    bench.step(&job, 1);
+    for _ in 0..3 {
+        bench.report(members[0], &job, peer());
+        bench.confirm(members[0]);
+        bench.form(&job);
+    }
+    bench.report(members[0], &job, peer());
+    bench.check(&job, JobState::Failed);
+    let reason = bench.job(&job).reason.unwrap_or_default();
+    assert!(reason.starts_with("3 generations in a row made no progress; the last: worker 1"), "{reason}");
+}
+
+#[test]
+fn a_fault_of_the_job_fails_it() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    let failure = Failure::Job { reason: "the loss is no number".to_owned() };
+    bench.report(members[1], &job, Event::Failed(failure));
+    bench.check(&job, JobState::Failed);
+    assert_eq!(bench.job(&job).reason.as_deref(), Some("the loss is no number"));
+    for member in members {
+        assert!(matches!(bench.poll(member).last(), Some(Directive::Release { .. })));
+    }
+}
+
+#[test]
+fn a_full_disk_pauses_the_job_until_it_is_resumed() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.save(&job, 5);
+    let failure = Failure::Storage { reason: "no space is left".to_owned() };
+    bench.report(members[0], &job, Event::Failed(failure));
+    bench.check(&job, JobState::Paused);
+    assert_eq!(bench.job(&job).reason.as_deref(), Some("no space is left"));
+    bench.confirm(members[0]);
+    bench.call(Input::Resume { job: job.clone(), workers: None }).expect("a paused job goes on");
+    bench.form(&job);
+    bench.check_said(&job, "goes on from the checkpoint at step 5");
+}
+
+#[test]
+fn a_checkpoint_whose_manifest_cannot_be_written_pauses_the_job() {
+    let (mut bench, job, _) = Bench::train(1, &[]);
+    bench.step(&job, 5);
+    bench.save_parts(&job, 5);
+    bench.fail_to_write();
+    bench.check(&job, JobState::Paused);
+    bench.check_said(&job, "the checkpoint at step 5 could not be written: no space is left");
+    assert!(bench.job(&job).checkpoints.is_empty());
+}
+
+#[test]
+fn a_manifest_of_a_generation_that_is_over_is_not_used() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.save_parts(&job, 5);
+    bench.report(members[0], &job, peer());
+    bench.write();
+    assert!(bench.job(&job).checkpoints.is_empty());
+}
+
+#[test]
+fn older_checkpoints_are_deleted_when_a_newer_one_is_recorded() {
+    let (mut bench, job, _) = Bench::train(1, &[]);
+    bench.save(&job, 5);
+    bench.save(&job, 10);
+    bench.save_parts(&job, 15);
+    assert!(bench.deleted.is_empty(), "the newer one is not durable yet");
+    bench.write();
+    assert_eq!(bench.deleted.iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [5]);
+    let kept: Vec<u64> = bench.job(&job).checkpoints.iter().map(|checkpoint| checkpoint.step).collect();
+    assert_eq!(kept, [10, 15]);
+}
+
+#[test]
+fn data_that_changed_meanwhile_fails_the_job() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.save(&job, 5);
+    bench.report(members[0], &job, peer());
+    bench.confirm(members[0]);
+    let changed = DatasetRef { version: "d2".to_owned(), ..dataset() };
+    let event = Event::Prepared { dataset: changed, found: false, summary: "101 rows".to_owned() };
+    bench.report(members[0], &job, event);
+    bench.check(&job, JobState::Failed);
+    bench.check_said(&job, "its data has changed since it began");
+}

@@ -1,0 +1,12 @@
+//! What the coordinator does, one situation at a time. `bench` drives it in
+//! virtual time and checks its invariants after each input.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bench;
+mod life;
+mod loss;
+mod registry;
+mod restart;
+mod stop;

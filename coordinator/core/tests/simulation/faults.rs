@@ -1,0 +1,182 @@
+//! What goes wrong, and what users do meanwhile.
+
+use std::time::Duration;
+
+use phalanx_core::{Input, Rejected};
+use phalanx_protocol::{
+    id::JobId,
+    spec::{JobSpec, WorkersSpec},
+    view::JobState,
+};
+
+use crate::{
+    support::spec,
+    world::{Happening, World},
+};
+
+/// The most jobs of one run.
+const JOBS_MAX: u64 = 3;
+
+/// How likely things are, in thousandths; another mixture for each seed.
+#[derive(Debug)]
+pub(crate) struct Odds {
+    /// A crash at one effect.
+    pub(crate) crash: u32,
+    /// A state that differs, at one part.
+    pub(crate) differing: u32,
+    /// A checkpoint that a rank finds damaged.
+    pub(crate) damaged: u32,
+    /// A report that arrives twice.
+    pub(crate) twice: u32,
+    /// Milliseconds between two troubles.
+    pub(crate) trouble_ms: u64,
+}
+
+impl Odds {
+    pub(crate) fn any(rng: &mut fastrand::Rng) -> Self {
+        let mut pick = |choices: [u32; 4]| choices[rng.usize(0..4)];
+        Self {
+            crash: pick([0, 0, 4, 20]),
+            differing: pick([0, 0, 10, 50]),
+            damaged: pick([0, 0, 50, 200]),
+            twice: pick([0, 50, 50, 200]),
+            trouble_ms: u64::from(pick([400, 800, 1_500, 3_000])),
+        }
+    }
+}
+
+/// The job file of the `number`th job, where there are so many workers: some register, some have gates, and one in six fails its gate.
+fn spec_numbered(number: u64, workers: usize) -> Box<JobSpec> {
+    let seed = number.to_string();
+    let mut settings = vec![("train.seed", seed.as_str())];
+    if number % 2 == 1 {
+        settings.extend([("register.model", "demo"), ("register.alias", "newest")]);
+    }
+    match number % 6 {
+        0 => settings.push(("evaluate.gates", r#"["accuracy >= 0.95"]"#)),
+        1 | 2 => settings.push(("evaluate.gates", r#"["accuracy >= 0.5"]"#)),
+        _ => {}
+    }
+    match number % 4 {
+        0 if workers > 1 => settings.extend([("workers.min", "2"), ("workers.max", "3")]),
+        1 => settings.push(("workers.max", "1")),
+        _ => {}
+    }
+    spec(&settings)
+}
+
+impl World {
+    /// One fault, or one thing that a user does, and then the next.
+    pub(crate) fn trouble(&mut self) -> Result<(), String> {
+        if self.calm {
+            return Ok(());
+        }
+        let (least, most) = (self.odds.trouble_ms / 4, self.odds.trouble_ms * 2);
+        self.schedule(least, most, Happening::Trouble);
+        let slot = self.rng.usize(0..self.slots.len());
+        match self.rng.u32(0..18) {
+            0..5 => self.submit(),
+            5 | 6 => {
+                self.kill(slot);
+                self.schedule(100, 3_000, Happening::Respawn { slot });
+                Ok(())
+            }
+            7 => {
+                let wakes = self.now + Duration::from_millis(self.rng.u64(100..5_000));
+                self.note(|| format!("slot {slot} hangs until {wakes:?}"));
+                self.slots[slot].hangs_until = wakes;
+                Ok(())
+            }
+            8 => self.detach(slot),
+            9 => {
+                self.slots[slot].forget();
+                self.note(|| format!("slot {slot} loses its connection"));
+                Ok(())
+            }
+            10 => {
+                self.disk_full_until = self.now + Duration::from_millis(self.rng.u64(100..1_500));
+                self.note(|| "the disk is full".to_owned());
+                Ok(())
+            }
+            11 if self.odds.crash > 0 => {
+                self.crash();
+                Ok(())
+            }
+            12 => self.act(|job| Input::Cancel { job }),
+            13 => self.act(|job| Input::Interrupt { job }),
+            14 => {
+                let alias = "chosen".to_owned();
+                let version = self.rng.u64(1..4);
+                let by = "user".to_owned();
+                self.call(Input::SetAlias { model: "demo".to_owned(), alias, version, by }).map(|_| ())
+            }
+            _ => self.act(|job| Input::Resume { job, workers: None }),
+        }
+    }
+
+    pub(crate) fn is_disk_full(&self) -> bool {
+        !self.calm && self.now < self.disk_full_until
+    }
+
+    fn submit(&mut self) -> Result<(), String> {
+        if self.submitted == JOBS_MAX {
+            return Ok(());
+        }
+        self.submitted += 1;
+        let spec = spec_numbered(self.first_job + self.submitted, self.slots.len());
+        self.note(|| "a job is submitted".to_owned());
+        self.call(Input::Submit { spec, trace: None }).map(|_| ())
+    }
+
+    /// A user does something to some job.
+    fn act(&mut self, input: impl FnOnce(JobId) -> Input) -> Result<(), String> {
+        let jobs = self.jobs();
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let job = &jobs[self.rng.usize(0..jobs.len())];
+        let input = input(job.id.clone());
+        self.note(|| format!("{input:?} while it is {:?}", job.state));
+        match self.call(input)? {
+            None | Some(Ok(_) | Err(Rejected::WrongState { .. })) => Ok(()),
+            Some(Err(other)) => Err(format!("a user was told: {other}")),
+        }
+    }
+
+    /// All faults cease: processes run, disks have room, users want their jobs done.
+    pub(crate) fn heal(&mut self) -> Result<(), String> {
+        self.note(|| "all faults cease".to_owned());
+        self.calm = true;
+        for slot in 0..self.slots.len() {
+            self.slots[slot].hangs_until = Duration::ZERO;
+            if !self.slots[slot].is_alive() {
+                self.respawn(slot);
+            }
+        }
+        self.resume_all()
+    }
+
+    /// Resumes what has stopped, with no more workers than there are.
+    pub(crate) fn resume_all(&mut self) -> Result<(), String> {
+        self.schedule(500, 500, Happening::ResumeAll);
+        if self.submitted == 0 {
+            return self.submit();
+        }
+        let count = u32::try_from(self.slots.len()).map_err(|error| error.to_string())?;
+        for job in self.jobs() {
+            let workers = Some(WorkersSpec { min: Some(1), max: Some(count) });
+            match job.state {
+                JobState::Paused => self.ended.paused += 1,
+                JobState::Cancelled => self.ended.cancelled += 1,
+                JobState::Failed if !Self::has_failed_gate(&job) => {}
+                _ => continue,
+            }
+            self.note(|| format!("{} is resumed; it is {:?}: {:?}", job.id, job.state, job.reason));
+            let reply = self.call(Input::Resume { job: job.id, workers })?;
+            if let Some(Err(refused)) = reply {
+                return Err(format!("a job that has stopped cannot be resumed: {refused}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! Simulation of the coordinator with workers, stores and users in one thread
+//! and in virtual time. A seed decides everything: delays, duplicates, losses of
+//! workers, workers that hang, damaged and differing state, a full disk, what
+//! users do, and at which effect the coordinator crashes.
+//!
+//! After each event the numbered invariants of the crate are checked, those on
+//! durable state by `stores`. In the end all faults cease, and every job must
+//! come to its end in the bits that its seed stands for.
+//!
+//! A failing seed prints its event log. `SIMULATION_SEED=N` runs one seed alone.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod driver;
+mod faults;
+mod stores;
+mod workers;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use world::{Ended, World};
+
+/// Seeds of one run of the test.
+const SEEDS: u64 = 1_500;
+
+/// Lines of the event log that are printed.
+const LOG_LINES_MAX: usize = 400;
+
+#[test]
+fn jobs_end_in_the_same_bits_after_any_history_of_faults() {
+    let alone = std::env::var("SIMULATION_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seeds = alone.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let count = seeds.end - seeds.start;
+    let mut total = Ended::default();
+    for seed in seeds {
+        total.add(&run(seed));
+    }
+    println!("{count} seeds: {total:?}");
+    if alone.is_none() {
+        total.require_that_everything_happened();
+    }
+}
+
+/// Runs one seed; if that fails, once more with a log, which is printed.
+fn run(seed: u64) -> Ended {
+    match attempt(seed, false) {
+        (Ok(ended), _) => ended,
+        (Err(_), _) => {
+            let (result, log) = attempt(seed, true);
+            let why = result.err().unwrap_or_else(|| "it did not fail again".to_owned());
+            let start = log.len().saturating_sub(LOG_LINES_MAX);
+            panic!("seed {seed}: {why}\nthe last events:\n{}", log[start..].join("\n"));
+        }
+    }
+}
+
+fn attempt(seed: u64, logging: bool) -> (Result<Ended, String>, Vec<String>) {
+    let mut world = World::new(seed, logging);
+    let result = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let result = result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+    });
+    (result, world.log)
+}

@@ -19,8 +19,8 @@ const FAINT: RGBColor = RGBColor(225, 228, 233);
 const TRAINING: RGBColor = RGBColor(31, 119, 180);
 const VALIDATION: RGBColor = RGBColor(230, 97, 1);
 
-/// The share of the newest loss in the smoothed line.
-const SMOOTH_SHARE: f64 = 0.06;
+/// The smoothed line is the mean over this share of all points.
+const SMOOTH_SHARE: f64 = 0.05;
 
 /// Fewer points than this are not smoothed.
 const SMOOTH_POINTS_MIN: usize = 60;
@@ -165,14 +165,17 @@ fn floats(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
     points.iter().filter(|(_, loss)| loss.is_finite()).map(|(step, loss)| (*step as f64, *loss)).collect()
 }
 
-/// An exponential moving average that starts at the first point.
+/// Each point's mean with its neighbours on both sides, so that the line does not lag.
 fn smoothed(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mut mean = points.first().map_or(0.0, |(_, loss)| *loss);
-    let average = |(step, loss): &(f64, f64)| {
-        mean += SMOOTH_SHARE * (loss - mean);
-        (*step, mean)
+    let reach = ((points.len() as f64 * SMOOTH_SHARE / 2.0) as usize).max(1);
+    let mean = |index: usize| {
+        // As many on either side, or the ends would bend.
+        let reach = reach.min(index).min(points.len() - 1 - index);
+        let near = &points[index - reach..=index + reach];
+        let sum: f64 = near.iter().map(|(_, loss)| loss).sum();
+        (points[index].0, sum / near.len() as f64)
     };
-    points.iter().map(average).collect()
+    (0..points.len()).map(mean).collect()
 }
 
 #[cfg(test)]

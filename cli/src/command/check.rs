@@ -38,7 +38,7 @@ fn summary(file: &str, spec: &JobSpec) -> String {
     line("job", spec.name.clone());
     if let Some((_, path)) = source(spec) {
         let size = std::fs::metadata(path).map_or(0, |seen| seen.len());
-        line("data", format!("{} ({})", path.display(), show::bytes(size)));
+        line("data", format!("{} ({})", show::path(path), show::bytes(size)));
     }
     let split = &spec.data.split;
     line("split", format!("{} training, {} validation, {} test", split.train, split.validation, split.test));

@@ -29,9 +29,9 @@ impl Jobs {
         let connection = self.at.connect().await?;
         let jobs = connection.client().jobs().await?;
         if self.json {
-            show::print_json(&jobs)?
+            show::print_json(&jobs)?;
         } else {
-            show::print(&show::jobs(&jobs))?
+            show::print(&show::jobs(&jobs))?;
         }
         connection.close().await;
         Ok(Exit::Done)

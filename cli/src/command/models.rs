@@ -29,9 +29,9 @@ impl Models {
         let connection = self.at.connect().await?;
         let models = connection.client().models().await?;
         if self.json {
-            show::print_json(&models)?
+            show::print_json(&models)?;
         } else {
-            show::print(&show::models(&models))?
+            show::print(&show::models(&models))?;
         }
         connection.close().await;
         Ok(Exit::Done)

@@ -128,7 +128,10 @@ impl Predict {
 
 impl From<csv::Error> for PredictError {
     fn from(error: csv::Error) -> Self {
-        Self::Write(error.into())
+        match error.into_kind() {
+            csv::ErrorKind::Io(error) => Self::Write(error),
+            other => Self::Write(io::Error::other(format!("{other:?}"))),
+        }
     }
 }
 

@@ -127,6 +127,6 @@ fn announce(file: &str, spec: &JobSpec) {
     anstream::eprintln!("{DIM}job        {DIM:#} {} from {file}", spec.name);
     if let Some((_, path)) = source(spec) {
         let size = fs::metadata(path).map_or(0, |seen| seen.len());
-        anstream::eprintln!("{DIM}reads      {DIM:#} {} ({})", path.display(), show::bytes(size));
+        anstream::eprintln!("{DIM}reads      {DIM:#} {} ({})", show::path(path), show::bytes(size));
     }
 }

@@ -28,9 +28,9 @@ impl Workers {
         let connection = self.at.connect().await?;
         let workers = connection.client().workers().await?;
         if self.json {
-            show::print_json(&workers)?
+            show::print_json(&workers)?;
         } else {
-            show::print(&show::workers(&workers))?
+            show::print(&show::workers(&workers))?;
         }
         connection.close().await;
         Ok(Exit::Done)

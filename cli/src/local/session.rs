@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use phalanx_protocol::{spec::JobSpec, view::JobView};
+use phalanx_protocol::{
+    spec::JobSpec,
+    view::{JobState, JobView},
+};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{Instrument as _, info_span};
 
@@ -121,13 +124,15 @@ impl<'a> Session<'a> {
         begin: &Begin,
     ) -> Result<Self, CliError> {
         let client = embedded.client().clone();
-        let screen = Screen::new();
+        let mut screen = Screen::new();
         screen.say(format!("{DIM}coordinator{DIM:#} {}", client.address()));
         pause_unfinished(&client, &screen, begin).await?;
         let workers = match begin {
             Begin::Submit { workers, .. } => *workers,
             Begin::Resume { id, workers } => {
-                worker_count(*workers, client.job(id).await?.lanes, options.cores)?
+                let job = client.job(id).await?;
+                screen.skip(&job);
+                worker_count(*workers, job.lanes, options.cores)?
             }
         };
         let fleet = Fleet::start(workers, embedded.rpc_addr(), &options.home, &options.worker)?;
@@ -144,7 +149,6 @@ impl<'a> Session<'a> {
             Begin::Resume { id, .. } => self.client.resume(&id, Some(self.workers)).await?,
         };
         let id = job.id.to_string();
-        self.screen.show(&job);
         let mut follow = self.client.follow(&id);
         let mut arrivals = interval(ARRIVALS_EVERY);
         arrivals.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,7 +157,10 @@ impl<'a> Session<'a> {
             tokio::select! {
                 job = follow.next() => {
                     let job = job?;
-                    self.screen.show(&job);
+                    // That it waits for workers which are coming up is no news.
+                    if job.state != JobState::Queued || self.have_arrived() {
+                        self.screen.show(&job);
+                    }
                     if job.state.is_over() {
                         return Ok(Ended::Over { job: Box::new(job), interrupted });
                     }
@@ -166,9 +173,14 @@ impl<'a> Session<'a> {
                     interrupted = true;
                     self.interrupt(&id).await?;
                 }
-                _ = arrivals.tick(), if self.arrived.len() < self.fleet.living() => self.greet().await?,
+                _ = arrivals.tick(), if !self.have_arrived() => self.greet().await?,
             }
         }
+    }
+
+    /// Whether all workers that live have come up.
+    fn have_arrived(&self) -> bool {
+        self.arrived.len() >= self.fleet.living()
     }
 
     /// Asks the coordinator to save the job and pause it.

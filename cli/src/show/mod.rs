@@ -50,6 +50,13 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
     print(&(json + "\n"))
 }
 
+/// A path as short as it can be: below the current folder, from there.
+pub(crate) fn path(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let below = here.as_deref().and_then(|here| path.strip_prefix(here).ok());
+    below.unwrap_or(path).display().to_string()
+}
+
 /// Columns of the terminal that standard output goes to; 100 where it is none.
 pub(crate) fn columns() -> usize {
     let size = console::Term::stdout().size_checked();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::{DecimalBytes, HumanCount};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 /// A metric or a loss: four decimals, or a power of ten where that says nothing.
@@ -26,9 +26,9 @@ pub(crate) fn count(value: u64) -> String {
     HumanCount(value).to_string()
 }
 
-/// A size: `1.36 MiB`.
+/// A size: `1.43 MB`.
 pub(crate) fn bytes(value: u64) -> String {
-    HumanBytes(value).to_string()
+    DecimalBytes(value).to_string()
 }
 
 /// A duration to the second: `1m 12s`; `0.4s` below one.

@@ -22,9 +22,7 @@ impl Place {
         let url = reqwest::Url::parse(store_url).ok();
         let folder = url.filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
         let Some(folder) = folder else { return Self { root: store_url.trim_end_matches('/').to_owned() } };
-        let here = std::env::current_dir().ok();
-        let below = here.and_then(|here| folder.strip_prefix(here).ok().map(std::path::Path::to_owned));
-        Self { root: below.unwrap_or(folder).display().to_string() }
+        Self { root: super::path(&folder) }
     }
 
     /// Where the file at `path` in the store is.

@@ -87,6 +87,11 @@ impl Screen {
         }
     }
 
+    /// Takes what was said of the job up to now as told.
+    pub(crate) fn skip(&mut self, job: &JobView) {
+        self.told = job.messages.last().map_or(self.told, |last| last.number);
+    }
+
     /// Takes the bar away.
     pub(crate) fn clear(&self) {
         if let Some(bar) = &self.bar {
@@ -100,18 +105,19 @@ impl Screen {
         if job.state == JobState::Training && job.total_steps > 0 {
             return self.written_at.is_none_or(|at| at.elapsed() >= LINE_EVERY);
         }
-        changed && job.reason.is_some() && !job.state.is_over()
+        let waits = matches!(job.state, JobState::Queued | JobState::Preparing);
+        changed && waits && job.reason.is_some()
     }
 }
 
 fn draw(bar: &ProgressBar, job: &JobView, rate: Option<f64>, changed: bool) {
     let trains = job.state == JobState::Training && job.total_steps > 0;
+    bar.set_message(if trains { figures(job, rate) } else { waiting(job) });
+    bar.set_length(job.total_steps);
+    bar.set_position(job.step);
     if changed {
         bar.set_style(if trains { training_style() } else { waiting_style() });
     }
-    bar.set_length(job.total_steps);
-    bar.set_position(job.step);
-    bar.set_message(if trains { figures(job, rate) } else { waiting(job) });
 }
 
 /// A line of progress.
@@ -128,7 +134,7 @@ fn waiting(job: &JobView) -> String {
     format!("{}{reason}", styled(STRONG, job.state.as_str()))
 }
 
-/// Step, epoch, loss, rate and time left.
+/// Step, epoch, loss, time left and rate; what says most comes first, for a narrow terminal.
 fn figures(job: &JobView, rate: Option<f64>) -> String {
     let mut parts = vec![format!("step {}/{}", count(job.step), count(job.total_steps))];
     // People count epochs from one, and the last step belongs to the epoch that it ends.
@@ -138,10 +144,8 @@ fn figures(job: &JobView, rate: Option<f64>) -> String {
         parts.push(format!("loss {}", figure(loss)));
     }
     if let Some(rate) = rate {
+        parts.extend(time_left(job, rate).map(|left| format!("eta {}", duration(left))));
         parts.push(format!("{} samples/s", count(rate.max(0.0) as u64)));
-        if let Some(left) = time_left(job, rate) {
-            parts.push(format!("eta {}", duration(left)));
-        }
     }
     parts.join("  ")
 }
@@ -161,7 +165,9 @@ fn waiting_style() -> ProgressStyle {
 }
 
 fn training_style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:30.cyan/240} {percent:>3} %  {wide_msg}")
+    // Beside a bar of this width, the figures fit into 80 and 100 columns.
+    let width = if console::Term::stderr().size().1 < 100 { 12 } else { 30 };
+    ProgressStyle::with_template(&format!("{{bar:{width}.cyan/240}} {{percent:>3}} %  {{wide_msg}}"))
         .expect("invariant: the template is right")
         .progress_chars("━╸━")
 }
@@ -181,7 +187,7 @@ mod tests {
         check(
             &job,
             Some(1_000.0),
-            "training  50 %  step 300/600  epoch 6  loss 0.1235  1,000 samples/s  eta 19s",
+            "training  50 %  step 300/600  epoch 6  loss 0.1235  eta 19s  1,000 samples/s",
         );
         check(&job, None, "training  50 %  step 300/600  epoch 6  loss 0.1235");
     }

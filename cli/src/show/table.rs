@@ -37,5 +37,9 @@ pub(super) fn bare() -> Table {
 
 /// The table as text, moved in by two, with no blanks at the ends of lines.
 pub(super) fn indented(table: &Table) -> String {
+    let mut table = table.clone();
+    if let Some(last) = table.column_count().checked_sub(1).and_then(|last| table.column_mut(last)) {
+        last.set_padding((1, 0));
+    }
     table.lines().map(|line| format!("  {}\n", line.trim_end())).collect()
 }

@@ -80,7 +80,7 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_owned()];
     while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        for entry in fs::read_dir(&folder).expect("a folder of the workspace").flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() && !name.starts_with('.') && name != "target" {
@@ -99,10 +99,14 @@ fn sources() -> Vec<(String, String)> {
     let root = root();
     let folders = ["common", "coordinator", "worker", "cli", "tests", "examples"];
     let read = |path: PathBuf| {
-        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
-        (name, fs::read_to_string(&path).unwrap())
+        let name = path.strip_prefix(&root).expect("it lies in the workspace").to_string_lossy().into_owned();
+        (name, text(&path))
     };
     folders.iter().flat_map(|folder| files(&root.join(folder), "rs")).map(read).collect()
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The part of a source before its tests, which stand last.
@@ -211,8 +215,8 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 /// Names of all crates that a manifest names, whatever for.
 fn dependencies(manifest: &Path) -> BTreeSet<String> {
-    let text = fs::read_to_string(manifest).unwrap();
-    let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
+    let table: toml::Table =
+        text(manifest).parse().unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
     let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
     let tables = kinds.iter().filter_map(|kind| table.get(*kind)?.as_table());
     tables.flat_map(|table| table.keys().cloned()).collect()
@@ -242,7 +246,7 @@ fn scripts_are_short_and_stop_at_errors() {
     let mut scripts = files(&root.join("scripts"), "sh");
     scripts.push(root.join(".ci/run"));
     let findings = scripts.iter().flat_map(|path| {
-        let text = fs::read_to_string(path).unwrap();
+        let text = text(path);
         let lines = text.lines().count();
         let long = (lines > SCRIPT_LINES_MAX).then(|| format!("{lines} lines, at most {SCRIPT_LINES_MAX}"));
         let lax = (!text.contains("\nset -euo pipefail\n")).then(|| "no `set -euo pipefail`".to_owned());

@@ -8,16 +8,16 @@
 //!    durable.
 //! 2. When records cannot be stored the driver ends, and with it everything
 //!    that was decided but not stored: nobody has heard of it.
+//! 3. What was heard before a lease ended counts, even if the driver was held up
+//!    by a slow disk and gets to it only afterwards.
 //!
 //! Inputs that have piled up are taken together and share one transaction.
 
 use std::{
     collections::BTreeMap,
-    future::pending,
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use phalanx_core::{Completion, Coordinator, Effect, Input, Now, Rejected, Reply};
 use phalanx_protocol::{id::WorkerId, message::Numbered};
 use phalanx_storage::Store;
@@ -26,14 +26,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use crate::{
+    clock::Clock,
     files::FileWork,
-    handle::{Inbox, Look, Message},
+    handle::{Inbox, Look, MESSAGES_MAX, Message},
     metrics,
     state::{Change, Revision, StateError, StateStore},
 };
-
-/// The most messages that share a transaction.
-const BATCH_MAX: usize = 256;
 
 type Answer<T> = oneshot::Sender<Result<T, Rejected>>;
 
@@ -42,6 +40,8 @@ type Answer<T> = oneshot::Sender<Result<T, Rejected>>;
 pub(crate) struct Driver {
     coordinator: Coordinator,
     clock: Clock,
+    /// The latest time that the machine was told.
+    told: Duration,
     state: Box<dyn StateStore>,
     revision: Revision,
     inbox: Inbox,
@@ -49,37 +49,11 @@ pub(crate) struct Driver {
     waiting: BTreeMap<WorkerId, Waiting>,
 }
 
-/// The clock that leases are measured with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
-    origin: Instant,
-}
-
 /// A worker's call that waits for directives. A worker has one at a time.
 #[derive(Debug)]
 struct Waiting {
     after: u64,
     answer: Answer<Vec<Numbered>>,
-}
-
-impl Clock {
-    /// A clock that begins now.
-    pub(crate) fn start() -> Self {
-        Self { origin: Instant::now() }
-    }
-
-    /// The time.
-    pub(crate) fn now(self) -> Now {
-        Now { instant: self.origin.elapsed(), wall: Timestamp::now() }
-    }
-
-    /// Returns at `deadline`; never if there is none.
-    async fn reach(self, deadline: Option<Duration>) {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until((self.origin + deadline).into()).await,
-            None => pending().await,
-        }
-    }
 }
 
 impl Driver {
@@ -92,7 +66,8 @@ impl Driver {
         inbox: Inbox,
     ) -> Self {
         let waiting = BTreeMap::new();
-        Self { coordinator, clock, state, revision, inbox, files: FileWork::new(store), waiting }
+        let (told, files) = (Duration::ZERO, FileWork::new(store));
+        Self { coordinator, clock, told, state, revision, inbox, files, waiting }
     }
 
     /// Does what the restored machine wants done first, then takes inputs until `stop`.
@@ -114,32 +89,46 @@ impl Driver {
 
     async fn turns(&mut self, restored: Vec<Effect>, stop: CancellationToken) -> Result<(), StateError> {
         self.settle(restored, Vec::new()).await?;
-        let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut batch = Vec::with_capacity(MESSAGES_MAX);
         loop {
             let deadline = self.coordinator.next_deadline();
             let mut effects = Vec::new();
             let mut owed = Vec::new();
+            let mut completion = None;
             tokio::select! {
-                // In this order: neither piled-up messages nor finished files may hold up a deadline.
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = self.clock.reach(deadline) => self.tick(&mut effects),
-                completion = self.files.next() => self.complete(completion, &mut effects),
-                taken = self.inbox.messages.recv_many(&mut batch, BATCH_MAX) => {
+                () = self.clock.reach(deadline) => {}
+                completed = self.files.next() => completion = Some(completed),
+                taken = self.inbox.messages.recv_many(&mut batch, MESSAGES_MAX) => {
                     if taken == 0 {
                         return Ok(());
                     }
-                    for message in batch.drain(..) {
-                        self.take(message, &mut effects, &mut owed);
-                    }
                 }
             }
+            while batch.len() < MESSAGES_MAX
+                && let Ok(message) = self.inbox.messages.try_recv()
+            {
+                batch.push(message);
+            }
+            for message in batch.drain(..) {
+                self.take(message, &mut effects, &mut owed);
+            }
+            if let Some(completion) = completion {
+                self.complete(completion, &mut effects);
+            }
+            self.tick(&mut effects);
             self.settle(effects, owed).await?;
         }
     }
 
+    /// Tells the machine the time, if it wants to know it by now.
     fn tick(&mut self, effects: &mut Vec<Effect>) {
-        if let Err(rejected) = self.coordinator.handle(self.clock.now(), Input::Tick, effects) {
+        let now = self.clock.now();
+        if self.coordinator.next_deadline().is_none_or(|deadline| deadline > now.instant) {
+            return;
+        }
+        if let Err(rejected) = self.handle(now, Input::Tick, effects) {
             error!(%rejected, "the passing of time was rejected");
         }
         self.waiting.retain(|_, waiting| !waiting.answer.is_closed());
@@ -148,23 +137,28 @@ impl Driver {
     fn complete(&mut self, completion: Completion, effects: &mut Vec<Effect>) {
         metrics::file_written(&completion);
         // A rejection is of a generation or a job that is gone by now.
-        if let Err(rejected) =
-            self.coordinator.handle(self.clock.now(), Input::EffectDone(completion), effects)
-        {
+        if let Err(rejected) = self.handle(self.clock.now(), Input::EffectDone(completion), effects) {
             debug!(%rejected, "a written file is not needed any more");
         }
     }
 
+    /// Messages are stamped before they queue, so `at` may lie a little before
+    /// the time that the machine was told last; for it time never goes back.
+    fn handle(&mut self, at: Now, input: Input, effects: &mut Vec<Effect>) -> Result<Reply, Rejected> {
+        self.told = self.told.max(at.instant);
+        self.coordinator.handle(Now { instant: self.told, wall: at.wall }, input, effects)
+    }
+
     fn take(&mut self, message: Message, effects: &mut Vec<Effect>, owed: &mut Vec<Look>) {
         match message {
-            Message::Input { input, span, answer } => {
+            Message::Input { input, at, span, answer } => {
                 let _entered = span.entered();
                 metrics::input(&input);
-                let result = self.coordinator.handle(self.clock.now(), input, effects);
+                let result = self.handle(at, input, effects);
                 owed.push(answering(answer, result));
             }
-            Message::Wait { worker, after, answer } => {
-                match self.coordinator.handle(self.clock.now(), Input::Poll { worker, after }, effects) {
+            Message::Wait { worker, after, at, answer } => {
+                match self.handle(at, Input::Poll { worker, after }, effects) {
                     Ok(Reply::Directives(directives)) if directives.is_empty() => {
                         self.waiting.insert(worker, Waiting { after, answer });
                     }
@@ -241,3 +235,6 @@ fn answering<T: Send + 'static>(answer: Answer<T>, result: Result<T, Rejected>) 
         let _ = answer.send(result);
     })
 }
+
+#[cfg(test)]
+mod tests;

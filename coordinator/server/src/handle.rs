@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use phalanx_core::{Coordinator, Input, Rejected, Reply};
+use phalanx_core::{Coordinator, Input, Now, Rejected, Reply};
 use phalanx_protocol::{
     id::{JobId, WorkerId},
     message::{Hello, Numbered, Report},
@@ -17,8 +17,10 @@ use tokio::{
 };
 use tracing::{Span, info_span};
 
+use crate::clock::Clock;
+
 /// The most messages that wait for the driver; whoever sends one more waits too.
-const MESSAGES_MAX: usize = 1_024;
+pub(crate) const MESSAGES_MAX: usize = 1_024;
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub(crate) enum CallError {
     Stopped,
 }
 
-/// Something to be done with the state at hand, once it is durable.
+/// Something to be done with the state at hand, once what must survive of it is durable.
 pub(crate) type Look = Box<dyn FnOnce(&Coordinator) + Send>;
 
 /// What the driver is told.
@@ -40,6 +42,8 @@ pub(crate) enum Message {
     Input {
         /// It.
         input: Input,
+        /// When it was heard of.
+        at: Now,
         /// What it belongs to in logs and traces.
         span: Span,
         /// Where the answer goes once its records are durable.
@@ -51,16 +55,19 @@ pub(crate) enum Message {
         worker: WorkerId,
         /// The last directive that it has seen.
         after: u64,
+        /// When it was heard of.
+        at: Now,
         /// Where the directives go once there are any; never an empty list.
         answer: oneshot::Sender<Result<Vec<Numbered>, Rejected>>,
     },
-    /// Somebody wants to see something. All that is seen is durable.
+    /// Somebody wants to see something.
     Read(Look),
 }
 
 /// The way to a coordinator's driver. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
+    clock: Clock,
     messages: mpsc::Sender<Message>,
     changes: watch::Receiver<u64>,
 }
@@ -73,11 +80,11 @@ pub(crate) struct Inbox {
     pub(crate) changes: watch::Sender<u64>,
 }
 
-/// A handle and what the driver needs to serve it.
-pub(crate) fn channel() -> (Handle, Inbox) {
+/// A handle that tells the time by `clock`, and what the driver needs to serve it.
+pub(crate) fn channel(clock: Clock) -> (Handle, Inbox) {
     let (sender, messages) = mpsc::channel(MESSAGES_MAX);
     let (changes, seen) = watch::channel(0);
-    (Handle { messages: sender, changes: seen }, Inbox { messages, changes })
+    (Handle { clock, messages: sender, changes: seen }, Inbox { messages, changes })
 }
 
 impl Handle {
@@ -158,7 +165,7 @@ impl Handle {
         wait: Duration,
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
         let (answer, directives) = oneshot::channel();
-        let sent = self.messages.send(Message::Wait { worker, after, answer }).await;
+        let sent = self.messages.send(Message::Wait { worker, after, at: self.clock.now(), answer }).await;
         sent.map_err(|_| for_worker(CallError::Stopped))?;
         match timeout(wait, directives).await {
             Ok(Ok(answer)) => answer.map_err(|rejected| for_worker(rejected.into())),
@@ -181,7 +188,7 @@ impl Handle {
 
     async fn input(&self, input: Input, span: Span) -> Result<Reply, CallError> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.messages.send(Message::Input { input, span, answer }).await;
+        let sent = self.messages.send(Message::Input { input, at: self.clock.now(), span, answer }).await;
         sent.map_err(|_| CallError::Stopped)?;
         Ok(answered.await.map_err(|_| CallError::Stopped)??)
     }

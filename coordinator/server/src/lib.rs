@@ -11,6 +11,7 @@
 mod config;
 mod server;
 
+mod clock;
 mod driver;
 
 mod files;

@@ -11,8 +11,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
+    clock::Clock,
     config::{Config, LEASE_MAX, LEASE_MIN},
-    driver::{Clock, Driver},
+    driver::Driver,
     handle, http,
     listen::{BindError, Listener},
     metrics, rpc,
@@ -88,8 +89,9 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let store = Store::open(&config.store_url)?;
     let store_url: Arc<str> = store.url().into();
     let timeouts = Timeouts::from_lease(config.lease);
-    let (handle, inbox) = handle::channel();
-    let (driver, restored) = restore(&config.state_url, timeouts, store, inbox).await?;
+    let clock = Clock::start();
+    let (handle, inbox) = handle::channel(clock);
+    let (driver, restored) = restore(&config.state_url, timeouts, clock, store, inbox).await?;
 
     metrics::describe();
     let (stop_interfaces, stop_driver) = (CancellationToken::new(), CancellationToken::new());
@@ -115,6 +117,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
 async fn restore(
     state_url: &str,
     timeouts: Timeouts,
+    clock: Clock,
     store: Store,
     inbox: handle::Inbox,
 ) -> Result<(Driver, Vec<Effect>), StartError> {
@@ -122,7 +125,6 @@ async fn restore(
     let snapshot = state.load().await?;
     let records = snapshot.records.iter().map(|(key, value)| Record::decode(key, value));
     let records = records.collect::<Result<Vec<_>, _>>()?;
-    let clock = Clock::start();
     let mut effects = Vec::new();
     let machine = phalanx_core::Config { timeouts, ..phalanx_core::Config::default() };
     let coordinator = Coordinator::restore(machine, clock.now(), records, &mut effects)?;

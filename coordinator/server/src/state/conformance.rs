@@ -1,6 +1,5 @@
 //! What every state store must do; each kind is run through [`check`].
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::{Change, StateError, StateStore, open};
 

@@ -1,7 +1,7 @@
 //! The state store: what must survive the coordinator. Records by key, changed
 //! in whole transactions by one leader.
 //!
-//! Invariants, which [`conformance`] checks on every store:
+//! Invariants, which `conformance.rs` checks on every store:
 //!
 //! 1. A commit applies all its changes or none, and is durable when it returns.
 //! 2. A commit is applied only if the state's revision is the one it expects;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use phalanx_storage::is_full;
+use phalanx_storage::{create_folders, is_full};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use super::{Change, FORMAT, Revision, Snapshot, StateError, StateStore};
@@ -72,7 +72,7 @@ impl OpenFile {
     fn open(path: PathBuf) -> Result<Self, StateError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|e| failed(&path, e.into()))?;
+        create_folders(folder).map_err(|e| failed(&path, e.into()))?;
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create(&path)

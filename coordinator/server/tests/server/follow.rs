@@ -8,7 +8,8 @@ use phalanx_protocol::{
     message::Assignment,
     view::{JobState, JobView},
 };
-use reqwest::Method;
+use phalanx_server::FOLLOWS_MAX;
+use reqwest::{Method, StatusCode};
 use tokio::time::timeout;
 
 use crate::support::{Cluster, DEADLINE, User, spec};
@@ -74,4 +75,26 @@ async fn a_shutdown_ends_the_streams_of_followers() {
     cluster.server.shutdown().await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
     assert_eq!(follower.await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn one_follower_too_many_is_told_so_and_may_come_when_another_is_gone() {
+    let cluster = Cluster::start().await;
+    let job = cluster.user.submit(spec("points")).await.id;
+    let follow = async || {
+        let request = cluster.user.request(Method::GET, &format!("/v1/jobs/{job}/follow"));
+        request.send().await.unwrap()
+    };
+    let mut followers = Vec::new();
+    for _ in 0..FOLLOWS_MAX {
+        followers.push(follow().await.error_for_status().unwrap());
+    }
+    assert_eq!(follow().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    followers.pop();
+    let begin = Instant::now();
+    while follow().await.status() != StatusCode::OK {
+        assert!(begin.elapsed() < DEADLINE, "the place of a follower that is gone stays taken");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -11,3 +11,4 @@ mod life;
 mod restart;
 mod rpc;
 mod start;
+mod trace;

@@ -27,20 +27,17 @@ async fn a_wait_without_directives_ends_with_the_heartbeat() {
 }
 
 #[tokio::test]
-async fn a_silent_worker_must_attach_again() {
-    let cluster = Cluster::with_lease(Duration::from_millis(400)).await;
+async fn a_worker_stays_while_it_is_heard_and_must_attach_again_after_a_silence() {
+    let lease = Duration::from_millis(1_600);
+    let cluster = Cluster::with_lease(lease).await;
     let worker = cluster.worker().await;
-    for _ in 0..8 {
+    let begin = Instant::now();
+    while begin.elapsed() < lease * 3 / 2 {
         worker.poll().await.unwrap();
     }
-    let begin = Instant::now();
-    loop {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        match worker.poll().await {
-            Err(rejected) => break assert_eq!(rejected, Rejected::UnknownWorker(worker.id())),
-            Ok(_) => assert!(begin.elapsed() < DEADLINE),
-        }
-    }
+    tokio::time::sleep(lease * 5 / 4).await;
+    assert_eq!(worker.poll().await, Err(Rejected::UnknownWorker(worker.id())));
+    assert_ne!(cluster.worker().await.id(), worker.id());
 }
 
 #[tokio::test]

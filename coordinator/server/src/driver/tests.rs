@@ -1,0 +1,126 @@
+//! The driver on a state store that does what no healthy disk does.
+
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use phalanx_protocol::{
+    message::{Hello, Timeouts},
+    spec::JobSpec,
+};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::{
+    handle::{self, CallError, Handle},
+    state::Snapshot,
+};
+
+/// A state store that is slow or broken, as it is told.
+#[derive(Debug)]
+struct Disk {
+    state: Box<dyn StateStore>,
+    /// How long the next commits take, in milliseconds; `BROKEN` for never again.
+    delay_ms: Arc<AtomicU64>,
+}
+
+const BROKEN: u64 = u64::MAX;
+
+#[async_trait]
+impl StateStore for Disk {
+    async fn load(&self) -> Result<Snapshot, StateError> {
+        self.state.load().await
+    }
+
+    async fn commit(&self, expected: Revision, changes: Vec<Change>) -> Result<Revision, StateError> {
+        match self.delay_ms.load(Ordering::SeqCst) {
+            BROKEN => Err(StateError::Full { place: "here".to_owned() }),
+            delay_ms => {
+                tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+                self.state.commit(expected, changes).await
+            }
+        }
+    }
+}
+
+struct Rig {
+    handle: Handle,
+    delay_ms: Arc<AtomicU64>,
+    driver: JoinHandle<Result<(), StateError>>,
+    _folder: tempfile::TempDir,
+}
+
+async fn rig(lease: Duration) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("state.redb").to_str().unwrap().to_owned();
+    let state = crate::state::open(&url).await.unwrap();
+    let revision = state.load().await.unwrap().revision;
+    let delay_ms = Arc::new(AtomicU64::new(0));
+    let disk = Box::new(Disk { state, delay_ms: Arc::clone(&delay_ms) });
+    let clock = Clock::start();
+    let (handle, inbox) = handle::channel(clock);
+    let timeouts = Timeouts::from_lease(lease);
+    let coordinator = Coordinator::new(phalanx_core::Config { timeouts, ..phalanx_core::Config::default() });
+    let store = Store::open("memory://").unwrap();
+    let driver = Driver::new(coordinator, clock, (disk, revision), store, inbox);
+    let driver = tokio::spawn(driver.run(Vec::new(), CancellationToken::new()));
+    Rig { handle, delay_ms, driver, _folder: folder }
+}
+
+async fn attach(rig: &Rig) -> WorkerId {
+    let hello = Hello {
+        host: "somewhere".to_owned(),
+        pid: 7,
+        data_addr: "127.0.0.1:9".parse().unwrap(),
+        kind: "test".to_owned(),
+        tasks: Vec::new(),
+        version: "0".to_owned(),
+        metrics_addr: None,
+    };
+    rig.handle.attach(hello).await.unwrap()
+}
+
+fn spec() -> JobSpec {
+    serde_json::from_value(serde_json::json!({
+        "name": "points",
+        "data": { "csv": { "path": "/data/points.csv", "target": "y" } },
+        "model": { "linear": {} },
+        "train": { "batch_size": 8, "steps": 10, "learning_rate": 0.1 },
+        // More than there are, so that the job stays in the queue.
+        "workers": { "min": 4 },
+    }))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_slow_disk_does_not_end_the_lease_of_a_worker_that_was_heard() {
+    let lease = Duration::from_millis(800);
+    let rig = rig(lease).await;
+    let worker = attach(&rig).await;
+    rig.delay_ms.store(2_000, Ordering::SeqCst);
+    let submission = rig.handle.submit(spec());
+    let heartbeats = async {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(2_500) {
+            rig.handle.directives(worker, 0, lease / 8).await.unwrap();
+        }
+    };
+    let (submitted, ()) = tokio::join!(submission, heartbeats);
+    submitted.unwrap();
+    assert_eq!(rig.handle.directives(worker, 0, Duration::ZERO).await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_neither_confirmed_nor_shown() {
+    let rig = rig(Duration::from_secs(60)).await;
+    rig.handle.submit(spec()).await.unwrap();
+    rig.delay_ms.store(BROKEN, Ordering::SeqCst);
+    let (submitted, seen) = tokio::join!(rig.handle.submit(spec()), rig.handle.read(|c| c.jobs().len()));
+    assert!(matches!(submitted, Err(CallError::Stopped)), "{submitted:?}");
+    assert!(matches!(seen, Ok(1) | Err(CallError::Stopped)), "{seen:?}");
+    assert!(matches!(rig.handle.read(|_| ()).await, Err(CallError::Stopped)));
+    assert!(matches!(rig.driver.await.unwrap(), Err(StateError::Full { .. })));
+}

@@ -1,6 +1,5 @@
 //! The driver on a state store that does what no healthy disk does.
 
-
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},

@@ -1,6 +1,5 @@
 //! What every state store must do; each kind is run through [`check`].
 
-
 use super::{Change, StateError, StateStore, open};
 
 fn put(key: &str, value: &str) -> Change {

@@ -14,9 +14,9 @@ use phalanx_protocol::{
 /// does, the newest.
 pub const SAVES_MAX: usize = 16;
 
-/// Where the manifest of a checkpoint goes.
+/// Where the manifest of a checkpoint goes: beside its parts, which ranks write.
 pub(crate) fn manifest_path(job: &JobId, generation: Generation, step: u64) -> String {
-    format!("jobs/{job}/checkpoints/g{generation}-s{step}/manifest.json")
+    format!("checkpoints/{job}/g{generation}-s{step}/manifest.json")
 }
 
 /// The checkpoints in the making of one generation.

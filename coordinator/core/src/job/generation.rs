@@ -43,7 +43,12 @@ impl Job {
         let Some(kind) = cx.fleet.get(leader).map(|worker| worker.hello.kind.clone()) else { return };
         let before = self.record.kind.replace(kind.clone());
         if let Some(before) = before.filter(|before| *before != kind) {
-            self.say(cx, format!("goes on on {kind} instead of {before}: its bits may differ from those of an undisturbed run"));
+            self.say(
+                cx,
+                format!(
+                    "moves from {before} to {kind}: its bits may differ from those of an undisturbed run"
+                ),
+            );
         }
     }
 

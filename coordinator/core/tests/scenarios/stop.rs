@@ -70,6 +70,17 @@ fn an_interrupted_job_saves_its_state_and_goes_on_from_there_with_other_workers(
 }
 
 #[test]
+fn a_resume_cannot_ask_for_more_workers_than_lanes() {
+    let mut bench = Bench::new();
+    let job = bench.submit(&[]);
+    interrupt(&mut bench, &job);
+    bench.attach(6);
+    let workers = Some(WorkersSpec { min: Some(6), max: Some(9) });
+    bench.call(Input::Resume { job: job.clone(), workers }).expect("a paused job goes on");
+    assert_eq!(bench.form(&job).len(), 4);
+}
+
+#[test]
 fn a_part_that_is_reported_after_its_rank_has_stopped_is_waited_for() {
     let (mut bench, job, members) = Bench::train(2, &[]);
     cancel(&mut bench, &job);

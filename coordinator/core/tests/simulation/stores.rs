@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_core::{
     Record,
-    record::{JobRecord, Standing},
+    record::{JobRecord, ModelHead, Standing},
 };
 use phalanx_protocol::{
     id::{Generation, JobId},
@@ -21,6 +21,8 @@ pub(crate) struct Stores {
     records: BTreeMap<String, Vec<u8>>,
     /// Jobs of the state store, decoded.
     jobs: BTreeMap<JobId, JobRecord>,
+    /// Models of the state store, decoded.
+    heads: BTreeMap<String, ModelHead>,
     /// Paths of the object store.
     files: BTreeSet<String>,
     /// Model manifests of the object store.
@@ -72,8 +74,10 @@ impl Stores {
             Record::Counters(_) => {}
         }
         self.records.insert(record.key(), record.encode());
-        if let Record::Job(job) = record {
-            self.jobs.insert(job.id.clone(), *job);
+        match record {
+            Record::Job(job) => drop(self.jobs.insert(job.id.clone(), *job)),
+            Record::Model(head) => drop(self.heads.insert(head.name.clone(), head)),
+            Record::ModelVersion(_) | Record::Counters(_) => {}
         }
         Ok(())
     }
@@ -93,7 +97,12 @@ impl Stores {
         let stored = |name: &str, number: u64| self.records.contains_key(&format!("version/{name}/{number}"));
         let registered =
             job.spec.register.is_none() || model.is_some_and(|model| stored(&model.name, model.version));
-        require(registered, || format!("invariant 6: {id} is done, but not registered"))
+        require(registered, || format!("invariant 6: {id} is done, but not registered"))?;
+        let Some(register) = &job.spec.register else { return Ok(()) };
+        let aliases = self.heads.get(&register.model).map(|head| &head.aliases);
+        let named =
+            register.alias.as_ref().is_none_or(|alias| aliases.is_some_and(|a| a.contains_key(alias)));
+        require(named, || format!("invariant 6: {id} is done, but its alias is not set"))
     }
 
     /// Whether all files of a checkpoint are there.

@@ -69,7 +69,7 @@ pub(crate) fn state_hash(spec: &JobSpec, step: u64) -> String {
 
 /// Where a rank puts its part.
 pub(crate) fn part_path(job: &JobId, generation: Generation, step: u64, rank: u32) -> String {
-    format!("jobs/{job}/checkpoints/g{generation}-s{step}/part-{rank}.safetensors")
+    format!("checkpoints/{job}/g{generation}-s{step}/part-{rank}.safetensors")
 }
 
 /// The end of a job, with an accuracy of 0.9.

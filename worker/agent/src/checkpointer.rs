@@ -7,8 +7,12 @@
 //! with the parts of all ranks: a store that is too slow for the job's
 //! `checkpoint.every` would then never have a whole one.
 //!
+//! Where a part cannot be written it tells that at once, and training goes on until
+//! the coordinator ends the generation: a rank that closed its connections first
+//! would make its peers report a lost peer, and the reason might come second.
+//!
 //! Invariant: after the answer to [`Flush`], the parts of all snapshots that were
-//! handed over before are durable and reported, or the answer says why not.
+//! handed over before are durable and reported, or a failure is.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,7 +24,7 @@ use kameo::{
     message::{Context, Message},
 };
 use phalanx_protocol::{
-    message::{Assignment, CheckpointPart, Event, Failure},
+    message::{Assignment, CheckpointPart, Event},
     reference::FileRef,
 };
 use phalanx_storage::{StorageError, Store};
@@ -38,8 +42,8 @@ pub(crate) struct Checkpointer {
     store: Store,
     reports: Reports,
     orders: Arc<Orders>,
-    /// Why a part could not be written. After that no other one is: the trainer is told to end.
-    failed: Option<Failure>,
+    /// Whether a part could not be written. After that no other one is.
+    failed: bool,
 }
 
 impl Checkpointer {
@@ -50,7 +54,7 @@ impl Checkpointer {
         reports: Reports,
         orders: Arc<Orders>,
     ) -> ActorRef<Self> {
-        let checkpointer = Self { assignment, store, reports, orders, failed: None };
+        let checkpointer = Self { assignment, store, reports, orders, failed: false };
         Self::spawn_with_mailbox(checkpointer, mailbox::bounded(WAITING_MAX))
     }
 
@@ -83,8 +87,9 @@ impl Checkpointer {
             }
             Ok(Err(error)) => {
                 warn!(step, %error, "checkpoint part not written");
-                self.failed = Some(failure::write(&error));
-                self.orders.end_training();
+                self.failed = true;
+                metrics::failed();
+                self.reports.tell(Event::Failed(failure::write(&error)));
             }
             Err(_over) => {}
         }
@@ -112,7 +117,7 @@ impl Message<Save> for Checkpointer {
     type Reply = ();
 
     async fn handle(&mut self, Save { snapshot, span }: Save, _: &mut Context<Self, ()>) {
-        if self.failed.is_none() {
+        if !self.failed {
             self.save(Arc::new(snapshot)).instrument(span).await;
         }
     }
@@ -121,10 +126,14 @@ impl Message<Save> for Checkpointer {
 /// Asks whether all that was handed over is durable.
 pub(crate) struct Flush;
 
+/// A part could not be written, which was told.
+#[derive(Debug)]
+pub(crate) struct NotDurable;
+
 impl Message<Flush> for Checkpointer {
-    type Reply = Result<(), Failure>;
+    type Reply = Result<(), NotDurable>;
 
     async fn handle(&mut self, _: Flush, _: &mut Context<Self, Self::Reply>) -> Self::Reply {
-        self.failed.take().map_or(Ok(()), Err)
+        if self.failed { Err(NotDurable) } else { Ok(()) }
     }
 }

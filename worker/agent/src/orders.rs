@@ -55,11 +55,6 @@ impl Orders {
     /// The generation is over: whoever works for it ends without a word.
     pub(crate) fn end(&self) {
         self.over.cancel();
-        self.end_training();
-    }
-
-    /// Training cannot go on: it ends at its next step or wait, and says why.
-    pub(crate) fn end_training(&self) {
         self.stop(false);
         self.abort.abort();
     }

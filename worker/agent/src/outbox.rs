@@ -14,7 +14,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use phalanx_protocol::{
@@ -46,24 +49,32 @@ pub(crate) struct Outbox {
     added: Notify,
 }
 
-/// The outbox as the work of one generation sees it.
+/// The outbox as the work of one generation sees it. Clones are the same voice: after
+/// a last word (`Stopped`, `Finished`, `Failed`) nothing is told.
 #[derive(Debug, Clone)]
 pub(crate) struct Reports {
     outbox: Arc<Outbox>,
     job: JobId,
     generation: Generation,
     orders: Arc<Orders>,
+    silent: Arc<AtomicBool>,
 }
 
 impl Reports {
     /// Reports of `generation` of `job`, whose work gets these `orders`.
     pub(crate) fn new(outbox: Arc<Outbox>, job: JobId, generation: Generation, orders: Arc<Orders>) -> Self {
-        Self { outbox, job, generation, orders }
+        Self { outbox, job, generation, orders, silent: Arc::default() }
     }
 
-    /// Tells what happened, in the current span; nothing once the generation is over.
+    /// Tells what happened, in the current span; nothing after a last word, nor once the
+    /// generation is over.
     pub(crate) fn tell(&self, event: Event) {
-        if !self.orders.is_over() {
+        let silent = if is_last_word(&event) {
+            self.silent.swap(true, Ordering::AcqRel)
+        } else {
+            self.silent.load(Ordering::Acquire)
+        };
+        if !silent && !self.orders.is_over() {
             self.outbox.add(Report { job: self.job.clone(), generation: self.generation, event });
         }
     }
@@ -190,6 +201,11 @@ fn is_droppable(event: &Event) -> bool {
     }
 }
 
+/// Whether a rank has nothing more to say after it.
+fn is_last_word(event: &Event) -> bool {
+    matches!(event, Event::Stopped { .. } | Event::Finished(_) | Event::Failed(_))
+}
+
 fn merge_progress(last: &mut Progress, newer: Progress) {
     let mut curve = std::mem::take(&mut last.curve);
     curve.extend(&newer.curve);
@@ -308,6 +324,18 @@ mod tests {
         outbox.add(report(2, Event::Evaluating));
         outbox.drop_generation(&JobId::new("j", 1), Generation::new(1));
         assert_eq!(waiting(&outbox), [Event::Evaluating]);
+    }
+
+    #[test]
+    fn after_its_last_word_a_rank_is_silent() {
+        let outbox = Arc::new(Outbox::default());
+        let orders = Arc::new(Orders::new().expect("there are descriptors"));
+        let reports = Reports::new(Arc::clone(&outbox), JobId::new("j", 1), Generation::new(1), orders);
+        let failed = Event::Failed(Failure::Storage { reason: "no space".into() });
+        for event in [Event::Formed, failed.clone(), Event::Evaluating, Event::Stopped { step: 1 }] {
+            reports.clone().tell(event);
+        }
+        assert_eq!(waiting(&outbox), [Event::Formed, failed]);
     }
 
     #[test]

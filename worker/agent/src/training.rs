@@ -9,10 +9,10 @@
 //! Invariants:
 //!
 //! 1. `Stopped` and `Finished` are told after everything that belongs to them is durable.
-//! 2. At most one of `Stopped`, `Finished` and `Failed` is told, and nothing once the generation is over.
+//! 2. One of `Stopped`, `Finished` and `Failed` is told at the most, and nothing after it.
 //! 3. When this ends, the trainer's thread has ended.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kameo::{actor::ActorRef, error::SendError};
@@ -25,16 +25,21 @@ use phalanx_protocol::{
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
 use phalanx_train::{Ending, ExportedModel, Outcome, Snapshot, Tasks};
+use tokio::time::sleep;
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
-    checkpointer::{Checkpointer, Flush},
+    checkpointer::{Checkpointer, Flush, NotDurable},
     failure, metrics,
     orders::{Orders, Over},
     outbox::Reports,
     restore::restore,
     trainer::Trainer,
 };
+
+/// How long the loss of a peer is kept back: a rank that ends for a reason of its own
+/// says so first, and the job fails or pauses with that reason.
+const PEER_HOLD: Duration = Duration::from_millis(200);
 
 /// One rank's work for one generation.
 pub(crate) struct Training {
@@ -49,15 +54,16 @@ pub(crate) struct Training {
     pub(crate) orders: Arc<Orders>,
 }
 
-/// Why the work ended without a report of its own.
+/// Why the work ended without an ending of its own.
 enum Ended {
-    Over,
+    /// The generation is over, or the reason was told already.
+    Silently,
     Failed(Failure),
 }
 
 impl From<Over> for Ended {
     fn from(_: Over) -> Self {
-        Self::Over
+        Self::Silently
     }
 }
 
@@ -87,9 +93,13 @@ impl Training {
             Err(Ended::Failed(failure)) if !orders.is_over() => {
                 metrics::failed();
                 warn!(?failure, "training cannot go on");
+                if matches!(failure, Failure::Peer { .. }) {
+                    // Where it is over meanwhile, nothing is told.
+                    let _ = orders.unless_over(sleep(PEER_HOLD)).await;
+                }
                 reports.tell(Event::Failed(failure));
             }
-            Err(Ended::Failed(_) | Ended::Over) => info!("generation is over"),
+            Err(Ended::Failed(_) | Ended::Silently) => info!("generation is over"),
         }
     }
 
@@ -114,11 +124,10 @@ impl Training {
             checkpointer: checkpointer.clone(),
             orders: Arc::clone(&orders),
         };
-        let ended = trainer.run(self.threads).await;
-        // Where a part could not be written, what the trainer says is only the consequence.
-        orders.unless_over(flush(&checkpointer)).await??;
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
-        match ended.map_err(|error| error.into_failure(resumed_from))? {
+        let ended = trainer.run(self.threads).await.map_err(|error| error.into_failure(resumed_from))?;
+        orders.unless_over(flush(&checkpointer)).await??;
+        match ended {
             Ending::Stopped { step } => Ok(Some(Event::Stopped { step })),
             Ending::Finished(outcome) => Ok(orders.unless_over(self.finish(*outcome)).await??),
         }
@@ -163,11 +172,11 @@ impl Training {
 }
 
 /// Waits until the parts of all snapshots are durable.
-async fn flush(checkpointer: &ActorRef<Checkpointer>) -> Result<(), Failure> {
+async fn flush(checkpointer: &ActorRef<Checkpointer>) -> Result<(), Ended> {
     match checkpointer.ask(Flush).await {
         Ok(()) => Ok(()),
-        Err(SendError::HandlerError(failure)) => Err(failure),
+        Err(SendError::HandlerError(NotDurable)) => Err(Ended::Silently),
         // Only a panic ends it before the work does.
-        Err(_) => Err(Failure::Peer { reason: "the checkpointer has ended".to_owned() }),
+        Err(_) => Err(Failure::Peer { reason: "the checkpointer has ended".to_owned() }.into()),
     }
 }

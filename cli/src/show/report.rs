@@ -50,7 +50,7 @@ pub(crate) fn report(job: &JobView, curve: &Curve, place: &Place, columns: usize
     }
     if let Some(sample) = &job.sample {
         text.push_str(&section("sample"));
-        text.push_str(&quoted(sample));
+        text.push_str(&quoted(sample, columns));
     }
     text.push('\n');
     for (name, value) in facts(job, place) {
@@ -116,9 +116,11 @@ fn facts(job: &JobView, place: &Place) -> Vec<(&'static str, String)> {
 }
 
 /// Text of a model, every line marked as such. It may hold anything: what would steer a terminal is left out.
-fn quoted(sample: &str) -> String {
+fn quoted(sample: &str, columns: usize) -> String {
     let safe = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    sample.lines().map(|line| format!("  {DIM}│{DIM:#} {}\n", safe(line))).collect()
+    let safe: Vec<String> = sample.lines().map(safe).collect();
+    let lines = safe.iter().flat_map(|line| textwrap::wrap(line, columns.saturating_sub(6)));
+    lines.map(|line| format!("  {DIM}│{DIM:#} {line}\n")).collect()
 }
 
 #[cfg(test)]
@@ -150,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_sample_cannot_steer_the_terminal() {
-        assert_eq!(plain(&quoted("a\u{7}b\x1b[31mc\nd")), "  │ ab[31mc\n  │ d\n");
+        assert_eq!(plain(&quoted("a\u{7}b\x1b[31mc\nd", 80)), "  │ ab[31mc\n  │ d\n");
     }
 
     #[test]

@@ -29,7 +29,7 @@ const RUNTIME_THREADS: usize = 2;
 #[derive(Debug, Clone, clap::Args)]
 pub struct WorkerArgs {
     /// Where the coordinator takes workers' calls.
-    #[arg(long, value_name = "HOST:PORT", env = "PHALANX_COORDINATOR", value_parser = host_and_port)]
+    #[arg(long, value_name = "HOST:PORT", env = "PHALANX_COORDINATOR_RPC", value_parser = host_and_port)]
     pub coordinator: String,
     /// Where to listen for other workers; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]

@@ -24,7 +24,7 @@ fn next_bytes(loss_nats: f64, bytes: u64) -> Predictions {
 
 /// Asserts metrics to 1e-12, and which are undefined for which reason.
 fn check(predictions: &Predictions, expected: &[(&str, f64)], undefined: &[(&str, &str)]) {
-    let evaluation = evaluate(predictions).unwrap();
+    let evaluation = evaluate(predictions).expect("the predictions can be measured");
     for (name, value) in expected {
         let actual = evaluation.metrics[*name];
         assert!((actual - value).abs() <= 1e-12, "{name} is {actual}, expected {value}");

@@ -29,7 +29,8 @@ const RUNTIME_THREADS: usize = 2;
 #[derive(Debug, Clone, clap::Args)]
 pub struct WorkerArgs {
     /// Where the coordinator takes workers' calls.
-    #[arg(long, value_name = "HOST:PORT", env = "PHALANX_COORDINATOR_RPC", value_parser = host_and_port)]
+    #[arg(long, value_name = "HOST:PORT", env = "PHALANX_COORDINATOR_RPC", hide_env_values = true,
+        value_parser = host_and_port)]
     pub coordinator: String,
     /// Where to listen for other workers; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
@@ -61,10 +62,10 @@ pub struct TelemetryArgs {
         PossibleValuesParser::new(["human", "json"]).map(|format| log_format(&format)))]
     pub log_format: LogFormat,
     /// Which log lines there are: levels by target, as in `info,phalanx_agent=debug`.
-    #[arg(long, value_name = "LEVELS", env = "PHALANX_LOG")]
+    #[arg(long, value_name = "LEVELS", env = "PHALANX_LOG", hide_env_values = true)]
     pub log: Option<String>,
     /// The OpenTelemetry collector (gRPC) that gets traces, as in `http://localhost:4317`.
-    #[arg(long, value_name = "URL", env = "PHALANX_OTLP")]
+    #[arg(long, value_name = "URL", env = "PHALANX_OTLP", hide_env_values = true)]
     pub otlp: Option<String>,
 }
 

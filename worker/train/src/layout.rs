@@ -75,7 +75,7 @@ impl Layout {
         self.len == 0
     }
 
-    /// The tensor whose parameter id is `id`, which [`with_ids`] gave it.
+    /// The tensor whose parameter id is `id`, which `with_ids` gave it.
     pub(crate) fn by_id(&self, id: u64) -> Option<&Slot> {
         self.slots.get(usize::try_from(id).ok()?)
     }

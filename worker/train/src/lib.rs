@@ -1,10 +1,10 @@
 //! Training one job on one rank: models over burn, the step, its state, and the
 //! measuring of splits.
 //!
-//! In reading order: what a model is ([`task`], [`models`], [`tasks`]), how its
-//! tensors are laid out and updated ([`layout`], [`learner`], [`optimizer`],
-//! [`schedule`]), the state that a checkpoint holds ([`state`], [`snapshot`]),
-//! what feeds a step ([`loader`]), and the run through a job ([`session`]).
+//! In reading order: what a model is (`task`, `models`, `tasks`), how its
+//! tensors are laid out and updated (`layout`, `learner`, `optimizer`,
+//! `schedule`), the state that a checkpoint holds (`state`, `snapshot`),
+//! what feeds a step (`loader`), and the run through a job (`session`).
 //!
 //! Architecture invariants: this crate opens no sockets and no files, and never
 //! talks to the coordinator. It gets a connected group and a data set, and hands
@@ -29,10 +29,12 @@ mod text;
 mod trainer;
 
 pub use error::{BuildError, SnapshotError, TrainError};
+pub use layout::{Layout, Slot};
 pub use learner::Learner;
 pub use loader::lane_rows;
 pub use predictor::{Predictor, Rows};
 pub use session::{Ending, ExportedModel, Host, Outcome, Session, StopVote, run};
 pub use snapshot::Snapshot;
+pub use state::State;
 pub use task::{Samples, Task};
 pub use tasks::{Settings, Tasks};

@@ -22,7 +22,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   phalanx coordinator --state state.redb --store ./store
-  phalanx coordinator --listen 0.0.0.0:7700 --state /var/lib/phalanx/state.redb --store s3://bucket/phalanx")]
+  phalanx coordinator --listen 0.0.0.0:7700 --state /var/lib/phalanx.redb --store s3://bucket/runs")]
 pub(crate) struct Coordinator {
     /// Where users and browsers reach it, over HTTP; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value_t = SocketAddr::from(([127, 0, 0, 1], HTTP_PORT)))]

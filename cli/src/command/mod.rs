@@ -35,7 +35,7 @@ use crate::error::{CliError, Exit};
 /// A job's final weights depend on its job file and its data and on nothing else: not on how
 /// many workers ran it, not on how often it was stopped.
 #[derive(Debug, Parser)]
-#[command(name = "phalanx", version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "phalanx", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -82,7 +82,9 @@ pub(crate) enum Asked {
     Submit(submit::Submit),
     Workers(workers::Workers),
     Coordinator(coordinator::Coordinator),
+    #[command(display_order = 998)]
     Bench(bench::Bench),
+    #[command(display_order = 999)]
     Completions(completions::Completions),
 }
 

@@ -43,6 +43,7 @@ pub(crate) struct Run {
 
 /// How a job runs on this machine; shared with `resume`.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "On this machine")]
 pub(super) struct LocalArgs {
     /// How many workers; by default as many as the job has lanes and this machine has cores
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -1,6 +1,10 @@
 //! The models that a worker binary knows: the built-in ones and its user's own.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use burn::tensor::Device;
 use phalanx_data::Schema;
@@ -17,6 +21,9 @@ use crate::{
 pub type Settings = serde_json::Map<String, serde_json::Value>;
 
 type Build = Arc<dyn Fn(&JobSpec, &Settings, &Schema) -> Result<Box<dyn Learner>, BuildError> + Send + Sync>;
+
+/// Held while a model is initialised from its seed.
+static DRAWING: Mutex<()> = Mutex::new(());
 
 /// The user's own models, by name. The built-in ones are always there.
 #[derive(Clone, Default)]
@@ -90,6 +97,8 @@ fn learner<T: Task>(
     schema: &Schema,
     build: impl FnOnce(&Schema, &Device) -> Result<T, String>,
 ) -> Result<Box<dyn Learner>, BuildError> {
+    // burn has one generator per process: no other model may draw from it meanwhile.
+    let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     let device = Device::flex();
     device.seed(spec.train.seed);
     let module = build(schema, &device.clone().autodiff())

@@ -16,7 +16,12 @@ if [[ $# -eq 0 ]]; then
     step "clippy" cargo clippy "${workspace[@]}" --all-targets -- -D warnings
     step "docs" env RUSTDOCFLAGS="-D warnings" cargo doc "${workspace[@]}" --no-deps
     if cargo deny --version > /dev/null 2>&1; then
-        step "licences and advisories" cargo deny --workspace check
+        step "licences" cargo deny --workspace --locked check licenses bans sources
+        if cargo deny --locked fetch db; then
+            step "advisories" cargo deny --workspace --locked check advisories
+        else
+            skip "advisories" "their database cannot be fetched, see above"
+        fi
     else
         skip "licences and advisories" "cargo-deny is not installed: cargo install --locked cargo-deny"
     fi

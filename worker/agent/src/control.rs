@@ -217,11 +217,8 @@ impl Message<Leave> for Control {
     type Reply = ();
 
     async fn handle(&mut self, _: Leave, _: &mut Context<Self, ()>) {
-        if let Some(work) = &self.work {
-            work.orders.end();
-        }
-        self.outbox.clear();
         let done = self.end_work().await;
+        self.outbox.clear();
         self.settle(done);
     }
 }

@@ -161,7 +161,9 @@ impl Membership {
                 Ok(Err(Rejected::UnknownWorker(_))) => {
                     warn!(%worker, "the coordinator does not know this worker any more");
                     self.member.send_replace(None);
-                    return self.tell(Leave).await;
+                    // Attaching waits until nothing is left that the new worker could speak of.
+                    let left = self.control.ask(Leave).await;
+                    return left.map_err(|error| control_ended(&error));
                 }
                 Ok(Err(rejected)) => {
                     warn!(%rejected, "no directives");
@@ -181,7 +183,10 @@ impl Membership {
     where
         Control: kameo::message::Message<M>,
     {
-        let told = self.control.tell(message).await;
-        told.map_err(|error| AgentError::Part { part: "control", reason: error.to_string() })
+        self.control.tell(message).await.map_err(|error| control_ended(&error))
     }
+}
+
+fn control_ended(error: &impl ToString) -> AgentError {
+    AgentError::Part { part: "control", reason: error.to_string() }
 }

@@ -48,7 +48,7 @@ pub struct Hello {
     pub pid: u32,
     /// Where other workers reach its collective.
     pub data_addr: SocketAddr,
-    /// Kind of processor that decides the bits, for example `x86-64-v4`.
+    /// Kind of machine that decides the bits, for example `x86-64-v4-5d0a81f7`.
     pub kind: String,
     /// Names of the custom tasks that its binary has, beside the built-in models.
     pub tasks: Vec<String>,
@@ -287,6 +287,8 @@ pub struct Finished {
     pub stopped_early: Option<String>,
     /// Metrics of the test split.
     pub metrics: Metrics,
+    /// Metrics that have no value on the test split, and why.
+    pub undefined: BTreeMap<String, String>,
     /// Confusion matrix of the test split, if it has classes.
     pub confusion: Option<Confusion>,
     /// Hash of parameters, optimizer state and cursor.

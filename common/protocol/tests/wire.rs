@@ -176,6 +176,7 @@ fn a_report_carries_every_event() {
         cursor: 64_000,
         stopped_early: Some("no improvement".to_owned()),
         metrics: metrics(),
+        undefined: [("roc_auc".to_owned(), "one class only".to_owned())].into(),
         confusion: Some(Confusion {
             classes: vec!["a".to_owned(), "b".to_owned()],
             counts: vec![vec![1, 2], vec![3, 4]],

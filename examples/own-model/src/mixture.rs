@@ -9,10 +9,7 @@ use burn::{
     tensor::{Device, Tensor, activation},
 };
 use phalanx_data::{Schema, TargetKind};
-use phalanx_train::{
-    Samples, Settings, Task,
-    task::{feature_width, score_width},
-};
+use phalanx_train::{Samples, Settings, Task, feature_width, score_width};
 use serde::Deserialize;
 
 /// The most experts that settings may ask for.

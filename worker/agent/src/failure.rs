@@ -4,7 +4,7 @@
 //! | cause | failure | the job |
 //! | --- | --- | --- |
 //! | its data, its model, a loss that is no number, a panic | `Job` | fails |
-//! | a peer is lost or disagrees | `Peer` | goes on in another generation |
+//! | a peer is lost or disagrees, a machine lacks threads or maps | `Peer` | goes on in another generation |
 //! | a checkpoint cannot be read as what it should be | `CheckpointDamaged` | goes on from the one before |
 //! | the store is full or does not answer | `Storage` | pauses |
 
@@ -14,7 +14,7 @@ use phalanx_collective::CollectiveError;
 use phalanx_data::{OpenError, PrepareError};
 use phalanx_protocol::message::Failure;
 use phalanx_storage::StorageError;
-use phalanx_train::TrainError;
+use phalanx_train::{TrainError, panic_text};
 
 /// Why a rank's training ended without an ending of its own.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,7 @@ pub(crate) enum TrainerFailed {
 impl TrainerFailed {
     /// From what `catch_unwind` caught.
     pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Self {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Self::Panic(text.unwrap_or("it did not say why").to_owned())
+        Self::Panic(panic_text(panic))
     }
 
     /// What it means for a job that went on from the checkpoint with this manifest.
@@ -53,7 +51,9 @@ fn train(error: &TrainError, reason: String, resumed_from: Option<&str>) -> Fail
     match error {
         // The group cannot carry what the job asks for, on no worker.
         TrainError::Collective(CollectiveError::Argument { .. }) => Failure::Job { reason },
-        TrainError::Collective(_) | TrainError::Message { .. } => Failure::Peer { reason },
+        TrainError::Collective(_) | TrainError::Message { .. } | TrainError::Thread(_) => {
+            Failure::Peer { reason }
+        }
         TrainError::Snapshot(_) => match resumed_from {
             Some(manifest) => Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason },
             // It came from another rank.
@@ -63,7 +63,7 @@ fn train(error: &TrainError, reason: String, resumed_from: Option<&str>) -> Fail
         | TrainError::Diverged { .. }
         | TrainError::Evaluate(_)
         | TrainError::NoSuchMetric { .. }
-        | TrainError::Loader => Failure::Job { reason },
+        | TrainError::Loader(_) => Failure::Job { reason },
     }
 }
 
@@ -79,19 +79,25 @@ pub(crate) fn prepare(error: &PrepareError) -> Failure {
 pub(crate) fn open(error: &OpenError) -> Failure {
     match error {
         OpenError::Storage(error) => storage(error),
+        // This machine's limits; another one may have others.
+        OpenError::Map { .. } => Failure::Peer { reason: error.to_string() },
         other => Failure::Job { reason: other.to_string() },
     }
 }
 
-/// The store did not take or give something. That a file of a data set is absent or
-/// damaged, only a new preparation can mend; everything else may pass.
+/// The store did not take or give a file of a data set. One that is absent or damaged,
+/// only a new preparation can mend; everything else may pass.
 pub(crate) fn storage(error: &StorageError) -> Failure {
     let reason = error.to_string();
     match error {
-        StorageError::NotFound(_)
-        | StorageError::Damaged { .. }
-        | StorageError::Url { .. }
-        | StorageError::Path { .. } => Failure::Job { reason },
+        StorageError::Damaged { path, .. } => Failure::Job {
+            reason: format!(
+                "{reason}; delete `{path}` from the store and run the job again: it is made anew"
+            ),
+        },
+        StorageError::NotFound(_) | StorageError::Url { .. } | StorageError::Path { .. } => {
+            Failure::Job { reason }
+        }
         StorageError::Full(_) | StorageError::Exists(_) | StorageError::Other(_) => {
             Failure::Storage { reason }
         }

@@ -1,16 +1,20 @@
-//! Which kind of processor this is, as far as it decides the bits: the same
-//! numbers come out where the same instructions are used.
+//! Which kind of machine this is, as far as it decides the bits: the same numbers
+//! come out where the same instructions and the same mathematical library are used.
 
-/// The kind of processor, for example `x86-64-v4`. A generation is made of workers
-/// of one kind.
-pub(crate) fn processor_kind() -> String {
+/// The kind of machine, for example `x86-64-v4-5d0a81f7`. A generation is made of
+/// workers of one kind.
+pub(crate) fn machine_kind() -> String {
+    format!("{}-{:08x}", processor(), library_fingerprint())
+}
+
+fn processor() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
-        x86_level().to_owned()
+        x86_level()
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        std::env::consts::ARCH.to_owned()
+        std::env::consts::ARCH
     }
 }
 
@@ -32,4 +36,23 @@ fn x86_level() -> &'static str {
         (true, false) => "x86-64-v3",
         (false, _) => "x86-64-v2",
     }
+}
+
+/// A hash of what the system's mathematical library makes of some numbers. Its
+/// functions are right to less than a unit in the last place, but not to the bit, and
+/// another version may round otherwise.
+fn library_fingerprint() -> u32 {
+    let mut hasher = blake3::Hasher::new();
+    for number in 1..=4_096_u16 {
+        let x = f32::from(std::hint::black_box(number)) / 173.0;
+        for value in [x.exp(), (-x).exp(), x.ln(), x.tanh(), x.sin(), x.cos(), x.powf(0.7)] {
+            hasher.update(&value.to_le_bytes());
+        }
+        let x = f64::from(x);
+        for value in [x.exp(), (-x).exp(), x.ln(), x.tanh(), x.sin(), x.cos(), x.powf(0.7)] {
+            hasher.update(&value.to_le_bytes());
+        }
+    }
+    let hash = hasher.finalize();
+    u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("invariant: a hash has 32 bytes"))
 }

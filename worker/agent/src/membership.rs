@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use crate::{
     control::{Control, Directed, Leave},
     error::AgentError,
-    kind::processor_kind,
+    kind::machine_kind,
     link::{Backoff, Link, LinkError},
 };
 
@@ -123,7 +123,7 @@ impl Membership {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
             data_addr: seen_from_outside(listen),
-            kind: processor_kind(),
+            kind: machine_kind(),
             tasks,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             metrics_addr: metrics_addr.map(seen_from_outside),

@@ -359,6 +359,7 @@ mod tests {
             cursor: 1,
             stopped_early: None,
             metrics: Default::default(),
+            undefined: Default::default(),
             confusion: Some(Confusion {
                 classes: vec![String::new(); classes],
                 counts: vec![vec![0; classes]; classes],

@@ -69,7 +69,8 @@ impl Trainer {
             rank: assignment.rank.get(),
             lanes: assignment.spec.train.lanes,
             peers: assignment.peers.iter().map(|peer| peer.data_addr).collect(),
-            timeout: timeouts.abort,
+            // Waits contain what the peers compute. Who is dead or silent ends them sooner.
+            timeout: timeouts.step,
         };
         let group = Group::connect(&listener, config, self.orders.abort_handle())
             .map_err(phalanx_train::TrainError::from)?;

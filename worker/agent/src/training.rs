@@ -142,7 +142,7 @@ impl Training {
 
     /// Writes the model's files, where this rank has them.
     async fn finish(&self, outcome: Outcome) -> Result<Option<Event>, Failure> {
-        let Outcome { step, cursor, stopped_early, metrics, confusion, state_hash, sample, model } = outcome;
+        let Outcome { step, cursor, stopped_early, evaluation, state_hash, sample, model } = outcome;
         let Some(model) = model else { return Ok(None) };
         let artifact = self.publish(model).await?;
         info!(step, state_hash, "job finished");
@@ -150,8 +150,9 @@ impl Training {
             step,
             cursor,
             stopped_early,
-            metrics,
-            confusion,
+            metrics: evaluation.metrics,
+            undefined: evaluation.undefined,
+            confusion: evaluation.confusion,
             state_hash,
             artifact,
             sample,

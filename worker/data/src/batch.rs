@@ -1,5 +1,4 @@
-//! Batches: some rows of a data set, as plain vectors that a tensor library can
-//! take over without a copy.
+//! Batches: some rows of a data set, as plain vectors.
 
 /// One batch of rows.
 #[derive(Debug, Clone, PartialEq)]

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Outlet {
     /// Shards to be stored. If the other end is gone, the build ends.
     pub(crate) shards: mpsc::Sender<Shard>,
-    /// How far it has come; only the newest counts.
+    /// How far it has come; only the newest counts. If the other end is gone, the build ends.
     pub(crate) progress: watch::Sender<Progress>,
 }
 
@@ -156,17 +156,17 @@ fn check_sizes(
 }
 
 impl Outlet {
-    fn tell(&self, stage: Stage) -> impl FnMut(f32) + '_ {
-        // Progress is for people: nothing depends on whether somebody listens.
-        move |fraction| {
-            let _ = self.progress.send(Progress { stage, fraction });
-        }
+    fn tell(&self, stage: Stage) -> impl FnMut(f32) -> Result<(), PrepareError> + '_ {
+        move |fraction| self.progress.send(Progress { stage, fraction }).map_err(given_up)
     }
 
     fn send(&self, shard: Shard) -> Result<(), PrepareError> {
-        // The other end is gone if the store failed or preparing was given up:
-        // whoever did so knows why, and nobody sees this error.
-        let closed = |_| StorageError::Other("preparing was given up".to_owned()).into();
-        self.shards.blocking_send(shard).map_err(closed)
+        self.shards.blocking_send(shard).map_err(given_up)
     }
+}
+
+/// The other end is gone if the store failed or preparing was given up: whoever did
+/// so knows why, and nobody sees this error.
+pub(crate) fn given_up<E>(_: E) -> PrepareError {
+    StorageError::Other("preparing was given up".to_owned()).into()
 }

@@ -34,7 +34,7 @@ pub(crate) fn fit(
     profile: &Profile,
     division: &Division,
     dialect: &Dialect,
-    mut progress: impl FnMut(f32),
+    mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
 ) -> Result<Fitted, PrepareError> {
     let changed = || PrepareError::Changed { path: table.path().to_owned() };
     let mut features = FeatureSums::new(&plan.features);
@@ -52,7 +52,7 @@ pub(crate) fn fit(
         }
         features.observe(&chunk, &train).ok_or_else(changed)?;
         target.observe(&targets, &train);
-        progress(chunk.read);
+        progress(chunk.read)?;
     }
 
     let (features, rules, mut columns) = features.finish(profile, dialect, table.path())?;

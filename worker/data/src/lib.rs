@@ -12,8 +12,8 @@
 //! a prepared data set, and a new file for a finished model.
 //!
 //! Architecture invariants: this crate knows no tensors and no network but the
-//! store's. What it writes is decided by content and recipe alone: no clock, no
-//! path, no ambient randomness. Statistics come from the training split alone.
+//! store's. Shards and fitted statistics are decided by content and recipe alone: no
+//! clock, no path, no ambient randomness. Statistics come from the training split alone.
 
 mod batch;
 mod build;

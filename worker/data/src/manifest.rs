@@ -1,7 +1,7 @@
 //! The manifest of a dataset version: what it holds, where it came from, and
 //! which files belong to it. Written last, so what it names is there. Plain
-//! values; it holds no time and no host, so that the same content and recipe
-//! give the same manifest.
+//! values without a time or a host: apart from where the source lay and what code
+//! read it, content and recipe decide all of it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -8,8 +8,9 @@
 
 use std::{
     fs::Metadata,
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
+    pin::pin,
     time::SystemTime,
 };
 
@@ -23,14 +24,17 @@ use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::{
     DatasetManifest, Lineage, PrepareError, ShardRef, Split, SplitManifest,
-    build::{self, Outlet},
+    build::{self, Outlet, given_up},
     manifest::{FORMAT, MANIFEST_BYTES_MAX, folder},
     source::{open, unreadable},
 };
+
+/// Bytes of the source between two accounts of how far its hash has come.
+const HASHED_AT_ONCE: usize = 1 << 20;
 
 /// Shards that wait to be stored.
 const QUEUE: usize = 1;
@@ -97,8 +101,7 @@ pub async fn prepare(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Prepared, PrepareError> {
     let path = build::check_recipe(spec)?.to_owned();
-    progress(Progress { stage: Stage::Hash, fraction: 0.0 });
-    let source = blocking(&path, hash_file).await??;
+    let source = hash(&path, progress).await?;
     let version = version(spec, &source);
     if let Some((manifest, file)) = find(&version, store).await? {
         debug!(version, "dataset version found");
@@ -111,21 +114,32 @@ pub async fn prepare(
         return Err(PrepareError::Changed { path });
     }
     let json = serde_json::to_vec_pretty(&manifest).expect("invariant: a manifest is made of plain values");
-    match store.create(&DatasetManifest::path(&manifest.version), json.into()).await {
-        Ok(file) => {
-            info!(
-                version = manifest.version,
-                rows = manifest.lineage.source_rows,
-                "dataset version prepared"
-            );
-            Ok(prepared(&manifest, file, false))
-        }
-        // Somebody else prepared it meanwhile, from another path or with another build.
-        Err(StorageError::Exists(path)) => match find(&manifest.version, store).await? {
-            Some((manifest, file)) => Ok(prepared(&manifest, file, true)),
-            None => Err(StorageError::Exists(path).into()),
+    let path = DatasetManifest::path(&manifest.version);
+    let file = match store.create(&path, json.clone().into()).await {
+        Err(StorageError::Exists(_)) => match find(&manifest.version, store).await? {
+            // Somebody else prepared it meanwhile, from another path or with another build.
+            Some((theirs, file)) if theirs.shards().eq(manifest.shards()) => {
+                return Ok(prepared(&theirs, file, true));
+            }
+            _ => create(store, &path, json.into()).await?,
         },
-        Err(other) => Err(other.into()),
+        created => created?,
+    };
+    info!(version = manifest.version, rows = manifest.lineage.source_rows, "dataset version prepared");
+    Ok(prepared(&manifest, file, false))
+}
+
+/// Hashes the source on a thread.
+async fn hash(path: &Path, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Hashed, PrepareError> {
+    let (told, mut newest) = watch::channel(0.0);
+    let mut hashing = pin!(blocking(path, move |path| hash_file(path, &told)));
+    let mut fraction = 0.0;
+    loop {
+        progress(Progress { stage: Stage::Hash, fraction });
+        tokio::select! {
+            hashed = &mut hashing => return hashed?,
+            Ok(()) = newest.changed() => fraction = *newest.borrow_and_update(),
+        }
     }
 }
 
@@ -154,7 +168,7 @@ async fn store_parts(
         let Some(shard) = next else { break };
         let path = format!("{}/{}", folder(&version), shard.file_name());
         // If this fails, the thread finds nobody who takes its next shard, and ends.
-        let file = store.create(&path, shard.content).await?;
+        let file = create(store, &path, shard.content).await?;
         let split = &mut splits[shard.split as usize];
         split.rows += shard.rows;
         split.shards.push(ShardRef { file, rows: shard.rows });
@@ -181,6 +195,18 @@ async fn store_parts(
     })
 }
 
+/// Stores a file that content and recipe decide: other bytes in its place are damage.
+async fn create(store: &Store, path: &str, content: Bytes) -> Result<FileRef, StorageError> {
+    match store.create(path, content.clone()).await {
+        Err(StorageError::Exists(_)) => {
+            warn!(path, "a damaged file is made again");
+            store.delete(path).await?;
+            store.create(path, content).await
+        }
+        created => created,
+    }
+}
+
 /// The manifest of `version`, if it and all of its shards are there.
 async fn find(version: &str, store: &Store) -> Result<Option<(DatasetManifest, FileRef)>, PrepareError> {
     let path = DatasetManifest::path(version);
@@ -190,12 +216,14 @@ async fn find(version: &str, store: &Store) -> Result<Option<(DatasetManifest, F
         Err(other) => return Err(other.into()),
     };
     let file = reference(path, &content);
-    let manifest: DatasetManifest =
-        serde_json::from_slice(&content).map_err(|error| StorageError::Damaged {
-            path: file.path.clone(),
-            expected: "a dataset manifest".to_owned(),
-            actual: error.to_string(),
-        })?;
+    let manifest: DatasetManifest = match serde_json::from_slice(&content) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            warn!(path = file.path, %error, "a damaged manifest is made again");
+            store.delete(&file.path).await?;
+            return Ok(None);
+        }
+    };
     let present = store.list_prefix(&folder(version)).await?;
     let is_there = |shard: &ShardRef| {
         present.iter().any(|listed| listed.path == shard.file.path && listed.bytes == shard.file.bytes)
@@ -236,11 +264,19 @@ fn reference(path: String, content: &Bytes) -> FileRef {
     FileRef { path, bytes: content.len() as u64, blake3: blake3::hash(content).to_hex().to_string() }
 }
 
-fn hash_file(path: &Path) -> Result<Hashed, PrepareError> {
-    let file = open(path)?;
+fn hash_file(path: &Path, told: &watch::Sender<f32>) -> Result<Hashed, PrepareError> {
+    let mut file = open(path)?;
     let stamp = stamp(&file.metadata().map_err(|error| unreadable(path, error))?);
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).map_err(|error| unreadable(path, error))?;
+    let mut buffer = vec![0; HASHED_AT_ONCE];
+    loop {
+        let read = file.read(&mut buffer).map_err(|error| unreadable(path, error))?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+        told.send((hasher.count() as f64 / stamp.bytes.max(1) as f64) as f32).map_err(given_up)?;
+    }
     Ok(Hashed { path: path.to_owned(), stamp, blake3: hasher.finalize().to_hex().to_string() })
 }
 

@@ -7,14 +7,13 @@ use std::{
     path::Path,
 };
 
+use phalanx_protocol::spec::CLASSES_MAX;
+
 use crate::{
     error::{CellProblem, ColumnProblem, Place, PrepareError, shown},
     plan::{ColumnKind, ColumnPlan, FeaturePlan, Plan},
     source::{Cells, Chunk, Table},
 };
-
-/// The most classes of a target.
-pub(crate) const CLASSES_MAX: usize = 10_000;
 
 /// What the first pass found.
 #[derive(Debug)]
@@ -59,7 +58,7 @@ pub(crate) enum TargetValues {
 pub(crate) fn profile(
     table: &Table,
     plan: &mut Plan,
-    mut progress: impl FnMut(f32),
+    mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
 ) -> Result<Profile, PrepareError> {
     let columns = match &plan.features {
         FeaturePlan::Columns(columns) => columns.len(),
@@ -77,7 +76,7 @@ pub(crate) fn profile(
         }
         target.observe(&chunk, &plan.target, table.path())?;
         rows += chunk.rows as u64;
-        progress(chunk.read);
+        progress(chunk.read)?;
     }
     if rows == 0 {
         return Err(PrepareError::NoRows { path: table.path().to_owned(), columns: table.names().len() });

@@ -22,7 +22,7 @@ pub(crate) fn write_table(
     profile: &Profile,
     division: &Division,
     encoder: &Encoder,
-    mut progress: impl FnMut(f32),
+    mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
     sink: Sink<'_>,
 ) -> Result<(), PrepareError> {
     let changed = || PrepareError::Changed { path: table.path().to_owned() };
@@ -43,7 +43,7 @@ pub(crate) fn write_table(
                 sink(shard)?;
             }
         }
-        progress(read);
+        progress(read)?;
     }
     for shard in builders.iter_mut().flatten().filter_map(ShardBuilder::finish) {
         sink(shard)?;
@@ -60,7 +60,7 @@ pub(crate) fn write_text(
     text: &mut TextFile,
     context: usize,
     stretches: [u64; 3],
-    mut progress: impl FnMut(f32),
+    mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
     sink: Sink<'_>,
 ) -> Result<(), PrepareError> {
     let shard_windows = (SHARD_BYTES / context).max(1) as u64;
@@ -71,7 +71,7 @@ pub(crate) fn write_text(
             let rows = shard_windows.min(windows - first);
             let from = start + first * context as u64;
             let content = text.read(from, rows as usize * context + 1)?;
-            progress(((from + content.len() as u64) as f64 / text.bytes() as f64) as f32);
+            progress(((from + content.len() as u64) as f64 / text.bytes() as f64) as f32)?;
             sink(Shard::of_text(split, number as u64, rows, content))?;
         }
         start += bytes;

@@ -32,7 +32,8 @@ fn confusion(scores: &ClassScores) -> Confusion {
     Confusion { classes: scores.classes.clone(), counts }
 }
 
-fn most_probable(probabilities: &[f32]) -> usize {
+/// The class that a row with these probabilities is taken for.
+pub fn most_probable(probabilities: &[f32]) -> usize {
     let higher = |best: usize, class: usize| {
         if probabilities[class] > probabilities[best] { class } else { best }
     };

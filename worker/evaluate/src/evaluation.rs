@@ -1,6 +1,8 @@
 //! All metrics of a kind of prediction behind one call, and the record of those
 //! that could not be computed. Owns no state.
 
+use std::collections::BTreeMap;
+
 use phalanx_protocol::message::{Confusion, Metrics};
 
 use crate::{
@@ -15,18 +17,9 @@ pub struct Evaluation {
     pub metrics: Metrics,
     /// The confusion matrix, where the target has classes.
     pub confusion: Option<Confusion>,
-    /// The metrics that would fit the target but have no value on these rows.
-    pub undefined: Vec<Undefined>,
-}
-
-/// A metric that has no value on some rows, such as the ROC-AUC where all rows
-/// have one class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Undefined {
-    /// The metric's name.
-    pub metric: String,
-    /// Why it has no value.
-    pub reason: String,
+    /// The metrics that would fit the target but have no value on these rows, such as
+    /// the ROC-AUC where all rows have one class; and why.
+    pub undefined: BTreeMap<String, String>,
 }
 
 /// Measures `predictions`, in time that grows with their number (with its
@@ -74,6 +67,6 @@ impl Evaluation {
     }
 
     fn undefine(&mut self, metric: impl Into<String>, reason: impl Into<String>) {
-        self.undefined.push(Undefined { metric: metric.into(), reason: reason.into() });
+        self.undefined.insert(metric.into(), reason.into());
     }
 }

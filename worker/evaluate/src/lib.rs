@@ -1,8 +1,8 @@
-//! What a model is worth: metrics of its predictions, and the gates it must pass.
+//! What a model is worth: metrics of its predictions.
 //!
-//! In reading order: what is measured ([`predictions`]), the measures of each
-//! kind of target (`classes` with `roc`, `numbers`, `next_bytes`), all of
-//! them behind one call ([`evaluation`]), and the conditions on them ([`gate`]).
+//! In reading order: what is measured (`predictions`), the measures of each kind of
+//! target (`classes` with `roc`, `numbers`, `next_bytes`), and all of them behind
+//! one call ([`evaluate`]).
 //!
 //! The conventions are scikit-learn's (1.9): names, macro averages, a ratio of
 //! nothing to nothing is 0, clipped probabilities in the log-loss. A differential
@@ -15,14 +15,13 @@
 //! bits, and nothing it is given makes it panic.
 
 mod classes;
-pub mod evaluation;
-pub mod gate;
+mod evaluation;
 mod next_bytes;
 mod numbers;
-pub mod predictions;
+mod predictions;
 mod roc;
 mod sum;
 
-pub use evaluation::{Evaluation, Undefined, evaluate};
-pub use gate::{GateFailure, gate_failures};
-pub use predictions::{CLASSES_MAX, ClassScores, EvaluateError, NextBytes, Numbers, Predictions};
+pub use classes::most_probable;
+pub use evaluation::{Evaluation, evaluate};
+pub use predictions::{ClassScores, EvaluateError, NextBytes, Numbers, Predictions};

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-/// The most classes that are measured: the confusion matrix has a cell for each
-/// pair of them, and travels in one control message.
-pub const CLASSES_MAX: usize = 1_000;
+use phalanx_protocol::spec::CLASSES_MAX;
 
 /// How far a row's probabilities may be from 1 in sum. The rounding of `f32` over
 /// [`CLASSES_MAX`] classes stays far below; scores that are no probabilities do not.

@@ -86,24 +86,24 @@ pub enum TrainError {
     /// The state does not fit the model.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The loss is no number any more.
-    #[error("the loss is {loss} at step {step}: lower train.learning_rate, or set train.clip_norm")]
+    /// The loss or its gradient is no finite number any more.
+    #[error("{what} at step {step}: lower train.learning_rate, or set train.clip_norm")]
     Diverged {
-        /// The step.
+        /// The step, which was not made.
         step: u64,
-        /// NaN or an infinity.
-        loss: f32,
+        /// What is wrong.
+        what: String,
     },
     /// Predictions could not be measured.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     /// Early stopping watches a metric that this job does not have.
-    #[error("train.early_stop.metric: the validation split has no `{metric}`; it has {known}")]
+    #[error("train.early_stop.metric: the validation split has no `{metric}`: {reason}")]
     NoSuchMetric {
         /// What the job file names.
         metric: String,
-        /// What there is.
-        known: String,
+        /// Why it has no value, or what there is.
+        reason: String,
     },
     /// Another rank sent something that cannot be read.
     #[error("rank {rank} sent a message that cannot be read")]
@@ -111,7 +111,10 @@ pub enum TrainError {
         /// That rank.
         rank: usize,
     },
-    /// The loader's thread ended.
-    #[error("the loader's thread ended before its work was done")]
-    Loader,
+    /// A thread could not be started.
+    #[error("the loader's thread could not be started: {0}")]
+    Thread(std::io::Error),
+    /// The loader panicked.
+    #[error("the loader panicked: {0}")]
+    Loader(String),
 }

@@ -1,6 +1,6 @@
 //! Where each tensor of a model lies in the flat vector that is reduced: first
 //! the trained ones, whose gradients it holds, then the others (running
-//! statistics), whose values it holds.
+//! statistics), whose changes it holds.
 //!
 //! Tensors are known by their path in the module; burn's own parameter ids are
 //! random, so they are set to the place in the walk.
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    tensor::{Gradients, Tensor, TensorData},
+    tensor::{Bool, DType, Gradients, Int, Tensor, TensorData},
 };
 
 use crate::error::SnapshotError;
@@ -37,10 +37,18 @@ pub struct Slot {
 
 impl Layout {
     /// The layout of `module`.
-    pub(crate) fn of<M: Module>(module: &M) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Where it has a parameter that is not of f32: neither the reduction nor a
+    /// checkpoint could carry it.
+    pub(crate) fn of<M: Module>(module: &M) -> Result<Self, String> {
         let mut survey = Walk::new(Survey::default());
         module.visit(&mut survey);
-        let mut slots = survey.act.0;
+        let Survey { mut slots, unfit } = survey.act;
+        if let Some((path, kind)) = unfit {
+            return Err(format!("parameter `{path}` holds {kind}, expected f32"));
+        }
         let mut len = 0;
         let mut trained_len = 0;
         for trained in [true, false] {
@@ -52,7 +60,7 @@ impl Layout {
                 trained_len = len;
             }
         }
-        Self { slots, trained_len, len }
+        Ok(Self { slots, trained_len, len })
     }
 
     /// The tensors, in walking order.
@@ -163,6 +171,9 @@ struct Walk<A> {
 /// What a [`Walk`] does at each tensor.
 trait Act {
     fn at<const D: usize>(&mut self, index: usize, path: &[String], tensor: Tensor<D>);
+
+    /// A parameter of integers or booleans.
+    fn at_other(&mut self, _path: &[String], _kind: &'static str) {}
 }
 
 impl<A> Walk<A> {
@@ -184,16 +195,34 @@ impl<A: Act> ModuleVisitor for Walk<A> {
         self.act.at(self.next, &self.path, param.val());
         self.next += 1;
     }
+
+    fn visit_int<const D: usize>(&mut self, _param: &Param<Tensor<D, Int>>) {
+        self.act.at_other(&self.path, "integers");
+    }
+
+    fn visit_bool<const D: usize>(&mut self, _param: &Param<Tensor<D, Bool>>) {
+        self.act.at_other(&self.path, "booleans");
+    }
 }
 
 #[derive(Default)]
-struct Survey(Vec<Slot>);
+struct Survey {
+    slots: Vec<Slot>,
+    /// The first parameter that is not of f32, and what it holds.
+    unfit: Option<(String, String)>,
+}
 
 impl Act for Survey {
     fn at<const D: usize>(&mut self, _index: usize, path: &[String], tensor: Tensor<D>) {
-        let shape = tensor.dims().to_vec();
-        let trained = tensor.is_require_grad();
-        self.0.push(Slot { path: path.join("."), shape, range: 0..0, trained });
+        let (path, shape) = (path.join("."), tensor.dims().to_vec());
+        if tensor.dtype() != DType::F32 {
+            self.unfit.get_or_insert_with(|| (path.clone(), format!("{:?}", tensor.dtype())));
+        }
+        self.slots.push(Slot { path, shape, range: 0..0, trained: tensor.is_require_grad() });
+    }
+
+    fn at_other(&mut self, path: &[String], kind: &'static str) {
+        self.unfit.get_or_insert_with(|| (path.join("."), kind.to_owned()));
     }
 }
 

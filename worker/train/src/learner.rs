@@ -11,13 +11,13 @@ use phalanx_protocol::spec::OptimizerSpec;
 use crate::{
     error::SnapshotError,
     layout::{self, Layout},
-    optimizer,
+    optimizer, random,
     state::State,
     task::{Samples, Task},
 };
 
 /// A model that learns. Vectors are laid out as [`Layout`] says: gradients of the
-/// trained tensors, then values of the others.
+/// trained tensors, then changes of the others.
 pub trait Learner: Send {
     /// The model's tensors.
     fn layout(&self) -> &Layout;
@@ -26,8 +26,8 @@ pub trait Learner: Send {
     fn schema(&self) -> &Schema;
 
     /// Computes the mean loss over one lane's `batch`, which it returns, and writes
-    /// its gradient and what the forward pass changed into `flat`
-    /// (`layout().len()` numbers). `seed` decides all randomness. Nothing that
+    /// its gradient, and by how much the forward pass changed the other tensors,
+    /// into `flat` (`layout().len()` numbers). `seed` decides all randomness. Nothing that
     /// belongs to the state changes.
     fn gradient(&mut self, batch: &Batch, seed: u64, flat: &mut [f32]) -> f32;
 
@@ -41,8 +41,8 @@ pub trait Learner: Send {
     /// The loss of `batch` for each score row that has a class (`-log p`), in order.
     fn surprise(&self, batch: &Batch) -> Vec<f32>;
 
-    /// Parameters and optimizer state.
-    fn state(&self) -> State;
+    /// Gives parameters and optimizer state as they are now, whenever it is called.
+    fn state(&self) -> Box<dyn FnOnce() -> State + Send>;
 
     /// Takes parameters and optimizer state, if it has any, from `state`.
     fn load(&mut self, state: &State) -> Result<(), SnapshotError>;
@@ -64,17 +64,25 @@ pub(crate) struct Model<T> {
 }
 
 impl<T: Task> Model<T> {
-    pub(crate) fn new(module: T, optimizer: &OptimizerSpec, schema: Schema, device: Device) -> Self {
+    /// # Errors
+    ///
+    /// Where the module keeps state that neither the reduction nor a checkpoint can carry.
+    pub(crate) fn new(
+        module: T,
+        optimizer: &OptimizerSpec,
+        schema: Schema,
+        device: Device,
+    ) -> Result<Self, String> {
         let module = layout::with_ids(module.materialize());
-        let layout = Layout::of(&module);
+        let layout = Layout::of(&module)?;
         let mut untrained = Vec::new();
         if layout.len() > layout.trained_len() {
             untrained.resize(layout.len(), 0.0);
             layout.read_untrained(&module, &mut untrained);
         }
         let training_device = device.clone().autodiff();
-        let optimizer = optimizer::build(optimizer);
-        Self { module: Some(module), optimizer, layout, untrained, schema, device, training_device }
+        let optimizer = optimizer::build(optimizer, &layout);
+        Ok(Self { module: Some(module), optimizer, layout, untrained, schema, device, training_device })
     }
 
     fn module(&self) -> &T {
@@ -105,14 +113,19 @@ impl<T: Task> Learner for Model<T> {
 
     fn gradient(&mut self, batch: &Batch, seed: u64, flat: &mut [f32]) -> f32 {
         self.restore_untrained();
-        self.device.seed(seed);
         let samples = Samples::new(batch, &self.schema, &self.training_device);
+        let drawing = random::seeded(&self.device, seed);
         let loss = self.module().loss(&samples);
+        drop(drawing);
         let mut gradients = loss.backward();
         self.layout.read_gradients(self.module(), &mut gradients, flat);
         if !self.untrained.is_empty() {
             // `valid` settles running statistics, which burn keeps per thread until asked.
             self.layout.read_untrained(&self.module().valid(), flat);
+            // Changes, not values: what does not change stays as it is, to the bit, in a mean over any lanes.
+            let trained = self.layout.trained_len();
+            let before = &self.untrained[trained..];
+            flat[trained..].iter_mut().zip(before).for_each(|(value, before)| *value -= before);
         }
         loss.into_scalar::<f32>()
     }
@@ -120,7 +133,8 @@ impl<T: Task> Learner for Model<T> {
     fn update(&mut self, learning_rate: f64, mean: &[f32]) {
         if !self.untrained.is_empty() {
             let trained = self.layout.trained_len();
-            self.untrained[trained..].copy_from_slice(&mean[trained..self.layout.len()]);
+            let changes = &mean[trained..self.layout.len()];
+            self.untrained[trained..].iter_mut().zip(changes).for_each(|(value, change)| *value += change);
             self.restore_untrained();
         }
         let mut gradients = GradientsParams::new();
@@ -143,13 +157,18 @@ impl<T: Task> Learner for Model<T> {
         floats(log_probabilities.gather(1, truth).neg().into_data())
     }
 
-    fn state(&self) -> State {
-        let mut state = State::default();
-        for (path, data) in layout::values(&self.module().valid()) {
-            state.insert_parameter(&path, data);
-        }
-        optimizer::save(&self.optimizer, &self.layout, &mut state);
-        state
+    fn state(&self) -> Box<dyn FnOnce() -> State + Send> {
+        // Handles of the tensors. `valid` must be called on the thread that trains.
+        let (module, optimizer, layout) =
+            (self.module().valid(), self.optimizer.clone(), self.layout.clone());
+        Box::new(move || {
+            let mut state = State::default();
+            for (path, data) in layout::values(&module) {
+                state.insert_parameter(&path, data);
+            }
+            optimizer::save(&optimizer, &layout, &mut state);
+            state
+        })
     }
 
     fn load(&mut self, state: &State) -> Result<(), SnapshotError> {

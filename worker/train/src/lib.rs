@@ -10,31 +10,32 @@
 //! talks to the coordinator. It gets a connected group and a data set, and hands
 //! events and snapshots to its [`Host`].
 
-pub mod error;
+mod error;
 mod layout;
 mod learner;
 mod loader;
 mod measure;
 mod models;
 mod optimizer;
-pub mod predictor;
+mod predictor;
 mod progress;
+mod random;
 mod schedule;
-pub mod session;
-pub mod snapshot;
+mod session;
+mod snapshot;
 mod state;
-pub mod task;
-pub mod tasks;
+mod task;
+mod tasks;
 mod text;
 mod trainer;
 
 pub use error::{BuildError, SnapshotError, TrainError};
 pub use layout::{Layout, Slot};
 pub use learner::Learner;
-pub use loader::lane_rows;
-pub use predictor::{Predictor, Rows};
+pub use loader::panic_text;
+pub use predictor::{ModelDescription, Predictor, PredictorError, Rows};
 pub use session::{Ending, ExportedModel, Host, Outcome, Session, StopVote, run};
 pub use snapshot::Snapshot;
 pub use state::State;
-pub use task::{Samples, Task};
+pub use task::{Samples, Task, feature_width, score_width};
 pub use tasks::{Settings, Tasks};

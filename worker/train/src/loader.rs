@@ -2,7 +2,9 @@
 //! present one computes.
 
 use std::{
+    any::Any,
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread,
 };
@@ -17,7 +19,7 @@ const AHEAD: usize = 2;
 
 /// The batches of one rank's lanes, step after step.
 pub(crate) struct Loader {
-    batches: mpsc::Receiver<Vec<Batch>>,
+    batches: mpsc::Receiver<Result<Vec<Batch>, TrainError>>,
 }
 
 impl Loader {
@@ -34,20 +36,29 @@ impl Loader {
             .spawn(move || {
                 for step in steps {
                     let gather = |lane| dataset.gather(Split::Train, &rows_of(&dataset, &spec, step, lane));
+                    let batches = catch_unwind(AssertUnwindSafe(|| lanes.clone().map(gather).collect()));
+                    let batches = batches.map_err(|panic| TrainError::Loader(panic_text(panic.as_ref())));
+                    let failed = batches.is_err();
                     // The trainer stopped before the planned end: so does its loader.
-                    if send.send(lanes.clone().map(gather).collect()).is_err() {
+                    if send.send(batches).is_err() || failed {
                         return;
                     }
                 }
             })
-            .map_err(|_| TrainError::Loader)?;
+            .map_err(TrainError::Thread)?;
         Ok(Self { batches })
     }
 
     /// The batches of the next step, one for each lane.
     pub(crate) fn next(&self) -> Result<Vec<Batch>, TrainError> {
-        self.batches.recv().map_err(|_| TrainError::Loader)
+        self.batches.recv().expect("invariant: the loader gives as many batches as there are steps")
     }
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why").to_owned()
 }
 
 fn rows_of(dataset: &Dataset, spec: &TrainSpec, step: u64, lane: u32) -> Vec<u64> {
@@ -55,11 +66,11 @@ fn rows_of(dataset: &Dataset, spec: &TrainSpec, step: u64, lane: u32) -> Vec<u64
 }
 
 /// The rows of the training split that lane `lane` takes in step `step` (from 0): a
-/// pure function of seed, epoch and position.
+/// pure function of seed, epoch and position. The split fills at least one batch.
 ///
 /// Only whole batches are trained on; the rows that an epoch leaves out are other
 /// ones each time, since each epoch has an order of its own.
-pub fn lane_rows(spec: &TrainSpec, train_rows: u64, step: u64, lane: u32) -> Vec<u64> {
+fn lane_rows(spec: &TrainSpec, train_rows: u64, step: u64, lane: u32) -> Vec<u64> {
     let steps_per_epoch = spec.steps_per_epoch(train_rows);
     let (epoch, step_of_epoch) = (step / steps_per_epoch, step % steps_per_epoch);
     let order = Order::new(spec.seed, epoch, train_rows);

@@ -2,11 +2,12 @@
 //!
 //! Each lane takes a fixed run of the split's rows, in chunks of a fixed size, so
 //! that every prediction has the same bits wherever it is computed; they are
-//! gathered in the order of the lanes, so that the metrics do, too.
+//! gathered round by round in the order of the lanes, so that the metrics do, too.
+//! A round is short, so that no rank waits long for another and messages stay small.
 
 use std::ops::Range;
 
-use phalanx_collective::Group;
+use phalanx_collective::{AbortHandle, CollectiveError, Group};
 use phalanx_data::{Batch, Dataset, Split, TargetKind, Targets};
 use phalanx_evaluate::{ClassScores, NextBytes, Numbers, Predictions};
 
@@ -18,6 +19,9 @@ const CHUNK_ROWS: u64 = 256;
 /// Rows computed at once where a row is a text.
 const CHUNK_TEXTS: u64 = 32;
 
+/// Chunks that each lane computes in one round.
+const ROUND_CHUNKS: u64 = 16;
+
 /// Predictions for all rows of `split`, the same on every rank. Collective: all
 /// ranks of the group must call it.
 pub(crate) fn predict_split(
@@ -28,17 +32,34 @@ pub(crate) fn predict_split(
     lanes: u32,
 ) -> Result<Predictions, TrainError> {
     let rows = dataset.rows(split);
-    let mut mine = Vec::new();
-    for lane in group.lanes() {
-        let share = share_of(rows, lane, lanes);
-        lane_message(learner, dataset, split, share, &mut mine);
-    }
-    let messages = group.all_gather(&mine)?;
+    let abort = group.abort_handle();
+    let chunk_rows = match learner.schema().target {
+        TargetKind::NextByte => CHUNK_TEXTS,
+        TargetKind::Classes(_) | TargetKind::Number { .. } => CHUNK_ROWS,
+    };
+    let round_rows = chunk_rows * ROUND_CHUNKS;
+    let rounds = rows.div_ceil(lanes.into()).div_ceil(round_rows);
     let mut predictions = empty(&learner.schema().target);
-    for (rank, message) in messages.iter().enumerate() {
-        take_in(&mut predictions, message).ok_or(TrainError::Message { rank })?;
+    for round in 0..rounds {
+        let mut mine = Vec::new();
+        for lane in group.lanes() {
+            let share = share_of(rows, lane, lanes);
+            let first = share.start + round * round_rows;
+            for chunk in chunks(first..share.end.min(first + round_rows), chunk_rows) {
+                still_wanted(&abort)?;
+                append(learner, &dataset.gather(split, &chunk), &mut mine);
+            }
+        }
+        for (rank, message) in group.all_gather(&mine)?.iter().enumerate() {
+            take_in(&mut predictions, message).ok_or(TrainError::Message { rank })?;
+        }
     }
     Ok(predictions)
+}
+
+/// An error where the group was told to end: between two steps nothing else asks.
+pub(crate) fn still_wanted(abort: &AbortHandle) -> Result<(), TrainError> {
+    if abort.is_aborted() { Err(CollectiveError::Aborted.into()) } else { Ok(()) }
 }
 
 fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
@@ -53,30 +74,17 @@ fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
     rows.clone().step_by(size as usize).map(move |first| (first..(first + size).min(rows.end)).collect())
 }
 
-/// Appends one lane's predictions: little-endian words, scores before truth.
-fn lane_message(
-    learner: &dyn Learner,
-    dataset: &Dataset,
-    split: Split,
-    rows: Range<u64>,
-    message: &mut Vec<u8>,
-) {
+/// Appends the predictions for one chunk: little-endian words, scores before truth.
+fn append(learner: &dyn Learner, batch: &Batch, message: &mut Vec<u8>) {
     match &learner.schema().target {
         TargetKind::NextByte => {
-            let (mut nats, mut bytes) = (0.0_f64, 0_u64);
-            for chunk in chunks(rows, CHUNK_TEXTS) {
-                let surprise = learner.surprise(&dataset.gather(split, &chunk));
-                nats += surprise.iter().map(|nats| f64::from(*nats)).sum::<f64>();
-                bytes += surprise.len() as u64;
-            }
+            let surprise = learner.surprise(batch);
+            let nats: f64 = surprise.iter().map(|nats| f64::from(*nats)).sum();
             message.extend(nats.to_le_bytes());
-            message.extend(bytes.to_le_bytes());
+            message.extend((surprise.len() as u64).to_le_bytes());
         }
         target @ (TargetKind::Classes(_) | TargetKind::Number { .. }) => {
-            for chunk in chunks(rows, CHUNK_ROWS) {
-                let batch = dataset.gather(split, &chunk);
-                append_rows(target, &learner.scores(&batch), &batch, message);
-            }
+            append_rows(target, &learner.scores(batch), batch, message);
         }
     }
 }

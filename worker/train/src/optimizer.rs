@@ -1,8 +1,10 @@
 //! burn's optimizers from the job file, and their state by parameter path.
 
 use burn::{
+    module::{ParamGroup, ParamId},
     optim::{
-        AdaGradConfig, AdamConfig, AdamWConfig, ModuleOptimizer, OptimizerRecord, RmsPropConfig, SgdConfig,
+        AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, AdjustLrFn, LambConfig,
+        LionConfig, ModuleOptimizer, MuonConfig, OptimizerRecord, RmsPropConfig, SgdConfig,
         decay::WeightDecayConfig, momentum::MomentumConfig,
     },
     tensor::TensorData,
@@ -15,44 +17,78 @@ use crate::{
     state::{Number, State},
 };
 
-/// The usual term in the denominator of Adam (arXiv 1412.6980).
-const EPSILON: f64 = 1e-8;
-
-/// The optimizer that the job file describes.
-pub(crate) fn build(spec: &OptimizerSpec) -> ModuleOptimizer {
-    let decay = (spec.weight_decay > 0.0).then(|| WeightDecayConfig::new(spec.weight_decay as f32));
-    let beta_1 = spec.beta_1.unwrap_or(0.9) as f32;
-    let beta_2 = spec.beta_2.unwrap_or(0.999) as f32;
-    let epsilon = spec.epsilon.unwrap_or(EPSILON) as f32;
+/// The optimizer that the job file describes, for a model of this layout.
+pub(crate) fn build(spec: &OptimizerSpec, layout: &Layout) -> ModuleOptimizer {
+    let weight_decay = spec.weight_decay as f32;
+    let penalty = (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay));
+    let or = |setting: Option<f64>, usual: f32| setting.map_or(usual, |value| value as f32);
+    let momentum = |momentum: f64, nesterov: bool| {
+        MomentumConfig::new().with_momentum(momentum).with_dampening(0.0).with_nesterov(nesterov)
+    };
     match spec.kind {
         Optimizer::Sgd => {
-            let momentum = spec.momentum.map(|momentum| {
-                MomentumConfig::new()
-                    .with_momentum(momentum)
-                    .with_dampening(0.0)
-                    .with_nesterov(spec.nesterov.unwrap_or(false))
-            });
-            SgdConfig::new().with_weight_decay(decay).with_momentum(momentum).init()
+            let momentum = spec.momentum.map(|value| momentum(value, spec.nesterov.unwrap_or(false)));
+            SgdConfig::new().with_weight_decay(penalty).with_momentum(momentum).init()
         }
         Optimizer::Adam => AdamConfig::new()
-            .with_beta_1(beta_1)
-            .with_beta_2(beta_2)
-            .with_epsilon(epsilon)
-            .with_weight_decay(decay)
+            .with_beta_1(or(spec.beta_1, 0.9))
+            .with_beta_2(or(spec.beta_2, 0.999))
+            .with_epsilon(or(spec.epsilon, 1e-8))
+            .with_weight_decay(penalty)
             .init(),
-        Optimizer::Adamw => AdamWConfig::new()
-            .with_beta_1(beta_1)
-            .with_beta_2(beta_2)
-            .with_epsilon(epsilon)
-            .with_weight_decay(spec.weight_decay as f32)
-            .init(),
-        Optimizer::Adagrad => AdaGradConfig::new().with_epsilon(epsilon).with_weight_decay(decay).init(),
+        Optimizer::Adamw => adamw(spec).init(),
+        Optimizer::Adagrad => {
+            AdaGradConfig::new().with_epsilon(or(spec.epsilon, 1e-8)).with_weight_decay(penalty).init()
+        }
         Optimizer::Rmsprop => RmsPropConfig::new()
-            .with_momentum(spec.momentum.unwrap_or(0.0) as f32)
-            .with_epsilon(epsilon)
-            .with_weight_decay(decay)
+            .with_momentum(or(spec.momentum, 0.0))
+            .with_epsilon(or(spec.epsilon, 1e-8))
+            .with_weight_decay(penalty)
             .init(),
+        Optimizer::Adan => AdanConfig::new()
+            .with_beta_1(or(spec.beta_1, 0.98))
+            .with_beta_2(or(spec.beta_2, 0.92))
+            .with_epsilon(or(spec.epsilon, 1e-8))
+            .with_weight_decay(weight_decay)
+            .init(),
+        // The schedule decides the rate, not the optimizer.
+        Optimizer::Adafactor => AdafactorConfig::new()
+            .with_relative_step(false)
+            .with_scale_parameter(false)
+            .with_weight_decay(weight_decay)
+            .init(),
+        Optimizer::Lamb => LambConfig::new()
+            .with_beta_1(or(spec.beta_1, 0.9))
+            .with_beta_2(or(spec.beta_2, 0.999))
+            .with_epsilon(or(spec.epsilon, 1e-6))
+            .with_weight_decay(weight_decay)
+            .init(),
+        Optimizer::Lion => LionConfig::new()
+            .with_beta_1(or(spec.beta_1, 0.9))
+            .with_beta_2(or(spec.beta_2, 0.99))
+            .with_weight_decay(weight_decay)
+            .init(),
+        Optimizer::Muon => {
+            let muon = MuonConfig::new()
+                .with_momentum(momentum(spec.momentum.unwrap_or(0.95), spec.nesterov.unwrap_or(true)))
+                .with_adjust_lr_fn(AdjustLrFn::MatchRmsAdamW)
+                .with_weight_decay(penalty);
+            adamw(spec).init().with_group(matrices(layout), muon.build(), None)
+        }
     }
+}
+
+fn adamw(spec: &OptimizerSpec) -> AdamWConfig {
+    AdamWConfig::new()
+        .with_beta_1(spec.beta_1.unwrap_or(0.9) as f32)
+        .with_beta_2(spec.beta_2.unwrap_or(0.999) as f32)
+        .with_epsilon(spec.epsilon.unwrap_or(1e-8) as f32)
+        .with_weight_decay(spec.weight_decay as f32)
+}
+
+fn matrices(layout: &Layout) -> ParamGroup {
+    let ids = (0..).zip(layout.slots()).filter(|(_, slot)| slot.shape.len() == 2);
+    ParamGroup::from_ids(ids.map(|(id, _)| ParamId::from(id)).collect())
 }
 
 /// Adds the optimizer's state to `state`. burn names it `<parameter id>.<field>`;

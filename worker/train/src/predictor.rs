@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use phalanx_data::{Batch, Dataset, Encoder, Features, Schema, TargetKind, Targets};
+use phalanx_evaluate::most_probable;
 use phalanx_protocol::spec::{JobSpec, ModelSpec};
 use serde::{Deserialize, Serialize};
 
@@ -109,9 +110,9 @@ impl Predictor {
         match &self.description.schema.target {
             TargetKind::Classes(classes) => {
                 let scores = self.learner.scores(batch);
-                let rows = scores.chunks_exact(classes.len());
-                let likeliest = rows.clone().map(highest).collect();
-                Rows::Classes { likeliest, probabilities: rows.flat_map(softmax).collect() }
+                let probabilities: Vec<f32> = scores.chunks_exact(classes.len()).flat_map(softmax).collect();
+                let likeliest = probabilities.chunks_exact(classes.len()).map(most_probable).collect();
+                Rows::Classes { likeliest, probabilities }
             }
             TargetKind::Number { mean, deviation } => {
                 let scores = self.learner.scores(batch);
@@ -139,10 +140,4 @@ impl std::fmt::Debug for Predictor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Predictor").field("description", &self.description).finish_non_exhaustive()
     }
-}
-
-/// Index of the highest score; the first of several.
-fn highest(scores: &[f32]) -> usize {
-    let better = |best: usize, index: usize| if scores[index] > scores[best] { index } else { best };
-    (0..scores.len()).fold(0, better)
 }

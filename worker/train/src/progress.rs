@@ -1,10 +1,8 @@
 //! What belongs to a job's state beside its tensors: whether early stopping is
 //! near. The same on every rank, since all ranks see the same metrics.
 
-use phalanx_protocol::{
-    message::Metrics,
-    spec::{EarlyStopSpec, METRICS},
-};
+use phalanx_evaluate::Evaluation;
+use phalanx_protocol::spec::{EarlyStopSpec, METRICS};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -28,10 +26,17 @@ impl TrainingProgress {
     }
 
     /// Takes in one validation.
-    pub(crate) fn validated(&mut self, spec: &EarlyStopSpec, metrics: &Metrics) -> Result<(), TrainError> {
+    pub(crate) fn validated(
+        &mut self,
+        spec: &EarlyStopSpec,
+        evaluation: &Evaluation,
+    ) -> Result<(), TrainError> {
+        let Evaluation { metrics, undefined, .. } = evaluation;
         let value = *metrics.get(&spec.metric).ok_or_else(|| TrainError::NoSuchMetric {
             metric: spec.metric.clone(),
-            known: metrics.keys().cloned().collect::<Vec<_>>().join(", "),
+            reason: undefined.get(&spec.metric).cloned().unwrap_or_else(|| {
+                format!("it has {}", metrics.keys().cloned().collect::<Vec<_>>().join(", "))
+            }),
         })?;
         let gain = |best: f64| if more_is_better(&spec.metric) { value - best } else { best - value };
         if self.best.is_none_or(|best| gain(best) > spec.min_delta) {
@@ -57,6 +62,8 @@ fn more_is_better(metric: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use phalanx_protocol::message::Metrics;
+
     use super::*;
 
     fn after(values: &[f64], metric: &str, patience: u32) -> TrainingProgress {
@@ -64,7 +71,8 @@ mod tests {
         let mut progress = TrainingProgress::default();
         for value in values {
             let metrics = Metrics::from([(metric.to_owned(), *value)]);
-            progress.validated(&spec, &metrics).expect("the metric is there");
+            let evaluation = Evaluation { metrics, ..Evaluation::default() };
+            progress.validated(&spec, &evaluation).expect("the metric is there");
         }
         progress
     }

@@ -16,8 +16,9 @@ use std::{
 use bytes::Bytes;
 use phalanx_collective::Group;
 use phalanx_data::{Dataset, Split};
+use phalanx_evaluate::Evaluation;
 use phalanx_protocol::{
-    message::{Assignment, Confusion, Event, Metrics, Progress},
+    message::{Assignment, Event, Progress},
     reference::HashHex,
 };
 
@@ -27,7 +28,7 @@ use crate::{
     predictor::ModelDescription,
     snapshot::{self, Snapshot},
     tasks::Tasks,
-    trainer::{Stepped, Trainer, with_loss},
+    trainer::{Stepped, Trainer},
 };
 
 /// How often rank 0 reports.
@@ -83,7 +84,7 @@ impl StopVote {
 }
 
 /// Who runs the session: hears of it and may stop it. All calls come from the
-/// trainer's thread and must not block it for long.
+/// trainer's thread, which waits for them.
 pub trait Host {
     /// Something happened.
     fn event(&mut self, event: Event);
@@ -91,7 +92,7 @@ pub trait Host {
     /// Whether this rank wants to stop.
     fn stop_vote(&self) -> StopVote;
 
-    /// The state to be saved. Writing it must not hold up training.
+    /// The state to be saved, elsewhere: training goes on when this returns.
     fn checkpoint(&mut self, snapshot: Snapshot);
 }
 
@@ -116,10 +117,8 @@ pub struct Outcome {
     pub cursor: u64,
     /// Why training ended before its planned end.
     pub stopped_early: Option<String>,
-    /// Metrics of the test split.
-    pub metrics: Metrics,
-    /// Confusion matrix of the test split, if it has classes.
-    pub confusion: Option<Confusion>,
+    /// What the test split says; nothing where it is empty.
+    pub evaluation: Evaluation,
     /// Hash of parameters, optimizer state and cursor.
     pub state_hash: HashHex,
     /// Text that the model wrote, if it is one that does.
@@ -142,8 +141,8 @@ pub struct ExportedModel {
 ///
 /// # Errors
 ///
-/// Where the model cannot be built, the group breaks, or the loss is no number
-/// any more.
+/// Where the model cannot be built, the group breaks, or the loss or its gradient
+/// is no finite number any more.
 pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> {
     let leads = session.assignment.rank.is_leader();
     let mut trainer = Trainer::new(session)?;
@@ -155,6 +154,7 @@ pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> 
         trainer.lanes(),
         trainer.steps_done()..trainer.total_steps(),
     )?;
+    let resumed_at = trainer.steps_done();
     let mut reporter = Reporter::new(&trainer);
     while trainer.goes_on() {
         let batches = loader.next()?;
@@ -177,6 +177,10 @@ pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> 
             host.checkpoint(trainer.snapshot());
         }
     }
+    if trainer.steps_done() > resumed_at {
+        // What comes now may fail; training is not done again for that.
+        host.checkpoint(trainer.snapshot());
+    }
     finish(&mut trainer, leads, host)
 }
 
@@ -186,10 +190,9 @@ fn validate(trainer: &mut Trainer, leads: bool, host: &mut dyn Host) -> Result<(
         return Ok(());
     }
     let evaluation = trainer.measure(Split::Validation)?;
-    let metrics = with_loss(evaluation.metrics, trainer.dataset().schema());
-    trainer.validated(&metrics)?;
+    trainer.validated(&evaluation)?;
     if leads {
-        host.event(Event::Validated { step: trainer.steps_done(), metrics });
+        host.event(Event::Validated { step: trainer.steps_done(), metrics: evaluation.metrics });
     }
     Ok(())
 }
@@ -199,22 +202,18 @@ fn finish(trainer: &mut Trainer, leads: bool, host: &mut dyn Host) -> Result<End
     if leads {
         host.event(Event::Evaluating);
     }
-    let (metrics, confusion) = match trainer.dataset().rows(Split::Test) {
-        0 => (Metrics::new(), None),
-        _ => {
-            let evaluation = trainer.measure(Split::Test)?;
-            (with_loss(evaluation.metrics, trainer.dataset().schema()), evaluation.confusion)
-        }
+    let evaluation = match trainer.dataset().rows(Split::Test) {
+        0 => Evaluation::default(),
+        _ => trainer.measure(Split::Test)?,
     };
     let snapshot = trainer.snapshot();
     Ok(Ending::Finished(Box::new(Outcome {
         step: snapshot.step(),
         cursor: snapshot.cursor(),
         stopped_early: trainer.stopped_early().map(str::to_owned),
-        metrics,
-        confusion,
+        evaluation,
         state_hash: snapshot.state_hash().to_owned(),
-        sample: if leads { trainer.sample() } else { None },
+        sample: if leads { trainer.sample()? } else { None },
         model: leads.then(|| export(trainer, &snapshot)),
     })))
 }
@@ -244,7 +243,8 @@ impl Reporter {
             self.curve.push((trainer.steps_done(), loss));
         }
         let elapsed = self.last.elapsed();
-        if elapsed < REPORT_EVERY && trainer.goes_on() {
+        let stops = stepped.vote != StopVote::Continue || !trainer.goes_on();
+        if elapsed < REPORT_EVERY && !stops {
             return;
         }
         let samples = trainer.cursor() - self.last_cursor;

@@ -1,9 +1,18 @@
 //! The state of a job between two steps, taken out of the trainer so that a
 //! checkpoint can be written while training goes on.
 //!
+//! Taking it costs the training thread nothing: a snapshot shares the tensors,
+//! which the next update then replaces instead of changing them in place. Copying
+//! and hashing is done by whoever asks for the content first.
+//!
 //! Every rank holds the same snapshot and writes its own share of the tensors;
 //! the parts together hold each tensor once, and any number of ranks can read
 //! what any other number has written.
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 use phalanx_protocol::reference::HashHex;
@@ -17,20 +26,44 @@ use crate::{
 };
 
 /// Parameters, optimizer state, and how far the job is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Snapshot {
     step: u64,
     cursor: u64,
-    state_hash: HashHex,
     progress_json: String,
-    state: State,
+    content: Arc<LazyLock<Content, Taker>>,
 }
 
+/// What a snapshot holds, taken out of the tensors.
+struct Content {
+    state: State,
+    hash: HashHex,
+}
+
+type Taker = Box<dyn FnOnce() -> Content + Send>;
+
 impl Snapshot {
-    pub(crate) fn new(step: u64, cursor: u64, state: State, progress: &TrainingProgress) -> Self {
+    pub(crate) fn new(
+        step: u64,
+        cursor: u64,
+        progress: &TrainingProgress,
+        state: impl FnOnce() -> State + Send + 'static,
+    ) -> Self {
         let progress_json =
             serde_json::to_string(progress).expect("invariant: progress is made of plain values");
-        Self { step, cursor, state_hash: state.hash(cursor), progress_json, state }
+        Self::lazy(step, cursor, progress_json, move || {
+            let state = state();
+            Content { hash: state.hash(cursor), state }
+        })
+    }
+
+    fn lazy(
+        step: u64,
+        cursor: u64,
+        progress_json: String,
+        take: impl FnOnce() -> Content + Send + 'static,
+    ) -> Self {
+        Self { step, cursor, progress_json, content: Arc::new(LazyLock::new(Box::new(take))) }
     }
 
     /// Steps finished.
@@ -43,9 +76,10 @@ impl Snapshot {
         self.cursor
     }
 
-    /// Hash of parameters, optimizer state and cursor.
+    /// Hash of parameters, optimizer state and cursor. The first call for the
+    /// content of a snapshot takes a while.
     pub fn state_hash(&self) -> &str {
-        &self.state_hash
+        &self.content.hash
     }
 
     /// What else belongs to the state (early stopping), as JSON text.
@@ -56,10 +90,11 @@ impl Snapshot {
     /// The share of the tensors that `rank` of `world_size` writes, as a
     /// safetensors file. Shares are about equal in bytes; one may be empty.
     pub fn part(&self, rank: u32, world_size: u32) -> Bytes {
-        let total: u128 = self.state.iter().map(|(_, tensor)| tensor.len() as u128).sum();
+        let state = self.state();
+        let total: u128 = state.iter().map(|(_, tensor)| tensor.len() as u128).sum();
         let mut before = 0;
         let mut mine: Vec<(&str, &StateTensor)> = Vec::new();
-        for (name, tensor) in self.state.iter() {
+        for (name, tensor) in state.iter() {
             // A tensor belongs to the rank in whose share its middle lies.
             let middle = before + tensor.len() as u128 / 2;
             before += tensor.len() as u128;
@@ -88,15 +123,24 @@ impl Snapshot {
             return Err(SnapshotError::Hash { expected: manifest.state_hash.clone(), actual });
         }
         let progress_json = manifest.progress_json.clone();
-        Ok(Self { step, cursor, state_hash: actual, progress_json, state })
+        Ok(Self::lazy(step, cursor, progress_json, || Content { state, hash: actual }))
     }
 
     pub(crate) fn state(&self) -> &State {
-        &self.state
+        &self.content.state
     }
 
     pub(crate) fn progress(&self) -> Result<TrainingProgress, SnapshotError> {
         Ok(serde_json::from_str(&self.progress_json)?)
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("step", &self.step)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,8 +14,10 @@ use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
 ///
 /// What its forward pass draws at random (dropout) must come from burn's
 /// generator, which is seeded by (seed, step, lane) before each call; what it
-/// changes besides (running statistics) must be tensors of the module that do
-/// not require gradients. Then the promise of the same bits holds for it too.
+/// changes besides (running statistics) must be a [`Param`](burn::module::Param)
+/// that requires no gradient, or burn's `RunningState`: a bare `Tensor` in a module
+/// is a constant to burn, and to checkpoints. Parameters are of f32; others are
+/// refused. Then the promise of the same bits holds for it too.
 pub trait Task: Module + 'static {
     /// The scores of `samples`, one row each, in their order:
     ///

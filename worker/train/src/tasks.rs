@@ -1,10 +1,6 @@
 //! The models that a worker binary knows: the built-in ones and its user's own.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use burn::tensor::Device;
 use phalanx_data::Schema;
@@ -14,6 +10,7 @@ use crate::{
     error::BuildError,
     learner::{Learner, Model},
     models::{Cnn, Gpt, LinearModel, Mlp},
+    random,
     task::Task,
 };
 
@@ -21,9 +18,6 @@ use crate::{
 pub type Settings = serde_json::Map<String, serde_json::Value>;
 
 type Build = Arc<dyn Fn(&JobSpec, &Settings, &Schema) -> Result<Box<dyn Learner>, BuildError> + Send + Sync>;
-
-/// Held while a model is initialised from its seed.
-static DRAWING: Mutex<()> = Mutex::new(());
 
 /// The user's own models, by name. The built-in ones are always there.
 #[derive(Clone, Default)]
@@ -97,11 +91,11 @@ fn learner<T: Task>(
     schema: &Schema,
     build: impl FnOnce(&Schema, &Device) -> Result<T, String>,
 ) -> Result<Box<dyn Learner>, BuildError> {
-    // burn has one generator per process: no other model may draw from it meanwhile.
-    let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
     let device = Device::flex();
-    device.seed(spec.train.seed);
-    let module = build(schema, &device.clone().autodiff())
-        .map_err(|reason| BuildError::Unfit { model: spec.model.kind().to_owned(), reason })?;
-    Ok(Box::new(Model::new(module, &spec.train.optimizer, schema.clone(), device)))
+    let unfit = |reason| BuildError::Unfit { model: spec.model.kind().to_owned(), reason };
+    // burn initialises parameters when they are first used: in here.
+    let _drawing = random::seeded(&device, spec.train.seed);
+    let module = build(schema, &device.clone().autodiff()).map_err(unfit)?;
+    let model = Model::new(module, &spec.train.optimizer, schema.clone(), device).map_err(unfit)?;
+    Ok(Box::new(model))
 }

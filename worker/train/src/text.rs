@@ -3,19 +3,25 @@
 use phalanx_data::{Batch, FeatureKind, Features, Targets};
 use phalanx_protocol::spec::{JobSpec, ModelSpec};
 
-use crate::{learner::Learner, measure::softmax};
+use crate::{error::TrainError, learner::Learner, measure::softmax};
 
 /// Logits are divided by this before a byte is drawn: below 1 the likely bytes
 /// become likelier.
 const TEMPERATURE: f32 = 0.8;
 
 /// What the job's model writes after its prompt, if the job asks for that.
-pub(crate) fn sample(learner: &dyn Learner, spec: &JobSpec) -> Option<String> {
-    let ModelSpec::Gpt(gpt) = &spec.model else { return None };
-    let FeatureKind::Bytes { context } = learner.schema().features else { return None };
+/// `still_wanted` is asked before each byte.
+pub(crate) fn sample(
+    learner: &dyn Learner,
+    spec: &JobSpec,
+    still_wanted: &dyn Fn() -> Result<(), TrainError>,
+) -> Result<Option<String>, TrainError> {
+    let ModelSpec::Gpt(gpt) = &spec.model else { return Ok(None) };
+    let FeatureKind::Bytes { context } = learner.schema().features else { return Ok(None) };
     let mut text = gpt.prompt.clone().into_bytes();
     let mut dice = blake3::Hasher::new().update(&spec.train.seed.to_le_bytes()).finalize_xof();
     for _ in 0..gpt.sample_bytes {
+        still_wanted()?;
         let window = &text[text.len().saturating_sub(context)..];
         let batch = Batch { rows: 1, features: Features::Bytes(window.to_vec()), targets: Targets::None };
         let scores = learner.scores(&batch);
@@ -24,12 +30,12 @@ pub(crate) fn sample(learner: &dyn Learner, spec: &JobSpec) -> Option<String> {
         dice.fill(&mut word);
         text.push(draw(&softmax(&last), u32::from_le_bytes(word)));
     }
-    Some(String::from_utf8_lossy(&text).trim_start().to_owned())
+    Ok(Some(String::from_utf8_lossy(&text).trim_start().to_owned()))
 }
 
 /// The byte at which the summed probabilities pass `throw / 2^32`.
 fn draw(probabilities: &[f32], throw: u32) -> u8 {
-    let mut left = f64::from(throw) / f64::from(u32::MAX);
+    let mut left = f64::from(throw) / 2.0_f64.powi(32);
     for (byte, probability) in (0_u8..=255).zip(probabilities) {
         left -= f64::from(*probability);
         if left < 0.0 {

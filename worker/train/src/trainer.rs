@@ -1,16 +1,17 @@
 //! The step: batch, forward, backward, reduce, clip, update.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use phalanx_collective::Group;
-use phalanx_data::{Batch, Dataset, Split};
+use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
+use phalanx_evaluate::Evaluation;
 use phalanx_protocol::{message::Metrics, spec::JobSpec};
 use tracing::{debug_span, info_span};
 
 use crate::{
     error::{BuildError, TrainError},
     learner::Learner,
-    measure::predict_split,
+    measure::{predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
     session::{Session, StopVote},
@@ -110,11 +111,19 @@ impl Trainer {
         let vote = StopVote::from_numbers(self.sum[tail + 1], self.sum[tail + 2]);
         let lanes = self.spec.train.lanes as f32;
         let loss = self.sum[tail] / lanes;
+        let diverged = |what: String| Err(TrainError::Diverged { step: self.step + 1, what });
         if !loss.is_finite() {
-            return Err(TrainError::Diverged { step: self.step + 1, loss });
+            return diverged(format!("the loss is {loss}"));
         }
         let mean = &mut self.sum[..tail];
-        mean.iter_mut().for_each(|sum| *sum /= lanes);
+        let mut finite = true;
+        for sum in mean.iter_mut() {
+            *sum /= lanes;
+            finite &= sum.is_finite();
+        }
+        if !finite {
+            return diverged("the gradient is not finite".to_owned());
+        }
         if let Some(norm) = self.spec.train.clip_norm {
             clip(&mut mean[..self.learner.layout().trained_len()], norm);
         }
@@ -125,28 +134,32 @@ impl Trainer {
     }
 
     /// Measures `split`. Collective: all ranks of the group must call it.
-    pub(crate) fn measure(&mut self, split: Split) -> Result<phalanx_evaluate::Evaluation, TrainError> {
+    pub(crate) fn measure(&mut self, split: Split) -> Result<Evaluation, TrainError> {
         let lanes = self.spec.train.lanes;
         let predictions = predict_split(self.learner.as_ref(), &mut self.group, &self.dataset, split, lanes)?;
-        Ok(phalanx_evaluate::evaluate(&predictions)?)
+        let mut evaluation = phalanx_evaluate::evaluate(&predictions)?;
+        let loss = loss(&evaluation.metrics, self.dataset.schema());
+        evaluation.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
+        Ok(evaluation)
     }
 
-    /// Takes a validation's metrics in, for early stopping.
-    pub(crate) fn validated(&mut self, metrics: &Metrics) -> Result<(), TrainError> {
+    /// Takes a validation in, for early stopping.
+    pub(crate) fn validated(&mut self, evaluation: &Evaluation) -> Result<(), TrainError> {
         match &self.spec.train.early_stop {
-            Some(early_stop) => self.progress.validated(early_stop, metrics),
+            Some(early_stop) => self.progress.validated(early_stop, evaluation),
             None => Ok(()),
         }
     }
 
     /// The state between two steps.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.step, self.cursor(), self.learner.state(), &self.progress)
+        Snapshot::new(self.step, self.cursor(), &self.progress, self.learner.state())
     }
 
     /// Text that a language model writes, where the job asks for some.
-    pub(crate) fn sample(&self) -> Option<String> {
-        text::sample(self.learner.as_ref(), &self.spec)
+    pub(crate) fn sample(&self) -> Result<Option<String>, TrainError> {
+        let abort = self.group.abort_handle();
+        text::sample(self.learner.as_ref(), &self.spec, &|| still_wanted(&abort))
     }
 
     pub(crate) fn spec(&self) -> &JobSpec {
@@ -198,7 +211,7 @@ impl Trainer {
 /// Rank 0 initialised the parameters from the seed; all others take them from it.
 fn share_initial_state(learner: &mut dyn Learner, group: &mut Group) -> Result<(), TrainError> {
     let leads = group.rank() == 0;
-    let mut file = if leads { snapshot::serialize_state(&learner.state()).to_vec() } else { Vec::new() };
+    let mut file = if leads { snapshot::serialize_state(&learner.state()()).to_vec() } else { Vec::new() };
     group.broadcast(0, &mut file)?;
     if !leads {
         learner.load(&snapshot::deserialize(0, &file)?)?;
@@ -218,27 +231,27 @@ fn lane_seed(seed: u64, step: u64, lane: u32) -> u64 {
 }
 
 /// Scales the gradient of all parameters together to a norm of at most `norm_max`.
-/// The sum of squares is taken in f64 in the order of the vector, on every rank alike.
+/// The squares are added in f64 in an order that the length alone decides.
 fn clip(gradient: &mut [f32], norm_max: f64) {
-    let square: f64 = gradient.iter().map(|number| f64::from(*number).powi(2)).sum();
-    let norm = square.sqrt();
+    let mut sums = [0.0_f64; 8];
+    for numbers in gradient.chunks(sums.len()) {
+        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += f64::from(*number).powi(2));
+    }
+    let norm = sums.iter().sum::<f64>().sqrt();
     if norm > norm_max {
         let factor = (norm_max / norm) as f32;
         gradient.iter_mut().for_each(|number| *number *= factor);
     }
 }
 
-/// What a validation reports: the metrics and the loss under its one name.
-pub(crate) fn with_loss(mut metrics: Metrics, schema: &phalanx_data::Schema) -> Metrics {
-    use phalanx_data::TargetKind;
-    let figure = |metrics: &BTreeMap<String, f64>, name: &str| metrics.get(name).copied();
-    let loss = match &schema.target {
-        TargetKind::Classes(_) => figure(&metrics, "log_loss"),
-        TargetKind::Number { deviation, .. } => figure(&metrics, "mse").map(|mse| mse / deviation.powi(2)),
-        TargetKind::NextByte => figure(&metrics, "bits_per_byte").map(|bits| bits * std::f64::consts::LN_2),
-    };
-    metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
-    metrics
+/// What training lowers, measured on a split.
+fn loss(metrics: &Metrics, schema: &Schema) -> Option<f64> {
+    let figure = |name: &str| metrics.get(name).copied();
+    match &schema.target {
+        TargetKind::Classes(_) => figure("log_loss"),
+        TargetKind::Number { deviation, .. } => figure("mse").map(|mse| mse / deviation.powi(2)),
+        TargetKind::NextByte => figure("bits_per_byte").map(|bits| bits * std::f64::consts::LN_2),
+    }
 }
 
 #[cfg(test)]

@@ -174,7 +174,9 @@ const MLP: &str = r#"{"mlp": {"hidden": [8]}}"#;
 
 #[test]
 fn any_number_of_ranks_ends_in_the_same_bits() {
-    for optimizer in ["sgd", "adam", "adamw", "adagrad", "rmsprop"] {
+    let optimizers =
+        ["sgd", "adam", "adamw", "adagrad", "rmsprop", "adan", "adafactor", "lamb", "lion", "muon"];
+    for optimizer in optimizers {
         let train_spec = format!(
             r#""steps": 30, "clip_norm": 0.5, "optimizer": {{"kind": "{optimizer}", "weight_decay": 0.01}}"#
         );
@@ -183,7 +185,10 @@ fn any_number_of_ranks_ends_in_the_same_bits() {
         for ranks in 2..=4 {
             let outcome = finished(train(&ground, ranks, None, None).0);
             assert_eq!(outcome.state_hash, expected.state_hash, "{optimizer} on {ranks} ranks");
-            assert_eq!(outcome.metrics, expected.metrics, "{optimizer} on {ranks} ranks");
+            assert_eq!(
+                outcome.evaluation.metrics, expected.evaluation.metrics,
+                "{optimizer} on {ranks} ranks"
+            );
         }
     }
 }
@@ -265,7 +270,7 @@ fn a_finished_model_predicts_what_it_was_measured_by() {
     let phalanx_data::Targets::Classes(truths) = &batch.targets else { panic!("classes") };
     let right = likeliest.iter().zip(truths).filter(|(guess, truth)| **guess == **truth as usize).count();
     let accuracy = right as f64 / rows.len() as f64;
-    assert!((accuracy - outcome.metrics["accuracy"]).abs() < 1e-12);
+    assert!((accuracy - outcome.evaluation.metrics["accuracy"]).abs() < 1e-12);
     assert!(accuracy > 0.85, "it has learned: {accuracy}");
 }
 

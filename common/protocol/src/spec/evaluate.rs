@@ -5,6 +5,10 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The most classes of a target: the confusion matrix has a cell for each pair of
+/// them, and travels in one control message.
+pub const CLASSES_MAX: usize = 1_000;
+
 /// The metrics that a gate or early stopping may name, and whether more is better.
 /// Per-class figures are written with the class, as in `f1[setosa]`.
 pub const METRICS: &[(&str, bool)] = &[

@@ -18,7 +18,7 @@ mod suggest;
 mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
-pub use evaluate::{Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, RegisterSpec};
+pub use evaluate::{CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, RegisterSpec};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};

@@ -68,21 +68,21 @@ impl TrainSpec {
 pub struct OptimizerSpec {
     /// Which rule.
     pub kind: Optimizer,
-    /// Weight decay, from 0 to 1: decoupled for `adamw`, added to the gradient for the others.
+    /// Weight decay, from 0 to 1: added to the gradient for `sgd`, `adam`, `adagrad` and `rmsprop`, decoupled for the others.
     pub weight_decay: f64,
-    /// Momentum, for `sgd` and `rmsprop`; at least 0 and below 1.
+    /// Momentum, for `sgd`, `rmsprop` and `muon` (0.95 by default); at least 0 and below 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub momentum: Option<f64>,
-    /// Nesterov's form of momentum, for `sgd` with momentum.
+    /// Nesterov's form of momentum, for `sgd` with momentum and `muon` (which has it by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nesterov: Option<bool>,
-    /// Decay of the first moment, for `adam` and `adamw`; 0.9 by default.
+    /// Decay of the first moment, for `adam`, `adamw`, `adan`, `lamb`, `lion`, and `muon`'s vectors; the rule's usual value by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_1: Option<f64>,
-    /// Decay of the second moment, for `adam` and `adamw`; 0.999 by default.
+    /// Decay of the second moment (`adan`: of the gradient's differences), for the same; the rule's usual value by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta_2: Option<f64>,
-    /// Added to the denominator, for all but `sgd`; the rule's usual value by default.
+    /// Added to the denominator, for all but `sgd`, `lion` and `adafactor`; the rule's usual value by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
 }
@@ -102,6 +102,16 @@ pub enum Optimizer {
     Adagrad,
     /// RMSProp.
     Rmsprop,
+    /// Adan (arXiv 2208.06677).
+    Adan,
+    /// Adafactor (arXiv 1804.04235): no first moment, and rows and columns of the second. The schedule decides its rate.
+    Adafactor,
+    /// LAMB (arXiv 1904.00962), for very large batches.
+    Lamb,
+    /// Lion (arXiv 2302.06675); takes a lower rate than `adamw`, and more weight decay.
+    Lion,
+    /// Muon (arXiv 2502.16982) for matrices, at rates as for `adamw`, which updates everything else.
+    Muon,
 }
 
 /// The learning rate's course, after an optional linear warm-up.
@@ -110,7 +120,7 @@ pub enum Optimizer {
 pub struct ScheduleSpec {
     /// Which course.
     pub kind: Schedule,
-    /// Steps over which the rate rises linearly from zero.
+    /// Steps over which the rate rises linearly from zero; `noam` needs at least 1.
     pub warmup_steps: u64,
     /// The rate at the end, for `linear` and `cosine`.
     pub final_learning_rate: f64,
@@ -137,6 +147,8 @@ pub enum Schedule {
     Exponential,
     /// Times `gamma` every `every_steps` steps.
     Step,
+    /// With the inverse square root of the step (arXiv 1706.03762).
+    Noam,
 }
 
 /// Stop when the validation split no longer improves.

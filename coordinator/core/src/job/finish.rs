@@ -2,6 +2,8 @@
 //! durable before the version is recorded, and the version before the job is
 //! done (invariant 6).
 
+use std::collections::BTreeMap;
+
 use phalanx_protocol::{
     id::Rank,
     message::{Finished, Metrics},
@@ -27,11 +29,20 @@ impl Job {
         if !rank.is_leader() || !self.has_begun() {
             return;
         }
-        let Finished { step, cursor, stopped_early, metrics, confusion, state_hash, artifact, sample } =
-            finished;
+        let Finished {
+            step,
+            cursor,
+            stopped_early,
+            metrics,
+            undefined,
+            confusion,
+            state_hash,
+            artifact,
+            sample,
+        } = finished;
         let early = stopped_early.map_or(String::new(), |why| format!(", early: {}", bounded(why)));
         self.say(cx, format!("finished after {step} steps{early}"));
-        let gates = gate_results(&self.record.spec.evaluate.gates, &metrics);
+        let gates = gate_results(&self.record.spec.evaluate.gates, &metrics, &undefined);
         let progress = &mut self.record.progress;
         (progress.step, progress.cursor) = (step, cursor);
         progress.farthest_step = progress.farthest_step.max(step);
@@ -158,7 +169,7 @@ struct GateResult {
     text: String,
 }
 
-fn gate_results(gates: &[Gate], metrics: &Metrics) -> Vec<GateResult> {
+fn gate_results(gates: &[Gate], metrics: &Metrics, undefined: &BTreeMap<String, String>) -> Vec<GateResult> {
     let result = |gate: &Gate| match metrics.get(&gate.metric) {
         Some(value) if gate.holds(*value) => {
             GateResult { holds: true, text: format!("gate `{gate}` holds: {} is {value}", gate.metric) }
@@ -167,9 +178,16 @@ fn gate_results(gates: &[Gate], metrics: &Metrics) -> Vec<GateResult> {
             GateResult { holds: false, text: format!("gate `{gate}` failed: {} is {value}", gate.metric) }
         }
         None => {
-            let text = format!("gate `{gate}` failed: the test split has no {}", gate.metric);
-            GateResult { holds: false, text }
+            let why = undefined.get(&gate.metric).cloned().unwrap_or_else(|| listed(metrics));
+            let text = format!("gate `{gate}` failed: the test split has no {}: {why}", gate.metric);
+            GateResult { holds: false, text: bounded(text) }
         }
     };
     gates.iter().map(result).collect()
+}
+
+/// The names of `metrics`, without those of single classes.
+fn listed(metrics: &Metrics) -> String {
+    let names: Vec<_> = metrics.keys().map(String::as_str).filter(|name| !name.ends_with(']')).collect();
+    if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) }
 }

@@ -15,7 +15,7 @@ fn a_failed_gate_lists_every_gate_and_registers_nothing() {
     bench.check(&job, JobState::Failed);
     let reason = "the model is not registered: gate `accuracy >= 0.5` holds: accuracy is 0.9; \
                   gate `accuracy >= 0.95` failed: accuracy is 0.9; \
-                  gate `f1 > 0.1` failed: the test split has no f1";
+                  gate `f1 > 0.1` failed: the test split has no f1: it has accuracy";
     assert_eq!(bench.job(&job).reason.as_deref(), Some(reason));
     bench.write();
     assert!(bench.coordinator.models().is_empty());

@@ -80,6 +80,7 @@ pub(crate) fn finished(spec: &JobSpec, job: &JobId, generation: Generation) -> F
         cursor: step * u64::from(spec.train.batch_size),
         stopped_early: None,
         metrics: Metrics::from([("accuracy".to_owned(), 0.9)]),
+        undefined: Default::default(),
         confusion: None,
         state_hash: state_hash(spec, step),
         artifact: ModelArtifact {

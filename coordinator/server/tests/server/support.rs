@@ -264,6 +264,7 @@ impl Worker {
             cursor: 80,
             stopped_early: None,
             metrics: Metrics::from([("r2".to_owned(), 0.9)]),
+            undefined: Default::default(),
             confusion: None,
             state_hash: "6".repeat(64),
             artifact: ModelArtifact { weights: file("weights"), description: file("description") },

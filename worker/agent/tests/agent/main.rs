@@ -151,9 +151,12 @@ async fn training_goes_on_while_the_coordinator_is_away() {
     let addr = cluster.served.addr.to_string();
     cluster.served.stop().await;
     let artifact = format!("artifacts/{}/g1/description.json", job());
-    while !cluster.store.exists(&artifact).await.expect("the store answers") {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let written = async {
+        while !cluster.store.exists(&artifact).await.expect("the store answers") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(fake::DEADLINE, written).await.expect("training goes on");
     cluster.served = cluster.fake.serve(&addr).await;
 
     assert_eq!(finished(&cluster.fake, G1).await.step, 3_000);
@@ -162,7 +165,7 @@ async fn training_goes_on_while_the_coordinator_is_away() {
         Event::CheckpointPart(part) => Some(part.step),
         _ => None,
     });
-    assert_eq!(parts.collect::<std::collections::BTreeSet<_>>(), [1_000, 2_000].into());
+    assert_eq!(parts.collect::<std::collections::BTreeSet<_>>(), [1_000, 2_000, 3_000].into());
     cluster.end().await;
 }
 
@@ -214,15 +217,18 @@ async fn a_report_that_is_stale_ends_what_it_was_about() {
     formed(fake, G1).await;
     fake.begin_generation(G2);
     let folder = format!("checkpoints/{}", job());
-    let mut before = 0;
-    loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let now = cluster.store.list_prefix(&folder).await.expect("the store answers").len();
-        if now == before {
-            break;
+    let quiet = async {
+        let mut before = 0;
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let now = cluster.store.list_prefix(&folder).await.expect("the store answers").len();
+            if now == before {
+                break;
+            }
+            before = now;
         }
-        before = now;
-    }
+    };
+    tokio::time::timeout(fake::DEADLINE, quiet).await.expect("no more checkpoints are written");
     cluster.end().await;
 }
 

@@ -88,15 +88,20 @@ pub(crate) fn fixed_width(data_type: &DataType) -> Option<usize> {
 
 /// Reads the lists of a whole column.
 pub(crate) fn read(column: &ArrayRef, form: ListForm) -> Result<Lists, ListError> {
-    if let Some(row) = (0..column.len()).find(|row| column.is_null(*row)) {
+    if let Some(row) = first_null(column) {
         return Err(ListError::Row(row, CellProblem::ListMissing));
     }
     let (values, width) = flattened(column, form)?;
-    if let Some(index) = (0..values.len()).find(|index| values.is_null(*index)) {
+    if let Some(index) = first_null(&values) {
         return Err(ListError::Row(index / width.max(1), CellProblem::ListMissing));
     }
     let values = if form.bytes { bytes(&values, width)? } else { floats(&values, width)? };
     Ok(Lists { width, values })
+}
+
+/// The first place without a value.
+fn first_null(array: &ArrayRef) -> Option<usize> {
+    (0..array.len()).find(|index| array.null_count() > 0 && array.is_null(*index))
 }
 
 /// All values of a column, and how many are in each list.

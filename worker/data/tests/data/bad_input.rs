@@ -166,7 +166,7 @@ async fn a_column_of_too_many_texts_is_named() {
     check_csv(
         format!("x,y\n{rows}"),
         CLASSES,
-        "FILE, column `y`: there are more than 10000 different values to predict; if they are numbers, set \
+        "FILE, column `y`: there are more than 1000 different values to predict; if they are numbers, set \
          `objective = \"regression\"`",
     )
     .await;

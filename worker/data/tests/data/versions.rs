@@ -106,6 +106,13 @@ async fn a_damaged_manifest_or_shard_is_detected() {
         let opened = Dataset::open(&prepared.dataset, &bench.store, &bench.path("cache")).await;
         assert!(matches!(opened, Err(OpenError::Storage(StorageError::Damaged { .. }))), "{opened:?}");
     }
+    // Nothing looks into the shards of a version that is there; deleting one says that it is wanted anew.
+    flip("train-00000.arrow");
+    fs::remove_file(file("test-00000.arrow")).unwrap();
+    let mended = bench.prepare(&csv(&bench, "a.csv")).await.unwrap();
+    assert!(!mended.found);
+    assert_eq!(mended.dataset, prepared.dataset);
+    Dataset::open(&mended.dataset, &bench.store, &bench.path("cache")).await.unwrap();
 }
 
 #[tokio::test]
@@ -163,8 +170,13 @@ async fn a_data_set_from_another_machines_store_is_cached() {
     let bench = Bench::new();
     let store = Store::open("memory://").unwrap();
     let prepared = prepare(&csv(&bench, "a.csv"), &store, &mut |_| {}).await.unwrap();
-    let dataset = Dataset::open(&prepared.dataset, &store, &bench.path("cache")).await.unwrap();
-    assert_eq!(dataset.gather(Split::Train, &[0, 7]).rows, 2);
+    let cache = bench.path("cache");
+    let dataset = Dataset::open(&prepared.dataset, &store, &cache).await.unwrap();
+    for shard in dataset.manifest().shards() {
+        store.delete(&shard.file.path).await.unwrap();
+    }
+    let again = Dataset::open(&prepared.dataset, &store, &cache).await.unwrap();
+    assert_eq!(again.gather(Split::Train, &[0, 7]), dataset.gather(Split::Train, &[0, 7]));
 }
 
 #[tokio::test]

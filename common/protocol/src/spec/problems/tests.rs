@@ -165,10 +165,16 @@ fn rates_are_in_range() {
 
 #[test]
 fn settings_belong_to_the_optimizer() {
-    check(TABLE, &["train.optimizer.momentum=0.9"], &["a setting of `sgd` and `rmsprop`"]);
+    check(TABLE, &["train.optimizer.momentum=0.9"], &["a setting of `sgd`, `rmsprop` and `muon`"]);
     check(TABLE, &["train.optimizer.nesterov=true"], &["`train.optimizer.nesterov` is a setting of `sgd`"]);
-    check(TABLE, &["train.optimizer={kind='sgd',beta_1=0.9}"], &["a setting of `adam` and `adamw`"]);
+    check(TABLE, &["train.optimizer={kind='sgd',beta_1=0.9}"], &["a setting of `adam`, `adamw`, `adan`"]);
     check(TABLE, &["train.optimizer={kind='sgd',epsilon=1e-8}"], &["`train.optimizer.epsilon` is a setting"]);
+    check(
+        TABLE,
+        &["train.optimizer={kind='lion',epsilon=1e-8}"],
+        &["`train.optimizer.epsilon` is a setting"],
+    );
+    check(TABLE, &["train.optimizer={kind='muon',momentum=0.9,nesterov=false}"], &[]);
     check(TABLE, &["train.optimizer={kind='sgd',nesterov=true}"], &["needs a `momentum`"]);
     check(TABLE, &["train.optimizer={kind='rmsprop',momentum=1}"], &["at least 0 and below 1, got 1"]);
     check(TABLE, &["train.optimizer.beta_2=1.0"], &["`train.optimizer.beta_2` must be"]);
@@ -182,6 +188,7 @@ fn settings_belong_to_the_optimizer() {
 
 #[test]
 fn settings_belong_to_the_schedule() {
+    check(TABLE, &["train.schedule.kind=noam"], &["needs `train.schedule.warmup_steps`"]);
     check(TABLE, &["train.schedule.gamma=0.5"], &["a setting of `exponential` and `step`"]);
     check(TABLE, &["train.schedule.kind=exponential"], &["needs `train.schedule.gamma`"]);
     check(

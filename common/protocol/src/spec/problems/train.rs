@@ -78,7 +78,7 @@ fn duration(train: &TrainSpec, rules: &mut Rules) {
 }
 
 fn optimizer(optimizer: &OptimizerSpec, rules: &mut Rules) {
-    use Optimizer::{Adagrad, Adam, Adamw, Rmsprop, Sgd};
+    use Optimizer::{Adagrad, Adam, Adamw, Adan, Lamb, Lion, Muon, Rmsprop, Sgd};
     let OptimizerSpec { kind, weight_decay, momentum, nesterov, beta_1, beta_2, epsilon } = *optimizer;
     let decay = (0.0..=1.0).contains(&weight_decay);
     rules.number("train.optimizer.weight_decay", weight_decay, decay, "from 0 to 1");
@@ -89,11 +89,11 @@ fn optimizer(optimizer: &OptimizerSpec, rules: &mut Rules) {
             format!("`{path}` is a setting of {kinds}, but the optimizer is `{}`", optimizer_name(kind))
         });
     };
-    only("momentum", momentum.is_some(), &[Sgd, Rmsprop]);
-    only("nesterov", nesterov.is_some(), &[Sgd]);
-    only("beta_1", beta_1.is_some(), &[Adam, Adamw]);
-    only("beta_2", beta_2.is_some(), &[Adam, Adamw]);
-    only("epsilon", epsilon.is_some(), &[Adam, Adamw, Adagrad, Rmsprop]);
+    only("momentum", momentum.is_some(), &[Sgd, Rmsprop, Muon]);
+    only("nesterov", nesterov.is_some(), &[Sgd, Muon]);
+    only("beta_1", beta_1.is_some(), &[Adam, Adamw, Adan, Lamb, Lion, Muon]);
+    only("beta_2", beta_2.is_some(), &[Adam, Adamw, Adan, Lamb, Lion, Muon]);
+    only("epsilon", epsilon.is_some(), &[Adam, Adamw, Adagrad, Rmsprop, Adan, Lamb, Muon]);
     for (key, value) in [("momentum", momentum), ("beta_1", beta_1), ("beta_2", beta_2)] {
         if let Some(value) = value {
             rules.share_below_one(&format!("train.optimizer.{key}"), value);
@@ -118,13 +118,18 @@ fn optimizer_name(kind: Optimizer) -> &'static str {
         Optimizer::Adamw => "adamw",
         Optimizer::Adagrad => "adagrad",
         Optimizer::Rmsprop => "rmsprop",
+        Optimizer::Adan => "adan",
+        Optimizer::Adafactor => "adafactor",
+        Optimizer::Lamb => "lamb",
+        Optimizer::Lion => "lion",
+        Optimizer::Muon => "muon",
     }
 }
 
 fn schedule(train: &TrainSpec, schedule: &ScheduleSpec, rules: &mut Rules) {
     let ScheduleSpec { kind, warmup_steps, final_learning_rate: last, gamma, every_steps } = *schedule;
     let (falls_to, has_gamma, has_steps) = match kind {
-        Schedule::Constant => (false, false, false),
+        Schedule::Constant | Schedule::Noam => (false, false, false),
         Schedule::Linear | Schedule::Cosine => (true, false, false),
         Schedule::Exponential => (false, true, false),
         Schedule::Step => (false, true, true),
@@ -155,6 +160,9 @@ fn schedule(train: &TrainSpec, schedule: &ScheduleSpec, rules: &mut Rules) {
         rules.whole("train.schedule.every_steps", every, 1..=STEPS_MAX);
     }
     rules.whole("train.schedule.warmup_steps", warmup_steps, 0..=STEPS_MAX);
+    rules.require(kind != Schedule::Noam || warmup_steps > 0, ["train.schedule.kind"], || {
+        "the schedule `noam` needs `train.schedule.warmup_steps` of at least 1".to_owned()
+    });
     if let Some(steps) = train.steps {
         rules.require(
             warmup_steps == 0 || warmup_steps < steps,
@@ -175,6 +183,7 @@ fn schedule_name(kind: Schedule) -> &'static str {
         Schedule::Cosine => "cosine",
         Schedule::Exponential => "exponential",
         Schedule::Step => "step",
+        Schedule::Noam => "noam",
     }
 }
 

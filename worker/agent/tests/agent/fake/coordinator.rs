@@ -25,7 +25,7 @@ use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{codec::Framed, sync::CancellationToken};
 
 /// The longest that a test waits for anything.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Known {

@@ -3,5 +3,5 @@
 mod coordinator;
 mod job;
 
-pub(crate) use coordinator::{Fake, Served};
+pub(crate) use coordinator::{DEADLINE, Fake, Served};
 pub(crate) use job::{Worker, checkpoint, job, points_job, prepare, train, train_within};

@@ -61,6 +61,7 @@ fn train(error: &TrainError, reason: String, resumed_from: Option<&str>) -> Fail
         },
         TrainError::Build(_)
         | TrainError::Diverged { .. }
+        | TrainError::Boundary { .. }
         | TrainError::Evaluate(_)
         | TrainError::NoSuchMetric { .. }
         | TrainError::Loader(_) => Failure::Job { reason },

@@ -33,6 +33,7 @@
 //! listener's, and encryption: the network between ranks is trusted.
 
 mod admission;
+mod bucket;
 mod connect;
 mod error;
 mod group;
@@ -47,6 +48,7 @@ mod tree;
 mod wait;
 mod wire;
 
+pub use bucket::{BUCKET_BYTES_DEFAULT, BucketPlan};
 pub use error::{CollectiveError, Field};
 pub use group::{Group, GroupConfig, TIMEOUT_MAX};
 pub use listener::Listener;

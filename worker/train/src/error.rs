@@ -94,6 +94,15 @@ pub enum TrainError {
         /// What is wrong.
         what: String,
     },
+    /// A parameter was used above a boundary, and then below, too.
+    #[error(
+        "parameter `{path}` got another gradient after a boundary at which it had been final in the first step: \
+         the model must use it on the same sides of its boundaries in every step"
+    )]
+    Boundary {
+        /// Its path.
+        path: String,
+    },
     /// Predictions could not be measured.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),

@@ -1,6 +1,7 @@
-//! Where each tensor of a model lies in the flat vector that is reduced: first
-//! the trained ones, whose gradients it holds, then the others (running
-//! statistics), whose changes it holds.
+//! Where each tensor of a model lies in the buckets that are reduced: the trained ones,
+//! whose gradients they hold, from the model's end to its beginning, because that is
+//! how they become final; then the others (running statistics), whose changes they
+//! hold; then a tail of [`TAIL`] numbers.
 //!
 //! Tensors are known by their path in the module; burn's own parameter ids are
 //! random, so they are set to the place in the walk.
@@ -8,18 +9,25 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use burn::{
+    backend::{Autodiff, Flex},
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::{Bool, DType, Gradients, Int, Tensor, TensorData},
 };
 
-use crate::error::SnapshotError;
+use phalanx_collective::BucketPlan;
+
+use crate::{boundary::Awaited, error::SnapshotError};
+
+/// Numbers at the end of the last bucket: the loss, and room for two of the trainer's.
+pub const TAIL: usize = 3;
 
 /// Every tensor of a model, in the order in which a walk over the module meets them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Layout {
     slots: Vec<Slot>,
-    trained_len: usize,
-    len: usize,
+    /// Numbers in each bucket.
+    bucket_lens: Vec<usize>,
+    tail: Place,
 }
 
 /// One tensor.
@@ -29,38 +37,48 @@ pub struct Slot {
     pub path: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// Its place in the flat vector.
-    pub range: Range<usize>,
+    /// Where its gradient, or its change, lies.
+    pub place: Place,
     /// Whether it has a gradient.
     pub trained: bool,
 }
 
+/// Some numbers of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    /// Which bucket.
+    pub bucket: usize,
+    /// Where in it.
+    pub range: Range<usize>,
+}
+
 impl Layout {
-    /// The layout of `module`.
+    /// The layout of `module` in buckets of about `bucket_bytes`.
     ///
     /// # Errors
     ///
     /// Where it has a parameter that is not of f32: neither the reduction nor a
     /// checkpoint could carry it.
-    pub(crate) fn of<M: Module>(module: &M) -> Result<Self, String> {
+    pub(crate) fn of<M: Module>(module: &M, bucket_bytes: usize) -> Result<Self, String> {
         let mut survey = Walk::new(Survey::default());
         module.visit(&mut survey);
         let Survey { mut slots, unfit } = survey.act;
         if let Some((path, kind)) = unfit {
             return Err(format!("parameter `{path}` holds {kind}, expected f32"));
         }
-        let mut len = 0;
-        let mut trained_len = 0;
-        for trained in [true, false] {
-            for slot in slots.iter_mut().filter(|slot| slot.trained == trained) {
-                slot.range = len..len + slot.shape.iter().product::<usize>();
-                len = slot.range.end;
-            }
-            if trained {
-                trained_len = len;
-            }
+        let (trained, others): (Vec<_>, Vec<_>) = (0..slots.len()).partition(|slot| slots[*slot].trained);
+        let order: Vec<_> = trained.into_iter().rev().chain(others).collect();
+        let lens: Vec<_> = order.iter().map(|slot| slots[*slot].len()).chain([TAIL]).collect();
+        let plan = BucketPlan::new(&lens, bucket_bytes);
+        let place = |tensor| {
+            let (bucket, range) = plan.place(tensor);
+            Place { bucket, range }
+        };
+        for (tensor, slot) in order.iter().enumerate() {
+            slots[*slot].place = place(tensor);
         }
-        Ok(Self { slots, trained_len, len })
+        let bucket_lens = (0..plan.len()).map(|bucket| plan.elements(bucket).len()).collect();
+        Ok(Self { slots, bucket_lens, tail: place(order.len()) })
     }
 
     /// The tensors, in walking order.
@@ -70,17 +88,27 @@ impl Layout {
 
     /// Numbers in all trained tensors.
     pub fn trained_len(&self) -> usize {
-        self.trained_len
+        self.slots.iter().filter(|slot| slot.trained).map(Slot::len).sum()
     }
 
-    /// Numbers in all tensors.
-    pub fn len(&self) -> usize {
-        self.len
+    /// Numbers in each bucket.
+    pub fn bucket_lens(&self) -> &[usize] {
+        &self.bucket_lens
     }
 
-    /// Whether the model has no tensors at all.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    /// Memory for the buckets, all zeros.
+    pub fn buckets(&self) -> Vec<Vec<f32>> {
+        self.bucket_lens.iter().map(|len| vec![0.0; *len]).collect()
+    }
+
+    /// Where the [`TAIL`] lies.
+    pub fn tail(&self) -> &Place {
+        &self.tail
+    }
+
+    /// Whether any tensor is not trained.
+    pub(crate) fn has_untrained(&self) -> bool {
+        self.slots.iter().any(|slot| !slot.trained)
     }
 
     /// The tensor whose parameter id is `id`, which `with_ids` gave it.
@@ -88,20 +116,41 @@ impl Layout {
         self.slots.get(usize::try_from(id).ok()?)
     }
 
-    /// Writes the gradients into their places of `flat`; a tensor that the loss
-    /// does not depend on gets zeros.
-    pub(crate) fn read_gradients<M: Module>(&self, module: &M, gradients: &mut Gradients, flat: &mut [f32]) {
-        module.visit(&mut Walk::new(ReadGradients { layout: self, gradients, flat }));
+    /// Calls `take` with the place in the walk and the gradient of each trained tensor
+    /// that has one.
+    pub(crate) fn take_gradients<M: Module>(
+        &self,
+        module: &M,
+        gradients: &mut Gradients,
+        take: impl FnMut(usize, &[f32]),
+    ) {
+        module.visit(&mut Walk::new(TakeGradients { layout: self, gradients, take }));
     }
 
-    /// Writes the values of the tensors that are not trained into their places of `flat`.
-    pub(crate) fn read_untrained<M: Module>(&self, module: &M, flat: &mut [f32]) {
-        module.visit(&mut Walk::new(ReadUntrained { layout: self, flat }));
+    /// The trained tensors, to be awaited at boundaries.
+    pub(crate) fn awaited<M: Module>(&self, module: &M) -> Vec<Awaited> {
+        let mut walk = Walk::new(Await { layout: self, awaited: Vec::new() });
+        module.visit(&mut walk);
+        walk.act.awaited
     }
 
-    /// `module` with the tensors that are not trained set from `flat`.
-    pub(crate) fn write_untrained<M: Module>(&self, module: M, flat: &[f32]) -> M {
-        module.map(&mut Write { next: 0, value: |index: usize| self.untrained(index, flat) })
+    /// The values of the tensors that are not trained, by their place in the walk.
+    pub(crate) fn untrained<M: Module>(&self, module: &M) -> BTreeMap<usize, Vec<f32>> {
+        if !self.has_untrained() {
+            return BTreeMap::new();
+        }
+        let mut walk = Walk::new(ReadUntrained { layout: self, values: BTreeMap::new() });
+        module.visit(&mut walk);
+        walk.act.values
+    }
+
+    /// `module` with the tensors that are not trained set to `values`.
+    pub(crate) fn write_untrained<M: Module>(&self, module: M, values: &BTreeMap<usize, Vec<f32>>) -> M {
+        let value = |index: usize| {
+            let numbers = values.get(&index)?.clone();
+            Some(TensorData::new(numbers, self.slots[index].shape.clone()))
+        };
+        module.map(&mut Write { next: 0, value })
     }
 
     /// `module` with all tensors set from `values`, by path.
@@ -124,24 +173,33 @@ impl Layout {
         Ok(module.map(&mut Write { next: 0, value }))
     }
 
-    /// The gradients in `flat` as a tensor each.
+    /// The gradients in `buckets` as a tensor each.
     pub(crate) fn gradient_data<'a>(
         &'a self,
-        flat: &'a [f32],
+        buckets: &'a [impl AsRef<[f32]>],
     ) -> impl Iterator<Item = (ParamId, TensorData)> + 'a {
         let trained = self.slots.iter().enumerate().filter(|(_, slot)| slot.trained);
-        trained.map(|(index, slot)| (id(index), slot.data(flat)))
-    }
-
-    fn untrained(&self, index: usize, flat: &[f32]) -> Option<TensorData> {
-        let slot = &self.slots[index];
-        (!slot.trained).then(|| slot.data(flat))
+        trained.map(|(index, slot)| {
+            let numbers = slot.place.of(buckets).to_vec();
+            (id(index), TensorData::new(numbers, slot.shape.clone()))
+        })
     }
 }
 
 impl Slot {
-    fn data(&self, flat: &[f32]) -> TensorData {
-        TensorData::new(flat[self.range.clone()].to_vec(), self.shape.clone())
+    fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl Place {
+    /// The numbers at this place.
+    ///
+    /// # Panics
+    ///
+    /// Where the buckets are those of another layout.
+    pub fn of<'a>(&self, buckets: &'a [impl AsRef<[f32]>]) -> &'a [f32] {
+        &buckets[self.bucket].as_ref()[self.range.clone()]
     }
 }
 
@@ -218,7 +276,8 @@ impl Act for Survey {
         if tensor.dtype() != DType::F32 {
             self.unfit.get_or_insert_with(|| (path.clone(), format!("{:?}", tensor.dtype())));
         }
-        self.slots.push(Slot { path, shape, range: 0..0, trained: tensor.is_require_grad() });
+        let (place, trained) = (Place::default(), tensor.is_require_grad());
+        self.slots.push(Slot { path, shape, place, trained });
     }
 
     fn at_other(&mut self, path: &[String], kind: &'static str) {
@@ -226,36 +285,47 @@ impl Act for Survey {
     }
 }
 
-struct ReadGradients<'a> {
+struct TakeGradients<'a, F> {
     layout: &'a Layout,
     gradients: &'a mut Gradients,
-    flat: &'a mut [f32],
+    take: F,
 }
 
-impl Act for ReadGradients<'_> {
+impl<F: FnMut(usize, &[f32])> Act for TakeGradients<'_, F> {
     fn at<const D: usize>(&mut self, index: usize, _path: &[String], tensor: Tensor<D>) {
-        let slot = &self.layout.slots[index];
-        if !slot.trained {
+        if self.layout.slots[index].trained
+            && let Some(gradient) = tensor.grad_remove(self.gradients)
+        {
+            (self.take)(index, numbers(&gradient.into_data()));
+        }
+    }
+}
+
+struct Await<'a> {
+    layout: &'a Layout,
+    awaited: Vec<Awaited>,
+}
+
+impl Act for Await<'_> {
+    fn at<const D: usize>(&mut self, slot: usize, _path: &[String], tensor: Tensor<D>) {
+        if !self.layout.slots[slot].trained {
             return;
         }
-        let place = &mut self.flat[slot.range.clone()];
-        match tensor.grad_remove(self.gradients) {
-            Some(gradient) => copy(gradient.into_data(), place),
-            None => place.fill(0.0),
-        }
+        let parameter = tensor.try_into_primitive::<Autodiff<Flex>>();
+        let parameter = parameter.expect("invariant: models are trained on the device they were built on");
+        self.awaited.push(Awaited { slot, parameter });
     }
 }
 
 struct ReadUntrained<'a> {
     layout: &'a Layout,
-    flat: &'a mut [f32],
+    values: BTreeMap<usize, Vec<f32>>,
 }
 
 impl Act for ReadUntrained<'_> {
     fn at<const D: usize>(&mut self, index: usize, _path: &[String], tensor: Tensor<D>) {
-        let slot = &self.layout.slots[index];
-        if !slot.trained {
-            copy(tensor.into_data(), &mut self.flat[slot.range.clone()]);
+        if !self.layout.slots[index].trained {
+            self.values.insert(index, numbers(&tensor.into_data()).to_vec());
         }
     }
 }
@@ -268,8 +338,9 @@ impl Act for ReadAll {
     }
 }
 
-fn copy(data: TensorData, place: &mut [f32]) {
-    place.copy_from_slice(data.as_slice::<f32>().expect("invariant: models compute in f32"));
+/// What a tensor of a model holds.
+pub(crate) fn numbers(data: &TensorData) -> &[f32] {
+    data.as_slice::<f32>().expect("invariant: models compute in f32")
 }
 
 struct SetIds(usize);

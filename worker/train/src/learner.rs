@@ -1,23 +1,33 @@
-//! A model with its optimizer, behind an interface of flat vectors: what the
+//! A model with its optimizer, behind an interface of plain vectors: what the
 //! step needs of it, whatever the model is.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use burn::{
     optim::{GradientsParams, ModuleOptimizer},
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Gradients, Tensor, TensorData},
 };
 use phalanx_data::{Batch, Schema};
 use phalanx_protocol::spec::OptimizerSpec;
 
 use crate::{
-    error::SnapshotError,
-    layout::{self, Layout},
+    boundary::{Take, watched},
+    error::{SnapshotError, TrainError},
+    layout::{self, Layout, Place, numbers},
     optimizer, random,
     state::State,
     task::{Samples, Task},
 };
 
-/// A model that learns. Vectors are laid out as [`Layout`] says: gradients of the
-/// trained tensors, then changes of the others.
+/// Is told the number of a bucket and what it holds, as soon as that is final: one bucket
+/// after the other, from 0 on.
+pub type Ready = Box<dyn FnMut(usize, Vec<f32>)>;
+
+/// A model that learns. Gradients are laid out in buckets as [`Layout`] says.
 pub trait Learner: Send {
     /// The model's tensors.
     fn layout(&self) -> &Layout;
@@ -25,15 +35,25 @@ pub trait Learner: Send {
     /// What the model knows of its data set.
     fn schema(&self) -> &Schema;
 
-    /// Computes the mean loss over one lane's `batch`, which it returns, and writes
-    /// its gradient, and by how much the forward pass changed the other tensors,
-    /// into `flat` (`layout().len()` numbers). `seed` decides all randomness. Nothing that
-    /// belongs to the state changes.
-    fn gradient(&mut self, batch: &Batch, seed: u64, flat: &mut [f32]) -> f32;
+    /// Computes the mean loss over one lane's `batch`, its gradient, and by how much the
+    /// forward pass changed the other tensors. They are written into `buckets`, which
+    /// `ready` gets one by one, while the pass goes on; the loss is the first number of
+    /// the tail. `seed` decides all randomness. Nothing that belongs to the state changes.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Boundary`]. `ready` has not got all buckets then.
+    fn gradient(
+        &mut self,
+        batch: &Batch,
+        seed: u64,
+        buckets: Vec<Vec<f32>>,
+        ready: Ready,
+    ) -> Result<(), TrainError>;
 
     /// Makes one optimizer update from the mean over all lanes of what
     /// [`gradient`](Self::gradient) wrote.
-    fn update(&mut self, learning_rate: f64, mean: &[f32]);
+    fn update(&mut self, learning_rate: f64, mean: &[&[f32]]);
 
     /// The scores of `batch` without training, row by row.
     fn scores(&self, batch: &Batch) -> Vec<f32>;
@@ -54,9 +74,11 @@ pub(crate) struct Model<T> {
     module: Option<T>,
     optimizer: ModuleOptimizer,
     layout: Layout,
-    /// What forward passes change, as it was after the last update; laid out as
-    /// the whole flat vector, of which the trained part is not used.
-    untrained: Vec<f32>,
+    /// What forward passes change, as it was after the last update; by place in the walk.
+    untrained: BTreeMap<usize, Vec<f32>>,
+    /// Trained tensors whose gradients are not final when they first have one, by place in
+    /// the walk. `None` before the first gradient.
+    late: Option<BTreeSet<usize>>,
     schema: Schema,
     /// Where it computes, without gradients.
     device: Device,
@@ -72,17 +94,20 @@ impl<T: Task> Model<T> {
         optimizer: &OptimizerSpec,
         schema: Schema,
         device: Device,
+        bucket_bytes: usize,
     ) -> Result<Self, String> {
         let module = layout::with_ids(module.materialize());
-        let layout = Layout::of(&module)?;
-        let mut untrained = Vec::new();
-        if layout.len() > layout.trained_len() {
-            untrained.resize(layout.len(), 0.0);
-            layout.read_untrained(&module, &mut untrained);
-        }
-        let training_device = device.clone().autodiff();
-        let optimizer = optimizer::build(optimizer, &layout);
-        Ok(Self { module: Some(module), optimizer, layout, untrained, schema, device, training_device })
+        let layout = Layout::of(&module, bucket_bytes)?;
+        Ok(Self {
+            optimizer: optimizer::build(optimizer, &layout),
+            untrained: layout.untrained(&module),
+            module: Some(module),
+            late: None,
+            layout,
+            schema,
+            training_device: device.clone().autodiff(),
+            device,
+        })
     }
 
     fn module(&self) -> &T {
@@ -100,6 +125,46 @@ impl<T: Task> Model<T> {
             self.replace(|model, module| model.layout.write_untrained(module, &model.untrained));
         }
     }
+
+    /// One forward and backward pass.
+    fn pass(&mut self, batch: &Batch, seed: u64) -> Pass {
+        self.restore_untrained();
+        let samples = Samples::new(batch, &self.schema, &self.training_device);
+        let drawing = random::seeded(&self.device, seed);
+        let loss = self.module().loss(&samples);
+        drop(drawing);
+        let gradients = loss.backward();
+        let untrained = if self.untrained.is_empty() {
+            BTreeMap::new()
+        } else {
+            // `valid` settles running statistics, which burn keeps per thread until asked.
+            self.layout.untrained(&self.module().valid())
+        };
+        Pass { loss: loss.into_scalar::<f32>(), gradients, untrained }
+    }
+
+    /// A pass during which `take` gets the gradients that are final at boundaries.
+    fn watched_pass(&mut self, batch: &Batch, seed: u64, take: Take) -> Pass {
+        let mut awaited = self.layout.awaited(self.module());
+        awaited.retain(|one| self.late.as_ref().is_none_or(|late| !late.contains(&one.slot)));
+        watched(awaited, take, || self.pass(batch, seed))
+    }
+
+    /// Finds out which gradients are not final when they first show at a boundary: they
+    /// show again. Which ones those are depends on the model alone.
+    fn find_late(&mut self, batch: &Batch, seed: u64) {
+        let taken = Rc::new(RefCell::new(BTreeSet::new()));
+        let take = Rc::clone(&taken);
+        let take = move |slot, _: &TensorData| {
+            take.borrow_mut().insert(slot);
+        };
+        let Pass { mut gradients, .. } = self.watched_pass(batch, seed, Box::new(take));
+        let mut again = BTreeSet::new();
+        self.layout.take_gradients(self.module(), &mut gradients, |slot, _| {
+            again.insert(slot);
+        });
+        self.late = Some(taken.borrow().intersection(&again).copied().collect());
+    }
 }
 
 impl<T: Task> Learner for Model<T> {
@@ -111,32 +176,52 @@ impl<T: Task> Learner for Model<T> {
         &self.schema
     }
 
-    fn gradient(&mut self, batch: &Batch, seed: u64, flat: &mut [f32]) -> f32 {
-        self.restore_untrained();
-        let samples = Samples::new(batch, &self.schema, &self.training_device);
-        let drawing = random::seeded(&self.device, seed);
-        let loss = self.module().loss(&samples);
-        drop(drawing);
-        let mut gradients = loss.backward();
-        self.layout.read_gradients(self.module(), &mut gradients, flat);
-        if !self.untrained.is_empty() {
-            // `valid` settles running statistics, which burn keeps per thread until asked.
-            self.layout.read_untrained(&self.module().valid(), flat);
-            // Changes, not values: what does not change stays as it is, to the bit, in a mean over any lanes.
-            let trained = self.layout.trained_len();
-            let before = &self.untrained[trained..];
-            flat[trained..].iter_mut().zip(before).for_each(|(value, before)| *value -= before);
+    fn gradient(
+        &mut self,
+        batch: &Batch,
+        seed: u64,
+        buckets: Vec<Vec<f32>>,
+        ready: Ready,
+    ) -> Result<(), TrainError> {
+        let filling = Rc::new(RefCell::new(Filling::new(&self.layout, buckets, ready)));
+        let Pass { loss, mut gradients, untrained } = if self.layout.bucket_lens().len() == 1 {
+            self.pass(batch, seed)
+        } else {
+            if self.late.is_none() {
+                self.find_late(batch, seed);
+            }
+            let early = Rc::clone(&filling);
+            let take = move |slot, data: &TensorData| early.borrow_mut().put(slot, numbers(data));
+            self.watched_pass(batch, seed, Box::new(take))
+        };
+        let mut filling = filling.borrow_mut();
+        let mut again = None;
+        self.layout.take_gradients(self.module(), &mut gradients, |slot, gradient| {
+            if filling.has(slot) {
+                again = Some(slot);
+            } else {
+                filling.put(slot, gradient);
+            }
+        });
+        if let Some(slot) = again {
+            return Err(TrainError::Boundary { path: self.layout.slots()[slot].path.clone() });
         }
-        loss.into_scalar::<f32>()
+        for (slot, mut values) in untrained {
+            // Changes, not values: what does not change stays as it is, to the bit, in a mean over any lanes.
+            let before = &self.untrained[&slot];
+            values.iter_mut().zip(before).for_each(|(value, before)| *value -= before);
+            filling.put(slot, &values);
+        }
+        filling.finish(loss);
+        Ok(())
     }
 
-    fn update(&mut self, learning_rate: f64, mean: &[f32]) {
-        if !self.untrained.is_empty() {
-            let trained = self.layout.trained_len();
-            let changes = &mean[trained..self.layout.len()];
-            self.untrained[trained..].iter_mut().zip(changes).for_each(|(value, change)| *value += change);
-            self.restore_untrained();
+    fn update(&mut self, learning_rate: f64, mean: &[&[f32]]) {
+        for (slot, values) in &mut self.untrained {
+            let changes = self.layout.slots()[*slot].place.of(mean);
+            values.iter_mut().zip(changes).for_each(|(value, change)| *value += change);
         }
+        self.restore_untrained();
         let mut gradients = GradientsParams::new();
         for (id, data) in self.layout.gradient_data(mean) {
             register(&mut gradients, id, data, &self.device);
@@ -174,12 +259,71 @@ impl<T: Task> Learner for Model<T> {
     fn load(&mut self, state: &State) -> Result<(), SnapshotError> {
         let module = self.module().clone();
         self.module = Some(self.layout.write_all(module, &state.parameters())?);
-        if !self.untrained.is_empty() {
-            let module = self.module.as_ref().expect("invariant: it was just put there");
-            self.layout.read_untrained(module, &mut self.untrained);
-        }
+        self.untrained = self.layout.untrained(self.module());
         self.optimizer = optimizer::load(self.optimizer.clone(), &self.layout, state);
         Ok(())
+    }
+}
+
+/// What a forward and a backward pass give.
+struct Pass {
+    loss: f32,
+    /// Those that were not taken at boundaries.
+    gradients: Gradients,
+    /// The tensors that are not trained, after the pass; by place in the walk.
+    untrained: BTreeMap<usize, Vec<f32>>,
+}
+
+/// One lane's buckets while they fill.
+struct Filling {
+    layout: Layout,
+    buckets: Vec<Vec<f32>>,
+    ready: Ready,
+    /// Tensors that have been put, by place in the walk.
+    put: Vec<bool>,
+    /// Tensors that each bucket waits for.
+    left: Vec<usize>,
+    /// The first bucket that was not handed over yet.
+    next: usize,
+}
+
+impl Filling {
+    fn new(layout: &Layout, buckets: Vec<Vec<f32>>, ready: Ready) -> Self {
+        let mut left = vec![0; buckets.len()];
+        layout.slots().iter().for_each(|slot| left[slot.place.bucket] += 1);
+        left[layout.tail().bucket] += 1;
+        Self { buckets, ready, put: vec![false; layout.slots().len()], left, next: 0, layout: layout.clone() }
+    }
+
+    fn has(&self, slot: usize) -> bool {
+        self.put[slot]
+    }
+
+    fn put(&mut self, slot: usize, numbers: &[f32]) {
+        let Place { bucket, range } = self.layout.slots()[slot].place.clone();
+        self.buckets[bucket][range].copy_from_slice(numbers);
+        self.put[slot] = true;
+        self.filled(bucket);
+    }
+
+    /// Puts the rest. The loss does not depend on tensors that have no gradient by now.
+    fn finish(&mut self, loss: f32) {
+        for slot in (0..self.put.len()).filter(|slot| !self.put[*slot]).collect::<Vec<_>>() {
+            let zeros = vec![0.0; self.layout.slots()[slot].place.range.len()];
+            self.put(slot, &zeros);
+        }
+        let Place { bucket, range } = self.layout.tail().clone();
+        self.buckets[bucket][range].copy_from_slice(&[loss, 0.0, 0.0]);
+        self.filled(bucket);
+    }
+
+    /// Hands over what has no tensor left to wait for.
+    fn filled(&mut self, bucket: usize) {
+        self.left[bucket] -= 1;
+        while self.left.get(self.next) == Some(&0) {
+            (self.ready)(self.next, std::mem::take(&mut self.buckets[self.next]));
+            self.next += 1;
+        }
     }
 }
 

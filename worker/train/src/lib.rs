@@ -2,15 +2,17 @@
 //! measuring of splits.
 //!
 //! In reading order: what a model is (`task`, `models`, `tasks`), how its
-//! tensors are laid out and updated (`layout`, `learner`, `optimizer`,
+//! tensors are laid out and updated (`boundary`, `layout`, `learner`, `optimizer`,
 //! `schedule`), the state that a checkpoint holds (`state`, `snapshot`),
-//! what feeds a step (`loader`), and the run through a job (`session`).
+//! what feeds a step and reduces it (`loader`, `exchange`), and the run through a job (`session`).
 //!
 //! Architecture invariants: this crate opens no sockets and no files, and never
 //! talks to the coordinator. It gets a connected group and a data set, and hands
 //! events and snapshots to its [`Host`].
 
+mod boundary;
 mod error;
+mod exchange;
 mod layout;
 mod learner;
 mod loader;
@@ -29,9 +31,10 @@ mod tasks;
 mod text;
 mod trainer;
 
+pub use boundary::boundary;
 pub use error::{BuildError, SnapshotError, TrainError};
-pub use layout::{Layout, Slot};
-pub use learner::Learner;
+pub use layout::{Layout, Place, Slot, TAIL};
+pub use learner::{Learner, Ready};
 pub use loader::panic_text;
 pub use predictor::{ModelDescription, Predictor, PredictorError, Rows};
 pub use session::{Ending, ExportedModel, Host, Outcome, Session, StopVote, run};

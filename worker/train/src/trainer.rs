@@ -1,6 +1,6 @@
 //! The step: batch, forward, backward, reduce, clip, update.
 
-use std::{ops::Range, sync::Arc};
+use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc};
 
 use phalanx_collective::Group;
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
@@ -10,6 +10,8 @@ use tracing::{debug_span, info_span};
 
 use crate::{
     error::{BuildError, TrainError},
+    exchange::Exchange,
+    layout::{Layout, Place, TAIL},
     learner::Learner,
     measure::{predict_split, still_wanted},
     progress::TrainingProgress,
@@ -19,14 +21,11 @@ use crate::{
     text,
 };
 
-/// Numbers that are reduced beside the gradient: loss, votes to stop, votes to save.
-const TAIL: usize = 3;
-
 /// One rank's model in the midst of a job.
 pub(crate) struct Trainer {
     spec: JobSpec,
     dataset: Arc<Dataset>,
-    group: Group,
+    exchange: Rc<RefCell<Exchange>>,
     learner: Box<dyn Learner>,
     learning_rate: LearningRate,
     progress: TrainingProgress,
@@ -34,10 +33,6 @@ pub(crate) struct Trainer {
     step: u64,
     total_steps: u64,
     steps_per_epoch: u64,
-    /// Gradients of the lanes that this rank owns, each with its tail.
-    lanes: Vec<Vec<f32>>,
-    /// Their sum over all ranks.
-    sum: Vec<f32>,
 }
 
 /// What one step told.
@@ -74,69 +69,82 @@ impl Trainer {
         };
         let total_steps = spec.train.total_steps(rows);
         let learning_rate = LearningRate::new(&spec.train, total_steps, step)?;
-        let len = learner.layout().len() + TAIL;
-        let lanes = group.lanes().map(|_| vec![0.0; len]).collect();
-        let sum = vec![0.0; len];
+        let exchange = Rc::new(RefCell::new(Exchange::new(group, learner.layout())));
         Ok(Self {
             spec,
             dataset,
-            group,
+            exchange,
             learner,
             learning_rate,
             progress,
             step,
             total_steps,
             steps_per_epoch,
-            lanes,
-            sum,
         })
     }
 
     /// Makes one step. `batches` are those of this rank's lanes.
     pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Stepped, TrainError> {
         let _step = info_span!("step", step = self.step + 1).entered();
-        let tail = self.learner.layout().len();
-        debug_span!("backward").in_scope(|| {
-            for ((lane, batch), flat) in self.group.lanes().zip(batches).zip(&mut self.lanes) {
-                let seed = lane_seed(self.spec.train.seed, self.step, lane);
-                flat[tail] = self.learner.gradient(batch, seed, &mut flat[..tail]);
-                (flat[tail + 1], flat[tail + 2]) = (0.0, 0.0);
-            }
-        });
-        if let Some(flat) = self.lanes.first_mut() {
-            (flat[tail + 1], flat[tail + 2]) = vote.numbers();
-        }
-        debug_span!("reduce").in_scope(|| self.group.all_reduce_lanes(&mut self.lanes, &mut self.sum))?;
+        debug_span!("backward").in_scope(|| self.backward(batches, vote))?;
+        let mut exchange = self.exchange.borrow_mut();
+        debug_span!("reduce").in_scope(|| exchange.reduce())?;
 
-        let vote = StopVote::from_numbers(self.sum[tail + 1], self.sum[tail + 2]);
         let lanes = self.spec.train.lanes as f32;
-        let loss = self.sum[tail] / lanes;
+        let mut finite = true;
+        for sum in exchange.sums().flatten() {
+            *sum /= lanes;
+            finite &= sum.is_finite();
+        }
+        let layout = self.learner.layout();
+        let mut means: Vec<_> = exchange.sums().collect();
+        let &[loss, stop, save] = layout.tail().of(&means) else {
+            unreachable!("a tail has {TAIL} numbers");
+        };
         let diverged = |what: String| Err(TrainError::Diverged { step: self.step + 1, what });
         if !loss.is_finite() {
             return diverged(format!("the loss is {loss}"));
-        }
-        let mean = &mut self.sum[..tail];
-        let mut finite = true;
-        for sum in mean.iter_mut() {
-            *sum /= lanes;
-            finite &= sum.is_finite();
         }
         if !finite {
             return diverged("the gradient is not finite".to_owned());
         }
         if let Some(norm) = self.spec.train.clip_norm {
-            clip(&mut mean[..self.learner.layout().trained_len()], norm);
+            clip(layout, &mut means, norm);
         }
+        let means: Vec<&[f32]> = means.into_iter().map(|mean| mean.as_slice()).collect();
         let learning_rate = self.learning_rate.next();
-        debug_span!("update").in_scope(|| self.learner.update(learning_rate, mean));
+        debug_span!("update").in_scope(|| self.learner.update(learning_rate, &means));
         self.step += 1;
-        Ok(Stepped { loss, learning_rate, vote })
+        Ok(Stepped { loss, learning_rate, vote: StopVote::from_numbers(stop, save) })
+    }
+
+    /// Computes the gradients of the lanes that this rank owns.
+    fn backward(&mut self, batches: &[Batch], vote: StopVote) -> Result<(), TrainError> {
+        let lanes = self.lanes();
+        for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
+            let seed = lane_seed(self.spec.train.seed, self.step, lane);
+            let memory = self.exchange.borrow_mut().memory(nth);
+            let exchange = Rc::clone(&self.exchange);
+            // A rank votes once, with its first lane.
+            let (stop, save) = if nth == 0 { vote.numbers() } else { (0.0, 0.0) };
+            let tail = self.learner.layout().tail().clone();
+            let ready = move |bucket, mut gradient: Vec<f32>| {
+                if bucket == tail.bucket {
+                    gradient[tail.range.clone()][1..].copy_from_slice(&[stop, save]);
+                }
+                exchange.borrow_mut().put(nth, bucket, gradient);
+            };
+            self.learner.gradient(batch, seed, memory, Box::new(ready))?;
+        }
+        Ok(())
     }
 
     /// Measures `split`. Collective: all ranks of the group must call it.
     pub(crate) fn measure(&mut self, split: Split) -> Result<Evaluation, TrainError> {
         let lanes = self.spec.train.lanes;
-        let predictions = predict_split(self.learner.as_ref(), &mut self.group, &self.dataset, split, lanes)?;
+        let mut exchange = self.exchange.borrow_mut();
+        let predictions =
+            predict_split(self.learner.as_ref(), exchange.group(), &self.dataset, split, lanes)?;
         let mut evaluation = phalanx_evaluate::evaluate(&predictions)?;
         let loss = loss(&evaluation.metrics, self.dataset.schema());
         evaluation.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
@@ -158,7 +166,7 @@ impl Trainer {
 
     /// Text that a language model writes, where the job asks for some.
     pub(crate) fn sample(&self) -> Result<Option<String>, TrainError> {
-        let abort = self.group.abort_handle();
+        let abort = self.exchange.borrow_mut().group().abort_handle();
         text::sample(self.learner.as_ref(), &self.spec, &|| still_wanted(&abort))
     }
 
@@ -171,7 +179,7 @@ impl Trainer {
     }
 
     pub(crate) fn lanes(&self) -> Range<u32> {
-        self.group.lanes()
+        self.exchange.borrow().lanes()
     }
 
     pub(crate) fn steps_done(&self) -> u64 {
@@ -230,18 +238,26 @@ fn lane_seed(seed: u64, step: u64, lane: u32) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Scales the gradient of all parameters together to a norm of at most `norm_max`.
-/// The squares are added in f64 in an order that the length alone decides.
-fn clip(gradient: &mut [f32], norm_max: f64) {
-    let mut sums = [0.0_f64; 8];
-    for numbers in gradient.chunks(sums.len()) {
-        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += f64::from(*number).powi(2));
-    }
-    let norm = sums.iter().sum::<f64>().sqrt();
+/// Scales the gradients of all parameters together to a norm of at most `norm_max`.
+/// The squares are added in f64 in an order that the model alone decides.
+fn clip(layout: &Layout, gradients: &mut [&mut Vec<f32>], norm_max: f64) {
+    let trained = || layout.slots().iter().filter(|slot| slot.trained);
+    let norm = trained().map(|slot| squares(slot.place.of(gradients))).sum::<f64>().sqrt();
     if norm > norm_max {
         let factor = (norm_max / norm) as f32;
-        gradient.iter_mut().for_each(|number| *number *= factor);
+        for Place { bucket, range } in trained().map(|slot| slot.place.clone()) {
+            gradients[bucket][range].iter_mut().for_each(|number| *number *= factor);
+        }
     }
+}
+
+/// The sum of squares, in an order that the length alone decides and that has no long chain.
+fn squares(numbers: &[f32]) -> f64 {
+    let mut sums = [0.0_f64; 8];
+    for numbers in numbers.chunks(sums.len()) {
+        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += f64::from(*number).powi(2));
+    }
+    sums.iter().sum()
 }
 
 /// What training lowers, measured on a split.
@@ -256,15 +272,26 @@ fn loss(metrics: &Metrics, schema: &Schema) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use burn::{nn::LinearConfig, tensor::Device};
+
     use super::*;
+    use crate::layout;
 
     #[test]
     fn a_gradient_is_clipped_to_the_norm_of_all_its_numbers_together() {
-        let mut gradient = vec![3.0, 4.0];
-        clip(&mut gradient, 1.0);
-        assert!((gradient[0] - 0.6).abs() < 1e-6 && (gradient[1] - 0.8).abs() < 1e-6);
-        clip(&mut gradient, 2.0);
-        assert!((gradient[0] - 0.6).abs() < 1e-6, "a shorter one stays as it is");
+        let device = Device::flex().autodiff();
+        let layer = layout::with_ids(LinearConfig::new(1, 1).init(&device));
+        let layout = Layout::of(&layer, 4).expect("it is of f32");
+        // The bias, the weight, and the tail, which is no gradient.
+        let (mut bias, mut weight, mut tail) = (vec![3.0], vec![4.0], vec![100.0; TAIL]);
+        let mut clipped = |norm_max| {
+            clip(&layout, &mut [&mut bias, &mut weight, &mut tail], norm_max);
+            assert!((bias[0] - 0.6).abs() < 1e-6 && (weight[0] - 0.8).abs() < 1e-6);
+            assert_eq!(tail, [100.0; TAIL]);
+        };
+        clipped(1.0);
+        // A shorter one stays as it is.
+        clipped(2.0);
     }
 
     #[test]

@@ -194,6 +194,20 @@ fn any_number_of_ranks_ends_in_the_same_bits() {
 }
 
 #[test]
+fn the_size_of_buckets_does_not_change_the_result() {
+    let model = r#"{"mlp": {"hidden": [32, 32], "dropout": 0.1}}"#;
+    let hash = |ranks, bucket_bytes: u32| {
+        let ground =
+            ground(model, &format!(r#""steps": 20, "clip_norm": 0.5, "bucket_bytes": {bucket_bytes}"#));
+        finished(train(&ground, ranks, None, None).0).state_hash
+    };
+    let expected = hash(1, 25 << 20);
+    for ranks in 1..=3 {
+        assert_eq!(hash(ranks, 1_024), expected, "{ranks} ranks");
+    }
+}
+
+#[test]
 fn a_stopped_session_goes_on_from_its_snapshot_to_the_same_bits() {
     let schedule = r#""steps": 400, "schedule": {"kind": "cosine", "warmup_steps": 20}"#;
     let ground = ground(MLP, schedule);

@@ -19,11 +19,16 @@ fn classes() -> TargetKind {
 
 fn check(model: &str, schema: &Schema, batch: &Batch) {
     let mut learner = Tasks::new().build(&spec(model), schema).expect("the model fits");
-    let mut flat = vec![0.0; learner.layout().len()];
     let mut bits = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be had");
-        let loss = pool.install(|| learner.gradient(batch, 7, &mut flat));
-        flat.iter().chain([&loss]).map(|number| number.to_bits()).collect::<Vec<_>>()
+        let (send, buckets) = std::sync::mpsc::channel();
+        let memory = learner.layout().buckets();
+        let gradient = || {
+            let ready = Box::new(move |_, bucket: Vec<f32>| send.send(bucket).expect("it is received"));
+            learner.gradient(batch, 7, memory, ready).expect("it has a gradient");
+        };
+        pool.install(gradient);
+        buckets.into_iter().flatten().map(f32::to_bits).collect::<Vec<_>>()
     };
     let expected = bits(1);
     for threads in [2, 3, 4, 8] {

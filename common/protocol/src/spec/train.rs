@@ -35,6 +35,10 @@ pub struct TrainSpec {
     /// Clip the gradient of all parameters together to this norm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Bytes of the pieces in which gradients are reduced while others are still computed: 1,024 to 1 GiB.
+    /// It does not change the result.
+    #[serde(default = "bucket_bytes")]
+    pub bucket_bytes: u32,
     /// Stop when the validation split no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stop: Option<EarlyStopSpec>,
@@ -195,6 +199,10 @@ impl Default for CheckpointSpec {
 
 fn lanes() -> u32 {
     4
+}
+
+fn bucket_bytes() -> u32 {
+    25 << 20
 }
 
 fn patience() -> u32 {

@@ -14,7 +14,10 @@ use phalanx_data::{FeatureKind, Schema};
 use phalanx_protocol::spec::{Activation, CnnSpec, Norm};
 
 use super::{activate, mlp::Mlp};
-use crate::task::{Samples, Task, score_width};
+use crate::{
+    boundary::boundary,
+    task::{Samples, Task, score_width},
+};
 
 /// The blocks and the perceptron on top.
 #[derive(Module, Debug)]
@@ -72,7 +75,7 @@ impl Task for Cnn {
     fn scores(&self, samples: &Samples<'_>) -> Tensor<2> {
         let mut x = samples.images();
         for block in &self.blocks {
-            x = block.convolution.forward(x);
+            x = block.convolution.forward(boundary(x));
             if let Some(norm) = &block.norm {
                 x = norm.forward(x);
             }
@@ -82,6 +85,6 @@ impl Task for Cnn {
                 Activation::Gelu | Activation::Silu => block.pool.forward(activate(self.activation, x)),
             };
         }
-        self.head.forward(x.flatten(1, 3))
+        self.head.forward(boundary(x.flatten(1, 3)))
     }
 }

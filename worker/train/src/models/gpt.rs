@@ -11,7 +11,10 @@ use burn::{
 use phalanx_data::{FeatureKind, Schema, TargetKind};
 use phalanx_protocol::spec::{GptSpec, Positions};
 
-use crate::task::{Samples, Task};
+use crate::{
+    boundary::boundary,
+    task::{Samples, Task},
+};
 
 const VOCABULARY: usize = 256;
 
@@ -83,7 +86,7 @@ impl Task for Gpt {
         let mask = Tensor::<2, Bool>::tril_mask([context, context], 0, samples.device()).unsqueeze();
         x = self.dropout.forward(x);
         for block in &self.blocks {
-            x = block.forward(x, &mask);
+            x = block.forward(boundary(x), &mask);
         }
         let x = self.norm.forward(x).flatten::<2>(0, 1);
         debug_assert_eq!(x.dims()[0], rows * context);

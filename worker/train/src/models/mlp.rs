@@ -9,7 +9,10 @@ use phalanx_data::Schema;
 use phalanx_protocol::spec::{Activation, MlpSpec};
 
 use super::activate;
-use crate::task::{Samples, Task, feature_width, score_width};
+use crate::{
+    boundary::boundary,
+    task::{Samples, Task, feature_width, score_width},
+};
 
 /// Hidden layers, each followed by the activation and dropout, then the output.
 #[derive(Module, Debug)]
@@ -48,8 +51,11 @@ impl Mlp {
 
     /// The scores `[rows, scores]` of vectors `[rows, width]`.
     pub(crate) fn forward(&self, vectors: Tensor<2>) -> Tensor<2> {
-        let layer = |x, layer: &Linear| self.dropout.forward(activate(self.activation, layer.forward(x)));
-        self.output.forward(self.hidden.iter().fold(vectors, layer))
+        let layer = |x, layer: &Linear| {
+            let x = layer.forward(boundary(x));
+            self.dropout.forward(activate(self.activation, x))
+        };
+        self.output.forward(boundary(self.hidden.iter().fold(vectors, layer)))
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         if let Some(norm) = train.clip_norm {
             rules.number("train.clip_norm", norm, norm > 0.0, "above 0; leave it out to clip nothing");
         }
+        rules.whole("train.bucket_bytes", train.bucket_bytes, 1_024..=1 << 30);
         optimizer(&train.optimizer, rules);
         schedule(train, &train.schedule, rules);
         if let Some(stop) = &train.early_stop {

@@ -39,6 +39,6 @@ if cargo nextest --version > /dev/null 2>&1; then
     tests cargo nextest run "${workspace[@]}" --no-fail-fast "$@"
     tests cargo test "${workspace[@]}" --no-fail-fast --doc "$@"
 else
-    tests cargo test "${workspace[@]}" --no-fail-fast "$@"
+    tests cargo test "${workspace[@]}" --no-fail-fast "$@" -- --show-output
 fi
 conclude

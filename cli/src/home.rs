@@ -6,7 +6,8 @@
 //! always asks whether the coordinator is still there.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -14,6 +15,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
+
+/// A log that is longer when a process starts is moved to `*.log.old`.
+const LOG_BYTES_MAX: u64 = 16 << 20;
 
 /// A home, which may not exist yet.
 #[derive(Debug, Clone)]
@@ -89,12 +93,16 @@ impl Home {
         self.path.join("logs")
     }
 
-    /// What to type to let a job of this home go on.
-    pub(crate) fn resume_command(&self, id: &str) -> String {
-        if self.path == Path::new(Self::DEFAULT) {
-            return format!("phalanx resume {id}");
+    /// What to type to let a job of this home go on, with workers of this binary.
+    pub(crate) fn resume_command(&self, id: &str, worker_binary: Option<&Path>) -> String {
+        let home = (self.path != Path::new(Self::DEFAULT)).then_some(self.path.as_path());
+        let mut command = format!("phalanx resume {id}");
+        for (flag, path) in [("--home", home), ("--worker-binary", worker_binary)] {
+            if let Some(path) = path {
+                command.push_str(&format!(" {flag} {}", quoted(&path.display().to_string())));
+            }
         }
-        format!("phalanx resume {id} --home {}", self.path.display())
+        command
     }
 
     /// Who serves this home, if anybody says so.
@@ -124,6 +132,28 @@ impl Home {
     }
 }
 
+/// `word` as a shell must be given it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@%=,~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Opens a log to be added to. What an earlier process has written stays, because it may tell why
+/// that one ended, or it may still be writing; a long log is moved out of the way.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn open_log(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|seen| seen.len() > LOG_BYTES_MAX) {
+        fs::rename(path, path.with_extension("log.old"))?;
+    }
+    File::options().append(true).create(true).open(path)
+}
+
 impl Drop for Announced {
     fn drop(&mut self) {
         // Left behind, it names an address where nobody answers, which readers see.
@@ -134,6 +164,28 @@ impl Drop for Announced {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hint_can_be_pasted_into_a_shell() {
+        let command = |home: &str, binary| Home::at(Path::new(home)).resume_command("a-1", binary);
+        assert_eq!(command(".phalanx", None), "phalanx resume a-1");
+        assert_eq!(command("my home", None), "phalanx resume a-1 --home 'my home'");
+        let binary = Some(Path::new("it's"));
+        assert_eq!(command("/tmp/x", binary), r"phalanx resume a-1 --home /tmp/x --worker-binary 'it'\''s'");
+    }
+
+    #[test]
+    fn a_log_is_added_to_and_moved_when_it_is_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("worker-1.log");
+        for _ in 0..2 {
+            io::Write::write_all(&mut open_log(&log).unwrap(), b"x").unwrap();
+        }
+        assert_eq!(fs::read(&log).unwrap(), b"xx");
+        open_log(&log).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
+        assert_eq!(open_log(&log).unwrap().metadata().unwrap().len(), 0);
+        assert!(folder.path().join("worker-1.log.old").exists());
+    }
 
     #[test]
     fn an_announcement_is_seen_while_it_lives() {

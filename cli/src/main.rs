@@ -11,6 +11,7 @@ mod ending;
 mod error;
 mod home;
 mod local;
+mod output;
 mod plot;
 mod show;
 mod signal;

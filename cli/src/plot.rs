@@ -1,7 +1,12 @@
 //! A loss curve as a picture, SVG or PNG. Letters come from a font inside the
 //! binary, so that a machine without fonts draws the same picture.
 
-use std::{path::Path, sync::Once};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Once,
+};
 
 use phalanx_protocol::view::Curve;
 use plotters::{
@@ -9,6 +14,8 @@ use plotters::{
     prelude::*,
     style::{FontStyle, register_font},
 };
+
+use crate::output::write_whole;
 
 /// DejaVu Sans, Latin letters only; its licence lies beside it.
 const FONT: &[u8] = include_bytes!("../assets/DejaVuSans-Latin.ttf");
@@ -44,24 +51,75 @@ pub(crate) enum PlotError {
     },
 }
 
-/// Writes the curve of a job called `title` to `file`, whose ending says the format.
+/// A file for a picture, whose name says the format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PictureFile {
+    path: PathBuf,
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Svg,
+    Png,
+}
+
+impl PictureFile {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl FromStr for PictureFile {
+    type Err = PlotError;
+
+    fn from_str(path: &str) -> Result<Self, PlotError> {
+        let path = PathBuf::from(path);
+        let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+        let format = match ending.as_ref().and_then(|ending| ending.to_str()) {
+            Some("svg") => Format::Svg,
+            Some("png") => Format::Png,
+            _ => return Err(PlotError::Format(path.display().to_string())),
+        };
+        Ok(Self { path, format })
+    }
+}
+
+/// Writes the curve of a job called `title` to `file`.
 ///
 /// # Errors
 ///
-/// If the ending is another, there are not two points, or the file cannot be written.
-pub(crate) fn plot(curve: &Curve, title: &str, file: &Path) -> Result<(), PlotError> {
+/// If there are not two points, or the file cannot be written.
+pub(crate) fn plot(curve: &Curve, title: &str, file: &PictureFile) -> Result<(), PlotError> {
     static REGISTERED: Once = Once::new();
     // A second registration of the same font changes nothing; the first cannot fail on our own file.
     REGISTERED.call_once(|| drop(register_font("sans-serif", FontStyle::Normal, FONT)));
-    let write = |reason: String| PlotError::Write { file: file.display().to_string(), reason };
     let lines = Lines::of(curve).ok_or(PlotError::Empty)?;
-    match file.extension().and_then(|ending| ending.to_str()) {
-        Some("svg") => draw(&SVGBackend::new(file, SIZE).into_drawing_area(), &lines, title).map_err(write),
-        Some("png") => {
-            draw(&BitMapBackend::new(file, SIZE).into_drawing_area(), &lines, title).map_err(write)
-        }
-        _ => Err(PlotError::Format(file.display().to_string())),
-    }
+    let picture = match file.format {
+        Format::Svg => svg(&lines, title),
+        Format::Png => png(&lines, title),
+    };
+    let written = picture
+        .map_err(io::Error::other)
+        .and_then(|picture| write_whole(&file.path, |file| file.write_all(&picture)));
+    written.map_err(|error| PlotError::Write {
+        file: file.path.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+fn svg(lines: &Lines, title: &str) -> Result<Vec<u8>, String> {
+    let mut text = String::new();
+    draw(&SVGBackend::with_string(&mut text, SIZE).into_drawing_area(), lines, title)?;
+    Ok(text.into_bytes())
+}
+
+fn png(lines: &Lines, title: &str) -> Result<Vec<u8>, String> {
+    // The encoder takes the format from a file's name.
+    let file = tempfile::Builder::new().suffix(".png").tempfile().map_err(|error| error.to_string())?;
+    draw(&BitMapBackend::new(file.path(), SIZE).into_drawing_area(), lines, title)?;
+    fs::read(file.path()).map_err(|error| error.to_string())
 }
 
 /// What is drawn.
@@ -194,8 +252,9 @@ mod tests {
     fn a_picture_is_written_in_the_format_that_its_name_says() {
         let folder = tempfile::tempdir().unwrap();
         let [svg, png] = ["loss.svg", "loss.png"].map(|name| folder.path().join(name));
-        plot(&curve(), "mnist-3", &svg).unwrap();
-        plot(&curve(), "mnist-3", &png).unwrap();
+        for file in [&svg, &png] {
+            plot(&curve(), "mnist-3", &file.to_str().unwrap().parse().unwrap()).unwrap();
+        }
         let text = std::fs::read_to_string(svg).unwrap();
         assert!(text.starts_with("<svg") && text.contains("Loss of mnist-3") && text.contains("validation"));
         assert!(std::fs::read(&png).unwrap().starts_with(b"\x89PNG"));
@@ -207,14 +266,15 @@ mod tests {
     #[test]
     fn another_ending_is_refused() {
         for name in ["loss", "loss.pdf", "svg"] {
-            assert!(matches!(plot(&curve(), "x", Path::new(name)), Err(PlotError::Format(_))), "{name}");
+            assert!(matches!(name.parse::<PictureFile>(), Err(PlotError::Format(_))), "{name}");
         }
+        assert!("LOSS.PNG".parse::<PictureFile>().is_ok());
     }
 
     #[test]
     fn one_point_is_no_curve_and_a_flat_one_is() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("loss.svg");
+        let file = folder.path().join("loss.svg").to_str().unwrap().parse().unwrap();
         let one = Curve { train: vec![(1, 0.5)], validation: vec![] };
         assert!(matches!(plot(&one, "x", &file), Err(PlotError::Empty)));
         let flat = Curve { train: vec![(1, 0.5), (2, 0.5)], validation: vec![(2, f64::NAN)] };

@@ -13,8 +13,7 @@ fn refused(home: &Home, toml: &str, words: &[&str]) {
     for word in words {
         assert!(ended.stderr.contains(word), "`{word}` is missing in: {}", ended.stderr);
     }
-    let datasets = home.path().join("store/datasets");
-    let left = walk(&datasets);
+    let left = walk(&home.path().join("store"));
     assert!(left.is_empty(), "nothing half-written: {left:?}");
 }
 
@@ -65,7 +64,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
 #[test]
 fn lanes_that_do_not_divide_the_batch_are_refused() {
     let toml = Job::mlp().to_toml().replace("lanes = 4", "lanes = 5");
-    refused(&Home::new(), &toml, &["job.toml:", "lanes", "48"]);
+    refused(&Home::new(), &toml, &["job.toml:", "lanes", "48 samples"]);
 }
 
 #[test]
@@ -85,7 +84,7 @@ fn a_missing_data_file_is_named() {
 fn an_absent_target_is_named_with_the_columns_that_are_there() {
     let home = Home::new();
     let toml = over_csv(&home, "x,z\n1,2\n", "");
-    refused(&home, &toml, &["data.csv", "`y`", "z"]);
+    refused(&home, &toml, &["data.csv", "`y`", "`z`"]);
 }
 
 #[test]
@@ -93,7 +92,7 @@ fn text_in_a_numeric_column_is_refused_with_its_line_and_column() {
     let home = Home::new();
     let csv =
         rows(|i| if i == 20 { "many,yes".to_owned() } else { format!("{i}.5,{}", ["yes", "no"][i % 2]) });
-    refused(&home, &over_csv(&home, &csv, ""), &["data.csv", "22", "`x`", "many"]);
+    refused(&home, &over_csv(&home, &csv, ""), &["data.csv", "line 22", "`x`", "many"]);
 }
 
 #[test]
@@ -101,7 +100,7 @@ fn nan_in_the_target_is_refused_with_its_line() {
     let home = Home::new();
     let csv = rows(|i| if i == 20 { "1,nan".to_owned() } else { format!("{i},{i}.5") });
     let toml = over_csv(&home, &csv, "objective = \"regression\"\n");
-    refused(&home, &toml, &["data.csv", "22", "`y`"]);
+    refused(&home, &toml, &["data.csv", "line 22", "`y`"]);
 }
 
 #[test]
@@ -121,7 +120,7 @@ fn a_target_of_one_class_is_refused() {
 fn a_ragged_row_is_refused_with_its_line() {
     let home = Home::new();
     let csv = rows(|i| if i == 20 { "1,2,3".to_owned() } else { format!("{i},{}", ["yes", "no"][i % 2]) });
-    refused(&home, &over_csv(&home, &csv, ""), &["data.csv", "22"]);
+    refused(&home, &over_csv(&home, &csv, ""), &["data.csv", "line 22"]);
 }
 
 #[test]

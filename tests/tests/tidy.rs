@@ -111,7 +111,7 @@ fn text(path: &Path) -> String {
 
 /// The part of a source before its tests, which stand last.
 fn without_tests(text: &str) -> &str {
-    text.find("\n#[cfg(test)]\nmod ").map_or(text, |tests| &text[..tests])
+    text.find("\n#[cfg(test)]\nmod tests {").map_or(text, |tests| &text[..tests])
 }
 
 /// Fails with all findings at once.
@@ -218,7 +218,9 @@ fn dependencies(manifest: &Path) -> BTreeSet<String> {
     let table: toml::Table =
         text(manifest).parse().unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
     let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
-    let tables = kinds.iter().filter_map(|kind| table.get(*kind)?.as_table());
+    let targets = table.get("target").and_then(|targets| targets.as_table()).into_iter().flatten();
+    let all = targets.filter_map(|(_, target)| target.as_table()).chain([&table]);
+    let tables = all.flat_map(|table| kinds.iter().filter_map(|kind| table.get(*kind)?.as_table()));
     tables.flat_map(|table| table.keys().cloned()).collect()
 }
 

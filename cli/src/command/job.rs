@@ -1,14 +1,12 @@
 //! `phalanx job`: one job in full, and its loss as a picture.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
 use crate::{
     connect::Where,
     ending,
     error::{CliError, Exit},
-    plot::{PlotError, plot},
+    plot::{PictureFile, plot},
     show,
 };
 
@@ -25,7 +23,7 @@ pub(crate) struct Job {
 
     /// Draw the loss curve into this file, as .svg or .png by its name
     #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
+    plot: Option<PictureFile>,
 
     /// Print it as JSON
     #[arg(long)]
@@ -48,11 +46,8 @@ impl Job {
         }
         if let Some(file) = &self.plot {
             let curve = client.curve(&self.id).await?;
-            plot(&curve, job.id.as_str(), file).map_err(|error| match error {
-                PlotError::Format(_) => CliError::usage(error),
-                PlotError::Empty | PlotError::Write { .. } => CliError::failed(error),
-            })?;
-            anstream::eprintln!("{} is written", file.display());
+            plot(&curve, job.id.as_str(), file).map_err(CliError::failed)?;
+            anstream::eprintln!("{} is written", file.path().display());
         }
         connection.close().await;
         Ok(Exit::Done)

@@ -1,7 +1,11 @@
 //! Reading a job file for a command: the text, what `--set` changes, and every
 //! mistake as compilers print them, with the line and a mark beneath.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    path::PathBuf,
+};
 
 use clap::Args;
 use phalanx_protocol::spec::{JOB_FILE_BYTES_MAX, JobFile, JobSpec, Mistake, Mistakes, Place, SourceSpec};
@@ -53,13 +57,17 @@ impl JobFileArgs {
 
     fn text(&self) -> Result<String, String> {
         let seen = fs::metadata(&self.file).map_err(|e| e.to_string())?;
-        if seen.is_dir() {
-            return Err("it is a folder, expected a job file".to_owned());
+        if !seen.is_file() {
+            let what = if seen.is_dir() { "a folder" } else { "no regular file" };
+            return Err(format!("it is {what}, expected a job file"));
         }
         if seen.len() > JOB_FILE_BYTES_MAX as u64 {
             return Err(format!("too long: {} bytes, expected at most {JOB_FILE_BYTES_MAX}", seen.len()));
         }
-        let bytes = fs::read(&self.file).map_err(|e| e.to_string())?;
+        let mut bytes = Vec::new();
+        let file = File::open(&self.file).map_err(|e| e.to_string())?;
+        // What the system makes up as it is read has no length before.
+        file.take(JOB_FILE_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
         String::from_utf8(bytes).map_err(|e| {
             let line =
                 e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;

@@ -2,6 +2,7 @@
 //! this process, with the models that are built in.
 
 use std::{
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -17,6 +18,7 @@ use crate::{
     client::Client,
     connect::Where,
     error::{CliError, Exit},
+    output::write_whole,
     show,
 };
 
@@ -53,7 +55,7 @@ enum PredictError {
     Input(#[from] PrepareError),
     /// The predictions cannot be written.
     #[error("the predictions cannot be written: {0}")]
-    Write(#[source] io::Error),
+    Write(#[from] io::Error),
 }
 
 impl Predict {
@@ -96,15 +98,14 @@ impl Predict {
     /// Writes the predictions to a file, whole or not at all.
     fn write(&self, predictor: &Predictor, output: &Path) -> Result<u64, CliError> {
         let cannot = |e: io::Error| CliError::failed(format!("{} cannot be written: {e}", output.display()));
-        let folder =
-            output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut staged = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(folder)
-            .map_err(cannot)?;
-        let rows = self.predict(predictor, &mut io::BufWriter::new(staged.as_file_mut()))?;
-        staged.persist(output).map_err(|e| cannot(e.error))?;
-        Ok(rows)
+        let same = |a: &Path, b: &Path| Some(fs::canonicalize(a).ok()? == fs::canonicalize(b).ok()?);
+        if same(output, &self.file) == Some(true) {
+            return Err(CliError::usage("--output is the file that is to be predicted: it would be lost"));
+        }
+        write_whole(output, |file| self.predict(predictor, file)).map_err(|error| match error {
+            PredictError::Write(error) => cannot(error),
+            PredictError::Input(_) => error.into(),
+        })
     }
 
     /// Predicts all rows of the file; returns how many there were.

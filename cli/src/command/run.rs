@@ -98,15 +98,15 @@ impl LocalArgs {
         home.create()?;
         let log = home.logs().join("coordinator.log");
         let _telemetry = telemetry::init_to_file(&self.telemetry, "phalanx-coordinator", &log)?;
-        let worker = WorkerOptions { binary: self.worker_binary, telemetry: self.telemetry };
+        let worker = WorkerOptions { binary: self.worker_binary.clone(), telemetry: self.telemetry };
         let options = Options { home: home.clone(), cores: cores(), worker };
         let tell = async |client: &Client, ended: Ended| match ended {
             Ended::Over { job, interrupted } => {
-                let resume = home.resume_command(job.id.as_str());
+                let resume = home.resume_command(job.id.as_str(), self.worker_binary.as_deref());
                 ending::tell(client, &job, self.json, interrupted, &resume).await
             }
             Ended::AtOnce(Some(id)) => {
-                let resume = home.resume_command(&id);
+                let resume = home.resume_command(&id, self.worker_binary.as_deref());
                 anstream::eprintln!(
                     "stopped at once; to go on from the newest checkpoint: {STRONG}{resume}{STRONG:#}"
                 );

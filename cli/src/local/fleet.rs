@@ -1,14 +1,13 @@
 //! Worker processes of one run. Owns them: none outlives this process, however
 //! it ends.
 //!
-//! Workers leave Ctrl-C to this process, and the kernel kills them when the
+//! Ctrl-C reaches this process alone, and the kernel kills workers when the
 //! thread that started them ends: that is the process's first one, see `main`.
 
 use std::{
-    fs::File,
     io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -22,7 +21,11 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::{error::CliError, home::Home, show};
+use crate::{
+    error::CliError,
+    home::{Home, open_log},
+    show,
+};
 
 /// How long workers may take to leave when they are asked to.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
@@ -166,10 +169,11 @@ fn telemetry(args: &TelemetryArgs) -> Vec<String> {
     flags
 }
 
-fn spawn(mut command: Command, log: &PathBuf) -> io::Result<Child> {
-    let log = File::create(log)?;
+fn spawn(mut command: Command, log: &Path) -> io::Result<Child> {
+    let log = open_log(log)?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.kill_on_drop(true).spawn()
+    // The terminal's Ctrl-C is for this process: it saves first.
+    command.process_group(0).kill_on_drop(true).spawn()
 }
 
 fn terminate(pid: u32) {

@@ -1,13 +1,16 @@
 //! One job on this machine, from its beginning to its end: a coordinator in this
 //! process, workers beside it, and somebody at the keyboard who may interrupt.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use phalanx_protocol::{
     spec::JobSpec,
     view::{JobState, JobView},
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{Instrument as _, info_span};
 
 use super::{
@@ -24,6 +27,9 @@ use crate::{
 
 /// How often it is asked which workers have come up.
 const ARRIVALS_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a job may wait for workers when all of this run have come up.
+const VAIN_AFTER: Duration = Duration::from_secs(3);
 
 /// Where and with how many workers.
 #[derive(Debug, Clone)]
@@ -80,6 +86,8 @@ struct Session<'a> {
     signals: StopSignals,
     /// Process ids of workers that have come up.
     arrived: BTreeSet<u32>,
+    /// Since when all of them have.
+    complete_since: Option<Instant>,
 }
 
 /// Runs a job to its end, then hands it with a client of the still living coordinator to `tell`.
@@ -136,7 +144,16 @@ impl<'a> Session<'a> {
             }
         };
         let fleet = Fleet::start(workers, embedded.rpc_addr(), &options.home, &options.worker)?;
-        Ok(Self { options, workers, client, fleet, screen, signals, arrived: BTreeSet::new() })
+        Ok(Self {
+            options,
+            workers,
+            client,
+            fleet,
+            screen,
+            signals,
+            arrived: BTreeSet::new(),
+            complete_since: None,
+        })
     }
 
     /// Begins the job and watches it to its end.
@@ -174,6 +191,11 @@ impl<'a> Session<'a> {
                     self.interrupt(&id).await?;
                 }
                 _ = arrivals.tick(), if !self.have_arrived() => self.greet().await?,
+                () = sleep(VAIN_AFTER), if self.complete_since.is_some() => {
+                    if let Some(error) = self.waits_in_vain(&self.client.job(&id).await?) {
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -205,6 +227,9 @@ impl<'a> Session<'a> {
                 ));
             }
         }
+        if self.have_arrived() {
+            self.complete_since = Some(Instant::now());
+        }
         Ok(())
     }
 
@@ -225,8 +250,20 @@ impl<'a> Session<'a> {
             // Or it would be the first to go on when this home is used again.
             let _ = self.client.interrupt(id).await;
         }
-        let hint = format!("`{}` goes on", self.options.home.resume_command(id));
+        let hint = format!("`{}` goes on", self.resume_command(id));
         Err(CliError::failed(format!("no worker is left for {id}")).hint(hint))
+    }
+
+    /// A job that waits although all workers of this run are there: no other one will come.
+    fn waits_in_vain(&self, job: &JobView) -> Option<CliError> {
+        let waited = self.complete_since?.elapsed() >= VAIN_AFTER;
+        let reason = job.reason.as_ref().filter(|_| waited && job.state == JobState::Queued)?;
+        let error = CliError::failed(format!("{} cannot run here: {reason}", job.id));
+        Some(error.hint(format!("`{}` goes on", self.resume_command(job.id.as_str()))))
+    }
+
+    fn resume_command(&self, id: &str) -> String {
+        self.options.home.resume_command(id, self.options.worker.binary.as_deref())
     }
 
     async fn close(self, ended: &Result<Ended, CliError>) {

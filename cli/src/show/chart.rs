@@ -32,12 +32,13 @@ pub(super) fn chart(curve: &Curve, columns: usize) -> Option<String> {
     let all: Vec<(f64, f64)> = train.iter().chain(&validation).copied().collect();
     let (last, low, high) = bounds(&all)?;
 
-    let steps = [0.0, last / 2.0, last].map(|step| Line::from(count(step as u64)));
+    let middle = if last % 2.0 == 0.0 { count(last as u64 / 2) } else { String::new() };
+    let steps = [count(0), middle, format!("{} steps", count(last as u64))].map(Line::from);
     let losses = [low, f64::midpoint(low, high), high].map(|loss| Line::from(figure(loss)));
     let dim = Style::default().fg(Color::DarkGray);
     let chart = Chart::new(datasets)
-        .x_axis(Axis::default().title("step").style(dim).bounds([0.0, last]).labels(steps))
-        .y_axis(Axis::default().title("loss").style(dim).bounds([low, high]).labels(losses))
+        .x_axis(Axis::default().style(dim).bounds([0.0, last]).labels(steps))
+        .y_axis(Axis::default().style(dim).bounds([low, high]).labels(losses))
         .legend_position(Some(LegendPosition::TopRight))
         .hidden_legend_constraints((Constraint::Percentage(100), Constraint::Percentage(100)));
     let area = Rect::new(0, 0, width, LINES);

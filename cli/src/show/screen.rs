@@ -169,7 +169,7 @@ fn training_style() -> ProgressStyle {
     let width = if console::Term::stderr().size().1 < 100 { 12 } else { 30 };
     ProgressStyle::with_template(&format!("{{bar:{width}.cyan/240}} {{percent:>3}} %  {{wide_msg}}"))
         .expect("invariant: the template is right")
-        .progress_chars("━╸━")
+        .progress_chars("━╸ ")
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn log_format(name: &str) -> LogFormat {
 }
 
 fn host_and_port(text: &str) -> Result<String, String> {
-    let expected = "expected a host and a port, as in `10.0.0.1:7070`";
+    let expected = "expected a host and a port, as in `10.0.0.1:7701`";
     let (host, port) = text.rsplit_once(':').ok_or(expected)?;
     match port.parse::<u16>() {
         Ok(1..) if !host.is_empty() => Ok(text.to_owned()),
@@ -168,15 +168,15 @@ mod tests {
 
     #[test]
     fn a_coordinator_is_enough() {
-        let command = parse(&["--coordinator", "localhost:7070"]).expect("parses");
+        let command = parse(&["--coordinator", "localhost:7701"]).expect("parses");
         let config = command.worker.config(Tasks::new());
-        assert_eq!((config.coordinator.as_str(), config.threads), ("localhost:7070", 1));
+        assert_eq!((config.coordinator.as_str(), config.threads), ("localhost:7701", 1));
         assert_eq!(config.listen.port(), 0);
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for wrong in ["localhost", "localhost:", ":7070", "localhost:0", "localhost:70000", ""] {
+        for wrong in ["localhost", "localhost:", ":7701", "localhost:0", "localhost:70000", ""] {
             let error = parse(&["--coordinator", wrong]).expect_err(wrong);
             assert!(error.to_string().contains("host"), "{error}");
         }

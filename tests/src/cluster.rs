@@ -1,6 +1,11 @@
 //! A cluster by hand, as somebody runs it across machines, on one.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::TcpListener,
+    path::PathBuf,
+    process::Command,
+};
 
 use phalanx_protocol::view::{JobState, JobView};
 
@@ -110,9 +115,15 @@ impl Cluster {
     }
 }
 
-/// Two addresses on this machine where nobody listens.
+/// Two addresses on this machine where nobody listens, out of those that the system gives to
+/// nobody by itself: they are free again for a coordinator that is started anew.
 fn free_addresses() -> [String; 2] {
-    let bind = || std::net::TcpListener::bind("127.0.0.1:0").expect("a port can be had");
-    let listeners = [bind(), bind()];
-    listeners.map(|listener| listener.local_addr().expect("it is bound").to_string())
+    let mut chance = RandomState::new().hash_one(std::process::id());
+    let mut free = std::iter::from_fn(|| {
+        let port = 20_000 + chance % 10_000;
+        chance = chance.rotate_left(7).wrapping_add(1);
+        Some(format!("127.0.0.1:{port}"))
+    })
+    .filter(|address| TcpListener::bind(address).is_ok());
+    [(); 2].map(|()| free.next().expect("a port can be had"))
 }

@@ -67,6 +67,13 @@ impl Job {
         self
     }
 
+    /// Cuts every batch into so many lanes.
+    #[must_use]
+    pub fn lanes(mut self, lanes: u32) -> Self {
+        self.train = self.train.replace("lanes = 4", &format!("lanes = {lanes}"));
+        self
+    }
+
     /// Adds further tables, for example `[checkpoint]`.
     #[must_use]
     pub fn with(mut self, tables: &str) -> Self {

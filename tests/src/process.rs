@@ -91,9 +91,6 @@ impl Home {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary("phalanx"));
         command.args(args).arg("--home").arg(self.path()).current_dir(self.folder());
-        for variable in ["PHALANX_COORDINATOR", "PHALANX_HOME"] {
-            command.env_remove(variable);
-        }
         command
     }
 
@@ -151,12 +148,15 @@ impl Home {
 }
 
 impl Running {
-    /// Starts `command`.
+    /// Starts `command`, which knows nothing of what the tester has set for `phalanx`.
     ///
     /// # Panics
     ///
     /// Where it cannot be started.
     pub fn start(mut command: Command) -> Self {
+        for variable in ["COORDINATOR", "COORDINATOR_RPC", "HOME", "LOG", "OTLP"] {
+            command.env_remove(format!("PHALANX_{variable}"));
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().map(drain);

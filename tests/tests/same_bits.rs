@@ -25,6 +25,12 @@ fn a_transformer_ends_in_the_same_bits_on_one_to_four_workers() {
     same_hash_on_any_number_of_workers(&Job::gpt());
 }
 
+#[test]
+fn eight_workers_on_fewer_cores_end_in_the_same_bits_as_one() {
+    let job = Job::cnn().lanes(8);
+    assert_eq!(Home::new().run(&job, 8), Home::new().run(&job, 1));
+}
+
 /// Long enough to be disturbed, with a checkpoint every few steps.
 fn long_job() -> Job {
     Job::mlp().steps(1_500).with("[checkpoint]\nevery = 100\nkeep = 3\n")

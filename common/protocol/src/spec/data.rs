@@ -86,7 +86,7 @@ pub struct CsvSpec {
     /// Columns of numbers that are codes, to be treated as categories.
     #[serde(default)]
     pub categorical: Vec<String>,
-    /// Cells that mean "missing", after trimming. A missing number becomes the training mean, a missing category a category of its own.
+    /// Cells that mean "missing", after trimming. A missing number becomes the training mean, a missing category a category of its own. Your list takes the place of this one.
     #[serde(default = "missing_cells")]
     pub missing: Vec<String>,
     /// Character between cells: a tab or an ASCII sign.

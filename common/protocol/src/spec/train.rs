@@ -155,7 +155,7 @@ pub enum Schedule {
     Noam,
 }
 
-/// Stop when the validation split no longer improves.
+/// Stop when the validation split no longer improves. The model is that of the last step, not that of the best one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EarlyStopSpec {

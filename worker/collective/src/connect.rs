@@ -24,8 +24,8 @@ use rustix::{
 use tracing::debug;
 
 use crate::{
+    config::GroupConfig,
     error::{CollectiveError, Field},
-    group::GroupConfig,
     handshake::{HelloReader, send_hello},
     listener::{Listener, Seat},
     signal::AbortHandle,

@@ -90,6 +90,12 @@ pub enum CollectiveError {
         /// The other's.
         actual: u64,
     },
+    /// Shared memory was asked for, and a rank shares none with this one.
+    #[error("rank {rank} shares no memory with this one: is it on another host, or set to TCP?")]
+    NotShared {
+        /// The rank.
+        rank: u32,
+    },
     /// Nothing moved for too long.
     #[error("nothing came or went for {timeout:?}; still waiting for ranks {ranks:?}")]
     Timeout {
@@ -135,6 +141,10 @@ pub enum Field {
     Sequence,
     /// Elements of the whole vector, or the root of a broadcast.
     Subject,
+    /// How vectors are reduced: 1 is the sum, 2 the mean, 3 the maximum.
+    Reduction,
+    /// The hash of the bucket plan.
+    BucketPlan,
     /// Bytes of a payload.
     PayloadBytes,
 }
@@ -148,6 +158,8 @@ impl fmt::Display for Field {
             Self::Generation => "generation",
             Self::Sequence => "sequence number",
             Self::Subject => "length of the vector or root of the broadcast",
+            Self::Reduction => "reduction",
+            Self::BucketPlan => "bucket plan",
             Self::PayloadBytes => "payload length in bytes",
         })
     }

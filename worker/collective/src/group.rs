@@ -2,58 +2,30 @@
 //! order. The group owns its connections; the first error closes them, so that no
 //! rank waits for one that has given up.
 
-use std::{net::SocketAddr, ops::Range, time::Duration};
+use std::ops::Range;
 
 use tracing::debug;
 
 use crate::{
+    bucket::BucketPlan,
+    config::{GroupConfig, in_range},
     connect::connect_all,
     error::CollectiveError,
     listener::Listener,
-    mesh::Mesh,
-    payload::{FromRoot, Scatter, Segments, ToAll},
+    meet::meet,
+    mesh::{Mesh, Round},
+    patience::Patience,
+    payload::{Cut, FromRoot, Scatter, Segments, ToAll},
+    reduction::Reduction,
     share::{LANES_MAX, segment, share},
     signal::AbortHandle,
-    tree::TreePlan,
-    wire::{JOB_BYTES_MAX, Operation, PAYLOAD_BYTES_MAX},
+    tree::{Lane, TreePlan},
+    wire::{Operation, PAYLOAD_BYTES_MAX},
 };
 
-/// The longest timeout of a group: a day.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
-
-/// One generation of one job, as one of its ranks sees it.
-#[derive(Debug, Clone)]
-pub struct GroupConfig {
-    /// The job: 1 to [`JOB_BYTES_MAX`] bytes.
-    pub job: String,
-    /// Its generation. On one [`Listener`] the generations of a job only grow.
-    pub generation: u64,
-    /// The rank that this process is.
-    pub rank: u32,
-    /// Lanes of the job: 1 to [`LANES_MAX`].
-    pub lanes: u32,
-    /// Where every rank listens; the index is the rank. At most as many as lanes.
-    pub peers: Vec<SocketAddr>,
-    /// A wait ends when nothing has come or gone for this long; connecting ends
-    /// this long after its beginning. Above zero, at most [`TIMEOUT_MAX`].
-    pub timeout: Duration,
-}
-
-impl GroupConfig {
-    pub(crate) fn world_size(&self) -> u32 {
-        u32::try_from(self.peers.len()).unwrap_or(u32::MAX)
-    }
-
-    fn check(&self) -> Result<(), CollectiveError> {
-        let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        let timeout_ms_max = TIMEOUT_MAX.as_millis() as u64;
-        in_range("the length of the job's name in bytes", self.job.len() as u64, 1, JOB_BYTES_MAX as u64)?;
-        in_range("the number of lanes", self.lanes.into(), 1, LANES_MAX.into())?;
-        in_range("the world size", self.peers.len() as u64, 1, self.lanes.into())?;
-        in_range("the rank", self.rank.into(), 0, self.peers.len() as u64 - 1)?;
-        in_range("the timeout in milliseconds", timeout_ms, 1, timeout_ms_max)
-    }
-}
+/// Up to this much, the partial sums of a vector go to everyone in one round: two rounds
+/// move fewer bytes, and cost more than those bytes do.
+const ONE_ROUND_BYTES_MAX: usize = 1 << 14;
 
 /// A connected generation. All ranks must call the same operations in the same order;
 /// where they do not, every one of them gets an error. After an error all further
@@ -65,7 +37,7 @@ pub struct Group {
     lanes: u32,
     abort: AbortHandle,
     plan: TreePlan,
-    /// This rank's segment of all subtrees' sums; kept from one all-reduce to the next.
+    /// This rank's elements of the other ranks' subtrees' sums; kept from one round to the next.
     partials: Vec<f32>,
     /// `None` after an error.
     mesh: Option<Mesh>,
@@ -80,7 +52,8 @@ impl Group {
     ///
     /// Where the settings are no group's ([`CollectiveError::Argument`]), a newer
     /// generation is known here or at a peer, a peer cannot be reached, disagrees or
-    /// is gone, the timeout passes, or `abort` is used.
+    /// is gone, shares no memory where that is asked for, the timeout passes, or `abort`
+    /// is used.
     pub fn connect(
         listener: &Listener,
         config: GroupConfig,
@@ -91,8 +64,13 @@ impl Group {
             return Err(CollectiveError::Aborted);
         }
         let streams = connect_all(listener, &config, abort)?;
-        let mesh = Mesh::new(streams, config.generation, config.timeout, abort.clone());
-        let mut group = Self {
+        let mut mesh = Mesh::new(streams, config.generation, config.timeout, abort.clone());
+        // It ends with a round in which everyone hears from everyone: a rank that is done
+        // early does not leave while others still connect.
+        meet(&mut mesh, &config)?;
+        let (job, rank, generation) = (&config.job, config.rank, config.generation);
+        debug!(job, generation, rank, world_size = config.world_size(), "group connected");
+        Ok(Self {
             rank: config.rank as usize,
             world_size: config.peers.len(),
             lanes: config.lanes,
@@ -100,13 +78,7 @@ impl Group {
             plan: TreePlan::new(config.lanes, config.world_size()),
             partials: Vec::new(),
             mesh: Some(mesh),
-        };
-        // A rank that is done early must not leave while others still connect: they
-        // would take it for lost.
-        group.barrier()?;
-        let (job, rank, generation) = (&config.job, config.rank, config.generation);
-        debug!(job, generation, rank, world_size = group.world_size, "group connected");
-        Ok(group)
+        })
     }
 
     /// The handle that the group was connected with.
@@ -129,6 +101,12 @@ impl Group {
         share(self.lanes, self.world_size(), self.rank())
     }
 
+    /// The elements of a vector of `len` that this rank owns, in
+    /// [`reduce_scatter`](Self::reduce_scatter) and [`all_gather_segments`](Self::all_gather_segments).
+    pub fn segment(&self, len: usize) -> Range<usize> {
+        segment(len, self.world_size, self.rank)
+    }
+
     /// The sum over all lanes of all ranks, with the bits of [`tree_sum`](crate::tree_sum),
     /// whatever the number of ranks. In: one vector per owned lane, in order, all of the
     /// same length on all ranks; they may be destroyed. Out: the sum, on every rank, in
@@ -140,22 +118,88 @@ impl Group {
     /// What `lanes` and `out` hold then means nothing.
     pub fn all_reduce_lanes(
         &mut self,
-        lanes: &mut [Vec<f32>],
+        lanes: &mut [impl Lane],
+        out: &mut [f32],
+    ) -> Result<(), CollectiveError> {
+        self.all_reduce(Reduction::Sum, lanes, out)
+    }
+
+    /// [`all_reduce_lanes`](Self::all_reduce_lanes) for any reduction, with the bits of
+    /// [`tree_reduce`](crate::tree_reduce).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`all_reduce_lanes`](Self::all_reduce_lanes); and an error where ranks
+    /// reduce differently.
+    pub fn all_reduce(
+        &mut self,
+        reduction: Reduction,
+        lanes: &mut [impl Lane],
         out: &mut [f32],
     ) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
-        let owned = self.lanes().len() as u64;
-        in_range("the number of vectors", lanes.len() as u64, owned, owned)?;
         let len = out.len();
-        for lane in lanes.iter() {
-            in_range("the length of a lane's vector", lane.len() as u64, len as u64, len as u64)?;
-        }
+        self.check_lanes(lanes, len)?;
         if self.world_size == 1 {
-            self.plan.sum_all(lanes, out);
+            self.plan.sum_all(reduction, lanes, out);
+            reduction.finish(self.lanes, out);
+        } else if self.takes_one_round(len) {
+            for cut in Cut::rounds(len, 1) {
+                let own = &mut out[cut.of(self.rank)];
+                self.scatter(&mut mesh, Operation::AllReduce, reduction, cut, lanes, own)?;
+            }
         } else {
-            self.reduce_scatter(&mut mesh, lanes, out)?;
-            let mut segments = Segments { rank: self.rank, world_size: self.world_size, sum: out };
-            mesh.exchange(Operation::SumGather, len as u64, &mut segments)?;
+            for cut in Cut::rounds(len, self.world_size) {
+                let own = &mut out[cut.of(self.rank)];
+                self.scatter(&mut mesh, Operation::ReduceScatter, reduction, cut.clone(), lanes, own)?;
+                self.gather(&mut mesh, cut, out)?;
+            }
+        }
+        self.mesh = Some(mesh);
+        Ok(())
+    }
+
+    /// The first half of an all-reduce: in `out`, which is as long, the elements
+    /// [`segment`](Self::segment) of the reduced vector.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`all_reduce`](Self::all_reduce).
+    pub fn reduce_scatter(
+        &mut self,
+        reduction: Reduction,
+        lanes: &mut [impl Lane],
+        out: &mut [f32],
+    ) -> Result<(), CollectiveError> {
+        let mut mesh = self.mesh()?;
+        let len = lanes.first().map_or(0, |lane| lane.as_ref().len());
+        self.check_lanes(lanes, len)?;
+        let own = self.segment(len);
+        in_range("the length of the segment", out.len() as u64, own.len() as u64, own.len() as u64)?;
+        if self.world_size == 1 {
+            self.plan.sum_all(reduction, lanes, out);
+            reduction.finish(self.lanes, out);
+        } else {
+            for cut in Cut::rounds(len, self.world_size) {
+                let round = cut.of(self.rank);
+                let out = &mut out[round.start - own.start..round.end - own.start];
+                self.scatter(&mut mesh, Operation::ReduceScatter, reduction, cut, lanes, out)?;
+            }
+        }
+        self.mesh = Some(mesh);
+        Ok(())
+    }
+
+    /// The second half of an all-reduce: everyone's [`segment`](Self::segment) of
+    /// `vector` to everyone, so that all have the same vector.
+    ///
+    /// # Errors
+    ///
+    /// The group's failure.
+    pub fn all_gather_segments(&mut self, vector: &mut [f32]) -> Result<(), CollectiveError> {
+        let mut mesh = self.mesh()?;
+        for cut in Cut::rounds(vector.len(), self.world_size) {
+            self.gather(&mut mesh, cut, vector)?;
         }
         self.mesh = Some(mesh);
         Ok(())
@@ -173,11 +217,11 @@ impl Group {
         let (rank, root, subject) = (self.rank, root as usize, u64::from(root));
         let mut length = (bytes.len() as u64).to_le_bytes();
         let mut announced = FromRoot { rank, root, bytes: &mut length };
-        mesh.exchange(Operation::BroadcastLength, subject, &mut announced)?;
+        mesh.exchange(Round::plain(Operation::BroadcastLength, subject), &mut announced)?;
         if rank != root {
             *bytes = zeros(u64::from_le_bytes(length))?;
         }
-        mesh.exchange(Operation::Broadcast, subject, &mut FromRoot { rank, root, bytes })?;
+        mesh.exchange(Round::plain(Operation::Broadcast, subject), &mut FromRoot { rank, root, bytes })?;
         self.mesh = Some(mesh);
         Ok(())
     }
@@ -193,12 +237,13 @@ impl Group {
         let mut mesh = self.mesh()?;
         let length = (mine.len() as u64).to_le_bytes();
         let mut lengths = vec![length; self.world_size];
-        mesh.exchange(Operation::GatherLengths, 0, &mut ToAll { mine: &length, all: &mut lengths })?;
+        let mut announced = ToAll { mine: &length, all: &mut lengths };
+        mesh.exchange(Round::plain(Operation::GatherLengths, 0), &mut announced)?;
         let mut all = Vec::with_capacity(self.world_size);
         for (rank, length) in lengths.into_iter().enumerate() {
             all.push(if rank == self.rank { mine.to_vec() } else { zeros(u64::from_le_bytes(length))? });
         }
-        mesh.exchange(Operation::Gather, 0, &mut ToAll { mine, all: &mut all })?;
+        mesh.exchange(Round::plain(Operation::Gather, 0), &mut ToAll { mine, all: &mut all })?;
         self.mesh = Some(mesh);
         Ok(all)
     }
@@ -209,9 +254,29 @@ impl Group {
     ///
     /// The group's failure.
     pub fn barrier(&mut self) -> Result<(), CollectiveError> {
+        self.meet_at(Round::plain(Operation::Barrier, 0))
+    }
+
+    /// Returns when all ranks have called it with the same plan.
+    ///
+    /// # Errors
+    ///
+    /// [`CollectiveError::Disagreement`] on [`Field::BucketPlan`](crate::Field::BucketPlan)
+    /// where plans differ, or the group's failure.
+    pub fn agree(&mut self, plan: &BucketPlan) -> Result<(), CollectiveError> {
+        self.meet_at(Round::plain(Operation::BucketPlan, plan.hash()))
+    }
+
+    /// From now on waits at once give the core to whoever can use it: for a group that
+    /// works beside a thread that computes.
+    pub(crate) fn sleep_while_waiting(&mut self) {
+        self.mesh.iter_mut().for_each(|mesh| mesh.set_patience(Patience::Sleep));
+    }
+
+    fn meet_at(&mut self, round: Round) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
         let mut nothing = [[0_u8; 0]; LANES_MAX as usize];
-        mesh.exchange(Operation::Barrier, 0, &mut ToAll { mine: &[], all: &mut nothing })?;
+        mesh.exchange(round, &mut ToAll { mine: &[], all: &mut nothing })?;
         self.mesh = Some(mesh);
         Ok(())
     }
@@ -222,44 +287,60 @@ impl Group {
         self.mesh.take().ok_or(CollectiveError::Broken)
     }
 
-    /// Puts the sum of this rank's segment into `out`.
-    fn reduce_scatter(
+    fn check_lanes(&self, lanes: &[impl Lane], len: usize) -> Result<(), CollectiveError> {
+        let owned = self.lanes().len() as u64;
+        in_range("the number of vectors", lanes.len() as u64, owned, owned)?;
+        lanes.iter().try_for_each(|lane| {
+            in_range("the length of a lane's vector", lane.as_ref().len() as u64, len as u64, len as u64)
+        })
+    }
+
+    /// Whether partial sums go to everyone: where that moves no more bytes, as between two
+    /// ranks with one subtree each, or so few that rounds count. The same on all ranks.
+    fn takes_one_round(&self, len: usize) -> bool {
+        self.plan.is_pair() || self.plan.subtrees() * len * size_of::<f32>() <= ONE_ROUND_BYTES_MAX
+    }
+
+    /// One round that puts this rank's elements of the reduced vector into `out`.
+    fn scatter(
         &mut self,
         mesh: &mut Mesh,
-        lanes: &mut [Vec<f32>],
+        operation: Operation,
+        reduction: Reduction,
+        cut: Cut,
+        lanes: &mut [impl Lane],
         out: &mut [f32],
     ) -> Result<(), CollectiveError> {
-        let (rank, world_size, len) = (self.rank, self.world_size, out.len());
-        let own = segment(len, world_size, rank);
-        self.plan.sum_own(rank, lanes);
-        self.partials.resize(self.plan.subtrees() * own.len(), 0.0);
-        for (nth, subtree) in self.plan.held(rank).enumerate() {
-            let sum = &lanes[self.plan.place(rank, nth)][own.clone()];
-            self.partials[subtree * own.len()..][..own.len()].copy_from_slice(sum);
+        let (rank, plan) = (self.rank, &self.plan);
+        for owner in 0..cut.owners {
+            plan.sum_own(reduction, rank, lanes, cut.of(owner));
         }
-        let partials = &mut self.partials;
-        let mut scatter = Scatter { plan: &self.plan, rank, world_size, lanes, len, partials };
-        mesh.exchange(Operation::ReduceScatter, len as u64, &mut scatter)?;
-        self.plan.sum_rest(&mut self.partials, &mut out[own]);
+        let foreign = plan.subtrees() - plan.held(rank).len();
+        self.partials.resize(self.partials.len().max(foreign * out.len()), 0.0);
+        let partials = &mut self.partials[..foreign * out.len()];
+        let round = Round { operation, reduction: Some(reduction), subject: cut.len as u64 };
+        let mut scatter =
+            Scatter { plan, rank, reduction, cut, lanes, partials, out: &mut *out, folded: false };
+        mesh.exchange(round, &mut scatter)?;
+        scatter.finish();
+        reduction.finish(self.lanes, out);
         Ok(())
     }
-}
 
-fn in_range(what: &'static str, actual: u64, min: u64, max: u64) -> Result<(), CollectiveError> {
-    if (min..=max).contains(&actual) {
-        return Ok(());
+    /// One round that gives everyone's elements of `vector` to everyone.
+    fn gather(&self, mesh: &mut Mesh, cut: Cut, vector: &mut [f32]) -> Result<(), CollectiveError> {
+        let round = Round::plain(Operation::SumGather, cut.len as u64);
+        mesh.exchange(round, &mut Segments { rank: self.rank, cut, sum: vector })
     }
-    let expected = if min == max { format!("{min}") } else { format!("{min} to {max}") };
-    Err(CollectiveError::Argument { what, expected, actual })
 }
 
-/// Memory for an announced payload. The system hands it out as it is written to.
+/// Memory for an announced payload. The system hands it out, cleared, as it is written
+/// to: a wrong length costs nothing.
 fn zeros(bytes: u64) -> Result<Vec<u8>, CollectiveError> {
     in_range("the announced length of a message in bytes", bytes, 0, PAYLOAD_BYTES_MAX)?;
     let no_memory = || CollectiveError::Memory { bytes };
     let len = usize::try_from(bytes).map_err(|_| no_memory())?;
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(len).map_err(|_| no_memory())?;
-    zeros.resize(len, 0);
-    Ok(zeros)
+    // `vec!` ends the process where there is no memory: whether there is, is asked before.
+    Vec::<u8>::new().try_reserve_exact(len).map_err(|_| no_memory())?;
+    Ok(vec![0; len])
 }

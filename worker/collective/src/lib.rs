@@ -33,28 +33,42 @@
 //! listener's, and encryption: the network between ranks is trusted.
 
 mod admission;
+pub mod bench;
 mod bucket;
+mod config;
 mod connect;
 mod error;
 mod group;
 mod handshake;
 mod link;
 mod listener;
+mod meet;
+mod memory;
 mod mesh;
+mod overlap;
+mod patience;
 mod payload;
+mod presence;
+mod reduction;
+mod ring;
 mod share;
+mod shm;
 mod signal;
+mod tcp;
 mod tree;
 mod wait;
 mod wire;
 
 pub use bucket::{BUCKET_BYTES_DEFAULT, BucketPlan};
+pub use config::{GroupConfig, TIMEOUT_MAX, Transport};
 pub use error::{CollectiveError, Field};
-pub use group::{Group, GroupConfig, TIMEOUT_MAX};
+pub use group::Group;
 pub use listener::Listener;
+pub use overlap::{Bucket, Reducer};
+pub use reduction::Reduction;
 pub use share::{LANES_MAX, share};
 pub use signal::AbortHandle;
-pub use tree::tree_sum;
+pub use tree::{Lane, tree_reduce, tree_sum};
 pub use wire::{JOB_BYTES_MAX, Operation, PAYLOAD_BYTES_MAX, WireError};
 
 #[cfg(doctest)]

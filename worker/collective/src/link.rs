@@ -1,28 +1,18 @@
-//! One connection of a group, and the message that goes over it in each direction in
-//! the round under way. Never blocks; the mesh owns it and decides when to wait.
-//!
-//! This is the only file that moves a group's payloads through a socket: another
-//! transport takes its place.
+//! One rank's connection with another: what a round asks of it, whatever carries the
+//! bytes, and the check of what arrives. A transport never blocks; the mesh owns it and
+//! decides when to wait.
 
-use std::{
-    io::{self, IoSlice, IoSliceMut},
-    net::TcpStream,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{fmt, io, os::fd::BorrowedFd};
 
-use rustix::{
-    event::PollFlags,
-    io::{Errno, readv},
-    net::{SendAncillaryBuffer, SendFlags, sendmsg},
-};
+use rustix::event::PollFlags;
 
 use crate::{
     error::{CollectiveError, Field},
-    wire::{HEADER_BYTES, Header},
+    wire::{HEADER_BYTES, Header, Operation, WireError, reduction_code},
 };
 
-/// What a round sends and where it puts what it receives, by rank. Nothing is copied:
-/// a link takes the bytes from where they lie.
+/// What a round sends and where it puts what it receives, by rank. Nothing is copied
+/// that need not be: a transport takes the bytes from where they lie.
 pub(crate) trait Payload {
     /// Length of the message to `peer`; `None` where there is no message.
     fn outgoing_bytes(&self, peer: usize) -> Option<usize>;
@@ -37,195 +27,94 @@ pub(crate) trait Payload {
     /// Where the message from `peer` goes from byte `from` on, at least one byte, at
     /// most to its end.
     fn incoming(&mut self, peer: usize, from: usize) -> &mut [u8];
-}
 
-/// One connection.
-#[derive(Debug)]
-pub(crate) struct Link {
-    rank: usize,
-    stream: TcpStream,
-    outgoing: Outgoing,
-    incoming: Incoming,
-}
-
-/// The message being sent. Lengths count its header.
-#[derive(Debug)]
-struct Outgoing {
-    header: [u8; HEADER_BYTES],
-    sent: usize,
-    total: usize,
-    /// The socket takes no more for now.
-    blocked: bool,
-}
-
-/// The message being received. Lengths count its header.
-#[derive(Debug)]
-struct Incoming {
-    expected: Option<Header>,
-    header: [u8; HEADER_BYTES],
-    received: usize,
-    total: usize,
-    /// The socket holds no more for now.
-    blocked: bool,
-}
-
-impl Link {
-    /// The connection to `rank`, which must not block.
-    pub(crate) fn new(rank: usize, stream: TcpStream) -> Self {
-        let header = [0; HEADER_BYTES];
-        Self {
-            rank,
-            stream,
-            outgoing: Outgoing { header, sent: 0, total: 0, blocked: false },
-            incoming: Incoming { expected: None, header, received: 0, total: 0, blocked: false },
-        }
+    /// Takes bytes of the message from `peer`, from `from` on, from where they lie. A
+    /// transport gives a message either this way or through [`incoming`](Self::incoming).
+    fn deliver(&mut self, peer: usize, from: usize, bytes: &[u8]) {
+        copy(self, peer, from, bytes);
     }
+}
 
-    /// Whom it connects with.
-    pub(crate) fn rank(&self) -> usize {
-        self.rank
+/// Puts bytes where the message goes.
+pub(crate) fn copy(payload: &mut (impl Payload + ?Sized), peer: usize, mut from: usize, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let place = payload.incoming(peer, from);
+        let (now, later) = bytes.split_at(bytes.len().min(place.len()));
+        place[..now.len()].copy_from_slice(now);
+        from += now.len();
+        bytes = later;
     }
+}
 
+/// What carries messages between this rank and one other.
+pub(crate) trait Transport: fmt::Debug + Send {
     /// Begins a round with the message to be sent and the header to be received.
-    pub(crate) fn begin(&mut self, outgoing: Option<Header>, incoming: Option<Header>) {
-        assert!(self.is_done(), "invariant: a round begins when the last one is over");
-        let total = |header: Header| {
-            HEADER_BYTES + usize::try_from(header.payload_bytes).expect("invariant: it came from a usize")
-        };
-        self.outgoing.header = outgoing.map_or([0; HEADER_BYTES], |header| header.encode());
-        self.outgoing.sent = 0;
-        self.outgoing.total = outgoing.map_or(0, total);
-        self.outgoing.blocked = false;
-        self.incoming.expected = incoming;
-        self.incoming.received = 0;
-        self.incoming.total = incoming.map_or(0, total);
-        self.incoming.blocked = false;
-    }
+    fn begin(&mut self, outgoing: Option<Header>, incoming: Option<Header>);
 
     /// Whether both messages of the round are through.
-    pub(crate) fn is_done(&self) -> bool {
-        !self.sends() && !self.receives()
-    }
+    fn is_done(&self) -> bool;
 
-    /// What it waits for.
-    pub(crate) fn interest(&self) -> PollFlags {
-        let mut flags = PollFlags::empty();
-        flags.set(PollFlags::OUT, self.sends());
-        flags.set(PollFlags::IN, self.receives());
-        flags
-    }
+    /// Sends what can be sent now. Returns whether anything moved.
+    fn send(&mut self, payload: &dyn Payload) -> Result<bool, CollectiveError>;
 
-    /// Takes in what a wait has found. A closed or broken connection is found by the
-    /// next [`send`](Self::send) or [`receive`](Self::receive).
-    pub(crate) fn ready(&mut self, found: PollFlags) {
-        let ended = found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
-        self.outgoing.blocked &= !(ended || found.contains(PollFlags::OUT));
-        self.incoming.blocked &= !(ended || found.contains(PollFlags::IN));
-    }
+    /// Receives what is there. Returns whether anything moved. The header is checked as
+    /// soon as it is whole; a payload that came with a wrong one was written to its
+    /// place, and the error says that it means nothing.
+    fn receive(&mut self, payload: &mut dyn Payload) -> Result<bool, CollectiveError>;
 
-    /// Sends what the socket takes. Returns whether anything moved.
-    pub(crate) fn send(&mut self, payload: &impl Payload) -> Result<bool, CollectiveError> {
-        if !self.sends() || self.outgoing.blocked {
-            return Ok(false);
+    /// Lets the next `send` and `receive` try again what could not be done a moment ago.
+    fn retry(&mut self);
+
+    /// The socket that tells when the peer is gone, and more where it carries the bytes.
+    fn socket(&self) -> BorrowedFd<'_>;
+
+    /// What a rank that sleeps is to be woken by on that socket.
+    fn interest(&self) -> PollFlags;
+
+    /// Takes in what a wait has found there.
+    fn ready(&mut self, found: PollFlags);
+}
+
+/// Compares a header with the expected one.
+pub(crate) fn check_header(
+    rank: usize,
+    expected: Option<Header>,
+    actual: &[u8; HEADER_BYTES],
+) -> Result<(), CollectiveError> {
+    let expected = expected.expect("invariant: a message is received where one is expected");
+    let actual = Header::decode(actual).map_err(|cause| malformed(rank, cause))?;
+    let rank = rank as u32;
+    let code = |header: Header| u64::from(reduction_code(header.reduction));
+    if expected.operation != actual.operation {
+        let (expected, actual) = (expected.operation, actual.operation);
+        return Err(CollectiveError::Operation { rank, expected, actual });
+    }
+    let subject =
+        if expected.operation == Operation::BucketPlan { Field::BucketPlan } else { Field::Subject };
+    let fields = [
+        (Field::Generation, expected.generation, actual.generation),
+        (Field::Sequence, expected.sequence, actual.sequence),
+        (Field::Reduction, code(expected), code(actual)),
+        (subject, expected.subject, actual.subject),
+        (Field::PayloadBytes, expected.payload_bytes, actual.payload_bytes),
+    ];
+    match fields.into_iter().find(|(_, expected, actual)| expected != actual) {
+        None => Ok(()),
+        Some((field, expected, actual)) => {
+            Err(CollectiveError::Disagreement { rank, field, expected, actual })
         }
-        let Outgoing { header, sent, total, blocked } = &mut self.outgoing;
-        let header = &header[(*sent).min(HEADER_BYTES)..];
-        let past_header = sent.saturating_sub(HEADER_BYTES);
-        let body = match *total {
-            HEADER_BYTES => &[],
-            _ => payload.outgoing(self.rank, past_header),
-        };
-        let slices = [IoSlice::new(header), IoSlice::new(body)];
-        let mut control = SendAncillaryBuffer::default();
-        match sendmsg(&self.stream, &slices, &mut control, SendFlags::NOSIGNAL) {
-            Ok(moved) => {
-                *sent += moved;
-                *blocked = moved < header.len() + body.len();
-                Ok(moved > 0)
-            }
-            Err(Errno::AGAIN) => {
-                *blocked = true;
-                Ok(false)
-            }
-            Err(Errno::INTR) => Ok(false),
-            Err(error) => Err(self.lost(error.into())),
-        }
-    }
-
-    /// Receives what the socket holds. Returns whether anything moved. The header is
-    /// checked as soon as it is whole; a payload that came with a wrong one was
-    /// written to its place, and the error says that it means nothing.
-    pub(crate) fn receive(&mut self, payload: &mut impl Payload) -> Result<bool, CollectiveError> {
-        if !self.receives() || self.incoming.blocked {
-            return Ok(false);
-        }
-        let Incoming { header, received, total, blocked, .. } = &mut self.incoming;
-        let in_header = *received < HEADER_BYTES;
-        let header = &mut header[(*received).min(HEADER_BYTES)..];
-        let past_header = received.saturating_sub(HEADER_BYTES);
-        let body = match *total {
-            HEADER_BYTES => &mut [],
-            _ => payload.incoming(self.rank, past_header),
-        };
-        let room = header.len() + body.len();
-        match readv(&self.stream, &mut [IoSliceMut::new(header), IoSliceMut::new(body)]) {
-            Ok(0) => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
-            Ok(moved) => {
-                *received += moved;
-                *blocked = moved < room;
-            }
-            Err(Errno::AGAIN) => {
-                *blocked = true;
-                return Ok(false);
-            }
-            Err(Errno::INTR) => return Ok(false),
-            Err(error) => return Err(self.lost(error.into())),
-        }
-        if in_header && self.incoming.received >= HEADER_BYTES {
-            self.check_header()?;
-        }
-        Ok(true)
-    }
-
-    fn sends(&self) -> bool {
-        self.outgoing.sent < self.outgoing.total
-    }
-
-    fn receives(&self) -> bool {
-        self.incoming.received < self.incoming.total
-    }
-
-    fn check_header(&self) -> Result<(), CollectiveError> {
-        let rank = self.rank as u32;
-        let expected =
-            self.incoming.expected.expect("invariant: a message is received where one is expected");
-        let actual = Header::decode(&self.incoming.header)
-            .map_err(|cause| CollectiveError::Malformed { rank, cause })?;
-        let fields = [
-            (Field::Generation, expected.generation, actual.generation),
-            (Field::Sequence, expected.sequence, actual.sequence),
-            (Field::Subject, expected.subject, actual.subject),
-            (Field::PayloadBytes, expected.payload_bytes, actual.payload_bytes),
-        ];
-        if expected.operation != actual.operation {
-            let (expected, actual) = (expected.operation, actual.operation);
-            return Err(CollectiveError::Operation { rank, expected, actual });
-        }
-        match fields.into_iter().find(|(_, expected, actual)| expected != actual) {
-            None => Ok(()),
-            Some((field, expected, actual)) => {
-                Err(CollectiveError::Disagreement { rank, field, expected, actual })
-            }
-        }
-    }
-
-    fn lost(&self, cause: io::Error) -> CollectiveError {
-        CollectiveError::Lost { rank: self.rank as u32, cause }
     }
 }
 
-impl AsFd for Link {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
-    }
+/// The payload's length of a header, as a number of bytes in memory.
+pub(crate) fn payload_len(header: Header) -> usize {
+    usize::try_from(header.payload_bytes).expect("invariant: it came from a usize")
+}
+
+pub(crate) fn malformed(rank: usize, cause: WireError) -> CollectiveError {
+    CollectiveError::Malformed { rank: rank as u32, cause }
+}
+
+pub(crate) fn lost(rank: usize, cause: impl Into<io::Error>) -> CollectiveError {
+    CollectiveError::Lost { rank: rank as u32, cause: cause.into() }
 }

@@ -227,6 +227,10 @@ impl Door {
     }
 
     fn admit(&self, hello: Hello, stream: TcpStream) {
+        if hello.purpose != Purpose::Join {
+            debug!(purpose = ?hello.purpose, "a connection began with an answer");
+            return;
+        }
         let reply = refusal(&hello);
         let mut state = self.shared.lock();
         match state.admission.arrive(hello, stream) {
@@ -305,6 +309,18 @@ mod tests {
         assert_eq!(answer(&dial(&listener, 1)), Hello { generation: 2, ..refusal(&join(1)) });
         drop((early, second));
         assert_eq!(answer(&dial(&listener, 2)), refusal(&join(2)));
+    }
+
+    #[test]
+    fn who_begins_with_an_answer_is_not_taken_in() {
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
+        let seat = listener.open("test-1", 1).expect("descriptors are left").expect("it is the first");
+        for purpose in [Purpose::Welcome, Purpose::Refuse] {
+            let stream = TcpStream::connect(listener.local_addr()).expect("it listens");
+            send_hello(&stream, &Hello { purpose, ..join(1) }).expect("it is connected");
+            assert!(HelloReader::new().read(&stream).is_err(), "it is closed");
+        }
+        assert!(seat.take().is_empty());
     }
 
     #[test]

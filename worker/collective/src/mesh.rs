@@ -15,6 +15,7 @@
 use std::{
     array,
     net::TcpStream,
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -22,9 +23,14 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::{
     error::CollectiveError,
-    link::{Link, Payload},
+    link::{Payload, Transport},
+    patience::{Idle, Patience},
+    reduction::Reduction,
+    ring::End,
     share::LANES_MAX,
+    shm::{Doorbell, Shm},
     signal::AbortHandle,
+    tcp::Tcp,
     wait::wait,
     wire::{Header, Operation, PAYLOAD_BYTES_MAX},
 };
@@ -39,8 +45,33 @@ pub(crate) struct Mesh {
     timeout: Duration,
     abort: AbortHandle,
     links: Vec<Link>,
+    /// What peers that share memory wake this rank by.
+    doorbell: Option<Doorbell>,
+    patience: Patience,
     /// Rounds finished.
     sequence: u64,
+}
+
+/// The pair of this rank and another.
+#[derive(Debug)]
+struct Link {
+    rank: usize,
+    transport: Box<dyn Transport>,
+}
+
+/// What a round is, in the words that all ranks must agree on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    pub(crate) operation: Operation,
+    pub(crate) reduction: Option<Reduction>,
+    pub(crate) subject: u64,
+}
+
+impl Round {
+    /// A round that reduces nothing.
+    pub(crate) fn plain(operation: Operation, subject: u64) -> Self {
+        Self { operation, reduction: None, subject }
+    }
 }
 
 impl Mesh {
@@ -51,95 +82,140 @@ impl Mesh {
         timeout: Duration,
         abort: AbortHandle,
     ) -> Self {
-        let streams = streams.into_iter().enumerate();
-        let links: Vec<_> =
-            streams.filter_map(|(rank, stream)| stream.map(|stream| Link::new(rank, stream))).collect();
+        let link = |(rank, stream): (usize, Option<TcpStream>)| {
+            stream.map(|stream| Link { rank, transport: Box::new(Tcp::new(rank, stream)) })
+        };
+        let links: Vec<_> = streams.into_iter().enumerate().filter_map(link).collect();
         assert!(links.len() <= PEERS_MAX, "invariant: a group has at most as many ranks as lanes");
-        Self { generation, timeout, abort, links, sequence: 0 }
+        let patience = Patience::default();
+        Self { generation, timeout, abort, links, doorbell: None, patience, sequence: 0 }
+    }
+
+    /// Ranks of all others, growing.
+    pub(crate) fn peers(&self) -> impl Iterator<Item = usize> {
+        self.links.iter().map(|link| link.rank)
+    }
+
+    /// How this rank waits from now on.
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
+    /// What wakes this rank, once it shares memory with anyone.
+    pub(crate) fn set_doorbell(&mut self, doorbell: Doorbell) {
+        self.doorbell = Some(doorbell);
+    }
+
+    /// From now on messages to and from `rank` go through shared memory. `bell` wakes it.
+    pub(crate) fn share(&mut self, rank: usize, own: End, peer: End, bell: OwnedFd) -> std::io::Result<()> {
+        if let Some(link) = self.links.iter_mut().find(|link| link.rank == rank) {
+            let stream = TcpStream::from(link.transport.socket().try_clone_to_owned()?);
+            link.transport = Box::new(Shm::new(rank, stream, own, peer, bell));
+        }
+        Ok(())
     }
 
     /// One round. After an error the mesh must be dropped: messages may be cut.
     pub(crate) fn exchange(
         &mut self,
-        operation: Operation,
-        subject: u64,
-        payload: &mut impl Payload,
+        round: Round,
+        payload: &mut dyn Payload,
     ) -> Result<(), CollectiveError> {
-        self.begin(operation, subject, payload)?;
-        let mut deadline = Instant::now() + self.timeout;
-        while !self.links.iter().all(Link::is_done) {
+        self.begin(round, payload)?;
+        let mut idle = Idle::default();
+        loop {
+            let moved = self.turn(payload)?;
+            if self.is_done() {
+                self.sequence += 1;
+                return Ok(());
+            }
             if self.abort.is_aborted() {
                 return Err(CollectiveError::Aborted);
             }
-            if self.turn(payload)? {
-                deadline = Instant::now() + self.timeout;
+            if moved {
+                idle = Idle::default();
+            } else if self.patience.spins(&mut idle) {
+                self.links.iter_mut().for_each(|link| link.transport.retry());
             } else {
-                self.wait(deadline)?;
+                self.sleep(payload, idle.since() + self.timeout)?;
             }
         }
-        self.sequence += 1;
-        Ok(())
     }
 
-    fn begin(
-        &mut self,
-        operation: Operation,
-        subject: u64,
-        payload: &impl Payload,
-    ) -> Result<(), CollectiveError> {
+    fn begin(&mut self, round: Round, payload: &dyn Payload) -> Result<(), CollectiveError> {
         if self.abort.is_aborted() {
             return Err(CollectiveError::Aborted);
         }
+        let Round { operation, reduction, subject } = round;
         for link in &mut self.links {
             let header = |payload_bytes| {
                 let (generation, sequence) = (self.generation, self.sequence);
-                Header { operation, generation, sequence, subject, payload_bytes }
+                Header { operation, reduction, generation, sequence, subject, payload_bytes }
             };
-            let outgoing = payload.outgoing_bytes(link.rank()).map(check_length).transpose()?;
-            let incoming = payload.incoming_bytes(link.rank()).map(check_length).transpose()?;
-            link.begin(outgoing.map(header), incoming.map(header));
+            let outgoing = payload.outgoing_bytes(link.rank).map(check_length).transpose()?;
+            let incoming = payload.incoming_bytes(link.rank).map(check_length).transpose()?;
+            link.transport.begin(outgoing.map(header), incoming.map(header));
         }
         Ok(())
     }
 
+    fn is_done(&self) -> bool {
+        self.links.iter().all(|link| link.transport.is_done())
+    }
+
     /// Sends and receives what can be sent and received now; whether anything could.
-    fn turn(&mut self, payload: &mut impl Payload) -> Result<bool, CollectiveError> {
+    fn turn(&mut self, payload: &mut dyn Payload) -> Result<bool, CollectiveError> {
         let mut moved = false;
         for link in &mut self.links {
-            moved |= match link.send(payload) {
+            moved |= match link.transport.send(payload) {
                 Ok(moved) => moved,
                 // A rank that found a disagreement closes its connections. Its own
                 // header may lie here already, and says more than that it is gone.
-                Err(lost) => return Err(link.receive(payload).err().unwrap_or(lost)),
+                Err(lost) => return Err(link.transport.receive(payload).err().unwrap_or(lost)),
             };
         }
         for link in &mut self.links {
-            moved |= link.receive(payload)?;
+            moved |= link.transport.receive(payload)?;
         }
         Ok(moved)
     }
 
-    fn wait(&mut self, deadline: Instant) -> Result<(), CollectiveError> {
+    /// Sleeps until something can be sent or received, a peer is gone, or the group is
+    /// aborted; an error when `deadline` passes before.
+    fn sleep(&mut self, payload: &mut dyn Payload, deadline: Instant) -> Result<(), CollectiveError> {
+        if let Some(doorbell) = &self.doorbell {
+            doorbell.sleep();
+            // What a peer did before it could see that this rank sleeps is seen now.
+            if self.turn(payload)? {
+                self.doorbell.iter().for_each(|doorbell| doorbell.wake(false));
+                return Ok(());
+            }
+        }
         let mut found = [PollFlags::empty(); PEERS_MAX];
-        let mut fds: [PollFd<'_>; PEERS_MAX + 1] =
+        let mut fds: [PollFd<'_>; PEERS_MAX + 2] =
             array::from_fn(|_| PollFd::new(self.abort.signal(), PollFlags::IN));
-        let mut used = 1;
-        for link in self.links.iter().filter(|link| !link.is_done()) {
-            fds[used] = PollFd::new(link, link.interest());
+        if let Some(doorbell) = &self.doorbell {
+            fds[1] = PollFd::from_borrowed_fd(doorbell.event(), PollFlags::IN);
+        }
+        let mut used = 2;
+        for link in self.links.iter().filter(|link| !link.transport.is_done()) {
+            fds[used] = PollFd::from_borrowed_fd(link.transport.socket(), link.transport.interest());
             used += 1;
         }
         wait(&mut fds[..used], Some(deadline))
             .map_err(|cause| CollectiveError::System { doing: "waiting for ranks", cause })?;
-        for (found, fd) in found.iter_mut().zip(&fds[1..used]) {
+        let rung = !fds[1].revents().is_empty();
+        for (found, fd) in found.iter_mut().zip(&fds[2..used]) {
             *found = fd.revents();
         }
-        for (link, found) in self.links.iter_mut().filter(|link| !link.is_done()).zip(found) {
-            link.ready(found);
+        self.doorbell.iter().for_each(|doorbell| doorbell.wake(rung));
+        for (link, found) in self.links.iter_mut().filter(|link| !link.transport.is_done()).zip(found) {
+            link.transport.ready(found);
         }
-        let nothing = found.iter().all(|found| found.is_empty());
+        let nothing = !rung && found.iter().all(|found| found.is_empty());
         if nothing && !self.abort.is_aborted() && Instant::now() >= deadline {
-            let waiting = self.links.iter().filter(|link| !link.is_done());
-            let ranks = waiting.map(|link| link.rank() as u32).collect();
+            let waiting = self.links.iter().filter(|link| !link.transport.is_done());
+            let ranks = waiting.map(|link| link.rank as u32).collect();
             return Err(CollectiveError::Timeout { timeout: self.timeout, ranks });
         }
         Ok(())
@@ -185,7 +261,14 @@ mod tests {
 
     fn right() -> Header {
         let payload_bytes = LEN as u64;
-        Header { operation: Operation::Gather, generation: 7, sequence: 0, subject: 0, payload_bytes }
+        Header {
+            operation: Operation::Gather,
+            reduction: None,
+            generation: 7,
+            sequence: 0,
+            subject: 0,
+            payload_bytes,
+        }
     }
 
     /// One round in which rank 1 sends `words` and leaves.
@@ -194,7 +277,7 @@ mod tests {
         theirs.write_all(words).expect("it fits into the buffer");
         theirs.shutdown(std::net::Shutdown::Write).expect("it is connected");
         let mut all = [[0; LEN]; 2];
-        mesh.exchange(Operation::Gather, 0, &mut ToAll { mine: &[5; LEN], all: &mut all })?;
+        mesh.exchange(Round::plain(Operation::Gather, 0), &mut ToAll { mine: &[5; LEN], all: &mut all })?;
         Ok(all[1])
     }
 
@@ -219,6 +302,7 @@ mod tests {
         check(Header { generation: 6, ..right() }, Field::Generation, 7, 6);
         check(Header { sequence: 1, ..right() }, Field::Sequence, 0, 1);
         check(Header { subject: 9, ..right() }, Field::Subject, 0, 9);
+        check(Header { reduction: Some(Reduction::Max), ..right() }, Field::Reduction, 0, 3);
         check(Header { payload_bytes: 4, ..right() }, Field::PayloadBytes, 8, 4);
     }
 
@@ -237,8 +321,10 @@ mod tests {
         thread::scope(|scope| {
             let waiting = scope.spawn(move || {
                 let mut all = [[0; LEN]; 2];
-                let result =
-                    mesh.exchange(Operation::Gather, 0, &mut ToAll { mine: &[5; LEN], all: &mut all });
+                let result = mesh.exchange(
+                    Round::plain(Operation::Gather, 0),
+                    &mut ToAll { mine: &[5; LEN], all: &mut all },
+                );
                 (result, Instant::now())
             });
             let mut message = [0; HEADER_BYTES + LEN];

@@ -9,24 +9,22 @@
 //!
 //! 1. A node's sum lies where its first lane lay: `left += right` in place, in
 //!    post-order, is the whole algorithm.
-//! 2. An addition whose result is no number gives the bits `0x7fc0_0000`. What the
-//!    hardware does with the payloads of two NaNs depends on the order in which the
-//!    compiler puts the operands; this does not. Everything else is IEEE 754
-//!    addition, to nearest, with denormals (the thread must not flush them to zero).
-//! 3. Additions are per element: where a vector is cut never changes a bit.
+//! 2. Operations are per element: where a vector is cut never changes a bit.
 //!
 //! Nothing here knows of ranks' addresses, sockets or threads.
 
 use std::ops::Range;
 
-use crate::share::share;
+use crate::{reduction::Reduction, share::share};
 
 /// Elements that are carried through all additions of a tree before the next ones,
 /// so that they are still in the cache: 16 KiB a lane.
 const BLOCK: usize = 4_096;
 
-/// The result of an addition that is no number.
-const NAN: f32 = f32::from_bits(0x7fc0_0000);
+/// One lane's vector: a `Vec<f32>`, or a part of one.
+pub trait Lane: AsRef<[f32]> + AsMut<[f32]> {}
+
+impl<L: AsRef<[f32]> + AsMut<[f32]>> Lane for L {}
 
 /// The serial sum over all lanes, element by element: what every all-reduce gives,
 /// on any number of ranks. In: one vector per lane, all as long as `out`; they may
@@ -35,12 +33,22 @@ const NAN: f32 = f32::from_bits(0x7fc0_0000);
 /// # Panics
 ///
 /// Without a lane, or where lengths differ.
-pub fn tree_sum(lanes: &mut [Vec<f32>], out: &mut [f32]) {
+pub fn tree_sum(lanes: &mut [impl Lane], out: &mut [f32]) {
+    tree_reduce(Reduction::Sum, lanes, out);
+}
+
+/// [`tree_sum`] for any reduction.
+///
+/// # Panics
+///
+/// As [`tree_sum`].
+pub fn tree_reduce(reduction: Reduction, lanes: &mut [impl Lane], out: &mut [f32]) {
     assert!(!lanes.is_empty(), "a sum over no lane");
-    assert!(lanes.iter().all(|lane| lane.len() == out.len()), "lanes and sum differ in length");
+    assert!(lanes.iter().all(|lane| lane.as_ref().len() == out.len()), "lanes and sum differ in length");
     let mut additions = Vec::new();
     push_additions(&(0..lanes.len()), &mut additions);
-    sum_lanes(lanes, &additions, out);
+    sum_lanes(reduction, lanes, &additions, out);
+    reduction.finish(lanes.len() as u32, out);
 }
 
 /// `left += right`, for two places in a list of partial sums. `left < right` always.
@@ -109,35 +117,47 @@ impl TreePlan {
         self.subtrees[self.held[rank].start + nth].start - self.first_lanes[rank]
     }
 
-    /// The whole tree, for a world of one rank, which holds all lanes.
-    pub(crate) fn sum_all(&self, lanes: &mut [Vec<f32>], out: &mut [f32]) {
-        assert_eq!(self.held.len(), 1, "invariant: only one rank holds all lanes");
-        sum_lanes(lanes, &self.local[0], out);
+    /// Whether two ranks hold one subtree each: then there is one addition left, and
+    /// what arrives can be added to what is here at once.
+    pub(crate) fn is_pair(&self) -> bool {
+        self.held.len() == 2 && self.subtrees.len() == 2
     }
 
-    /// Adds `rank`'s own lanes up to the sums of its subtrees, in place.
-    pub(crate) fn sum_own(&self, rank: usize, lanes: &mut [Vec<f32>]) {
-        let len = lanes.first().map_or(0, Vec::len);
-        for block in blocks(len) {
-            add_lanes(lanes, &self.local[rank], &block);
+    /// The whole tree, for a world of one rank, which holds all lanes.
+    pub(crate) fn sum_all(&self, reduction: Reduction, lanes: &mut [impl Lane], out: &mut [f32]) {
+        assert_eq!(self.held.len(), 1, "invariant: only one rank holds all lanes");
+        sum_lanes(reduction, lanes, &self.local[0], out);
+    }
+
+    /// Adds elements `range` of `rank`'s own lanes up to the sums of its subtrees, in place.
+    pub(crate) fn sum_own(
+        &self,
+        reduction: Reduction,
+        rank: usize,
+        lanes: &mut [impl Lane],
+        range: Range<usize>,
+    ) {
+        if !self.local[rank].is_empty() {
+            for block in blocks(range) {
+                add_lanes(reduction, lanes, &self.local[rank], &block);
+            }
         }
     }
 
-    /// Adds all ranks' subtrees up to the root. `partials` holds them one behind the
-    /// other, each as long as `out`, and is destroyed.
-    pub(crate) fn sum_rest(&self, partials: &mut [f32], out: &mut [f32]) {
-        let len = out.len();
-        assert_eq!(partials.len(), self.subtrees.len() * len, "invariant: one partial sum per subtree");
+    /// Adds all ranks' subtrees up to the root. `subtrees` holds the sum of each,
+    /// as long as `out`; they are destroyed.
+    pub(crate) fn sum_rest(&self, reduction: Reduction, subtrees: &mut [&mut [f32]], out: &mut [f32]) {
+        assert_eq!(subtrees.len(), self.subtrees.len(), "invariant: one sum per subtree");
         let Some((root, below)) = self.rest.split_last() else {
-            return out.copy_from_slice(partials);
+            return out.copy_from_slice(subtrees[0]);
         };
-        for block in blocks(len) {
-            let place = |slot: usize| slot * len + block.start..slot * len + block.end;
+        for block in blocks(0..out.len()) {
             for addition in below {
-                let (lower, upper) = partials.split_at_mut(addition.right * len);
-                add_assign(&mut lower[place(addition.left)], &upper[block.clone()]);
+                let (lower, upper) = subtrees.split_at_mut(addition.right);
+                reduction.fold_into(&mut lower[addition.left][block.clone()], &upper[0][block.clone()]);
             }
-            add(&partials[place(root.left)], &partials[place(root.right)], &mut out[block.clone()]);
+            let (left, right) = (&subtrees[root.left][block.clone()], &subtrees[root.right][block.clone()]);
+            reduction.fold(left, right, &mut out[block]);
         }
     }
 
@@ -188,44 +208,28 @@ fn push_additions(node: &Range<usize>, additions: &mut Vec<Addition>) {
 }
 
 /// All `additions`, the last of them into `out`.
-fn sum_lanes(lanes: &mut [Vec<f32>], additions: &[Addition], out: &mut [f32]) {
+fn sum_lanes(reduction: Reduction, lanes: &mut [impl Lane], additions: &[Addition], out: &mut [f32]) {
     let Some((root, below)) = additions.split_last() else {
-        return out.copy_from_slice(&lanes[0]);
+        return out.copy_from_slice(lanes[0].as_ref());
     };
-    for block in blocks(out.len()) {
-        add_lanes(lanes, below, &block);
-        add(&lanes[root.left][block.clone()], &lanes[root.right][block.clone()], &mut out[block.clone()]);
+    for block in blocks(0..out.len()) {
+        add_lanes(reduction, lanes, below, &block);
+        let (left, right) = (lanes[root.left].as_ref(), lanes[root.right].as_ref());
+        reduction.fold(&left[block.clone()], &right[block.clone()], &mut out[block]);
     }
 }
 
-fn add_lanes(lanes: &mut [Vec<f32>], additions: &[Addition], block: &Range<usize>) {
+fn add_lanes(reduction: Reduction, lanes: &mut [impl Lane], additions: &[Addition], block: &Range<usize>) {
     for addition in additions {
         let (lower, upper) = lanes.split_at_mut(addition.right);
-        add_assign(&mut lower[addition.left][block.clone()], &upper[0][block.clone()]);
+        let (left, right) = (lower[addition.left].as_mut(), upper[0].as_ref());
+        reduction.fold_into(&mut left[block.clone()], &right[block.clone()]);
     }
 }
 
-fn blocks(len: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..len).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(len))
-}
-
-fn add_assign(left: &mut [f32], right: &[f32]) {
-    for (left, right) in left.iter_mut().zip(right) {
-        *left = sum(*left, *right);
-    }
-}
-
-fn add(left: &[f32], right: &[f32], out: &mut [f32]) {
-    for ((left, right), out) in left.iter().zip(right).zip(out) {
-        *out = sum(*left, *right);
-    }
-}
-
-/// Invariant 2. A comparison and a select: the loops above stay vectors.
-#[inline(always)]
-fn sum(left: f32, right: f32) -> f32 {
-    let sum = left + right;
-    if sum.is_nan() { NAN } else { sum }
+fn blocks(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
 }
 
 #[cfg(test)]
@@ -328,17 +332,18 @@ mod tests {
                     }).collect()
                 })
                 .collect();
-            let mut partials = Vec::new();
+            let mut partials: Vec<Vec<f32>> = Vec::new();
             for rank in 0..world_size {
                 let owned = share(lanes, world_size, rank);
                 let mut own = vectors[owned.start as usize..owned.end as usize].to_vec();
-                plan.sum_own(rank as usize, &mut own);
+                plan.sum_own(Reduction::Sum, rank as usize, &mut own, 0..5);
                 for nth in 0..plan.held(rank as usize).len() {
-                    partials.extend_from_slice(&own[plan.place(rank as usize, nth)]);
+                    partials.push(own[plan.place(rank as usize, nth)].clone());
                 }
             }
             let (mut out, mut expected) = (vec![0.0; 5], vec![0.0; 5]);
-            plan.sum_rest(&mut partials, &mut out);
+            let mut views: Vec<&mut [f32]> = partials.iter_mut().map(Vec::as_mut_slice).collect();
+            plan.sum_rest(Reduction::Sum, &mut views, &mut out);
             tree_sum(&mut vectors, &mut expected);
             prop_assert_eq!(bits(&out), bits(&expected));
         }

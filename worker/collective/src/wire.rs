@@ -1,12 +1,13 @@
-//! The words that go over a connection: one hello each way when it is made, then
-//! messages, each a header and its payload. Pure encoding and decoding, little-endian;
+//! The words that go between ranks: one hello each way when a connection is made, then
+//! messages, each a header and its payload; and the offer of shared memory. Pure encoding and decoding, little-endian;
 //! who sends what when is not known here.
 //!
 //! ```text
 //! hello   0 magic 8 | 8 version 2 | 10 purpose 1 | 11 job length 1 | 12 from 4 | 16 to 4
 //!         20 world size 4 | 24 lanes 4 | 28 zero 4 | 32 generation 8 | 40 job 128
-//! header  0 magic 4 | 4 operation 1 | 5 zero 3 | 8 generation 8 | 16 sequence 8
-//!         24 subject 8 | 32 payload length in bytes 8
+//! header  0 magic 4 | 4 operation 1 | 5 reduction 1 | 6 zero 2 | 8 generation 8
+//!         16 sequence 8 | 24 subject 8 | 32 payload length in bytes 8
+//! offer   0 magic 4 | 4 from 4 | 8 slots 4 | 12 slot 4 | 16 ring bytes 8 | 24 token 16
 //! ```
 //!
 //! Invariant: what is decoded encodes to the same bytes again; anything else is an
@@ -15,8 +16,10 @@
 
 use std::fmt;
 
+use crate::reduction::Reduction;
+
 /// Version of everything in this file.
-pub(crate) const WIRE_VERSION: u16 = 1;
+pub(crate) const WIRE_VERSION: u16 = 2;
 
 /// Length of a hello.
 pub(crate) const HELLO_BYTES: usize = 168;
@@ -32,6 +35,13 @@ pub const PAYLOAD_BYTES_MAX: u64 = 1 << 34;
 
 const HELLO_MAGIC: [u8; 8] = *b"phalanx\x01";
 const HEADER_MAGIC: [u8; 4] = *b"phlx";
+const OFFER_MAGIC: [u8; 4] = *b"phlm";
+
+/// Length of an offer.
+pub(crate) const OFFER_BYTES: usize = 40;
+
+/// Length of a secret that shows who a process is.
+pub(crate) const TOKEN_BYTES: usize = 16;
 
 /// What a peer sent is not of this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +151,8 @@ impl Hello {
 /// What a message belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
+    /// The only round of a small all-reduce: partial sums go to everyone.
+    AllReduce,
     /// First round of an all-reduce: partial sums go to the owners of segments.
     ReduceScatter,
     /// Second round of an all-reduce: owners send their segments to everyone.
@@ -155,10 +167,16 @@ pub enum Operation {
     Broadcast,
     /// A barrier.
     Barrier,
+    /// The comparison of bucket plans.
+    BucketPlan,
+    /// Where ranks are, when a group is made.
+    Presence,
+    /// Which ranks could open which memory, when a group is made.
+    Opened,
 }
 
 impl Operation {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::ReduceScatter,
         Self::SumGather,
         Self::GatherLengths,
@@ -166,6 +184,10 @@ impl Operation {
         Self::BroadcastLength,
         Self::Broadcast,
         Self::Barrier,
+        Self::AllReduce,
+        Self::BucketPlan,
+        Self::Presence,
+        Self::Opened,
     ];
 
     fn code(self) -> u8 {
@@ -177,6 +199,10 @@ impl Operation {
             Self::BroadcastLength => 5,
             Self::Broadcast => 6,
             Self::Barrier => 7,
+            Self::AllReduce => 8,
+            Self::BucketPlan => 9,
+            Self::Presence => 10,
+            Self::Opened => 11,
         }
     }
 }
@@ -191,6 +217,10 @@ impl fmt::Display for Operation {
             Self::BroadcastLength => "broadcast length",
             Self::Broadcast => "broadcast",
             Self::Barrier => "barrier",
+            Self::AllReduce => "all-reduce",
+            Self::BucketPlan => "bucket plan",
+            Self::Presence => "presence",
+            Self::Opened => "shared memory",
         })
     }
 }
@@ -199,11 +229,13 @@ impl fmt::Display for Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) operation: Operation,
+    /// How vectors are reduced, where they are.
+    pub(crate) reduction: Option<Reduction>,
     pub(crate) generation: u64,
     /// How many rounds this group has finished before this one.
     pub(crate) sequence: u64,
     /// What else both ends must agree on: the elements of the whole vector in an
-    /// all-reduce, the root of a broadcast, else 0.
+    /// all-reduce, the root of a broadcast, the hash of a bucket plan, else 0.
     pub(crate) subject: u64,
     pub(crate) payload_bytes: u64,
 }
@@ -214,6 +246,7 @@ impl Header {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0..4].copy_from_slice(&HEADER_MAGIC);
         bytes[4] = self.operation.code();
+        bytes[5] = reduction_code(self.reduction);
         bytes[8..16].copy_from_slice(&self.generation.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.subject.to_le_bytes());
@@ -230,17 +263,72 @@ impl Header {
             .into_iter()
             .find(|operation| operation.code() == bytes[4])
             .ok_or(WireError::Field { field: "operation", value: bytes[4].into() })?;
-        must_be_zero("zero", &bytes[5..8])?;
+        let reduction = [None, Some(Reduction::Sum), Some(Reduction::Mean), Some(Reduction::Max)]
+            .into_iter()
+            .find(|reduction| reduction_code(*reduction) == bytes[5])
+            .ok_or(WireError::Field { field: "reduction", value: bytes[5].into() })?;
+        must_be_zero("zero", &bytes[6..8])?;
         let payload_bytes = u64::from_le_bytes(array(bytes, 32));
         if payload_bytes > PAYLOAD_BYTES_MAX {
             return Err(WireError::Field { field: "payload length", value: payload_bytes });
         }
         Ok(Self {
             operation,
+            reduction,
             generation: u64::from_le_bytes(array(bytes, 8)),
             sequence: u64::from_le_bytes(array(bytes, 16)),
             subject: u64::from_le_bytes(array(bytes, 24)),
             payload_bytes,
+        })
+    }
+}
+
+pub(crate) fn reduction_code(reduction: Option<Reduction>) -> u8 {
+    match reduction {
+        None => 0,
+        Some(Reduction::Sum) => 1,
+        Some(Reduction::Mean) => 2,
+        Some(Reduction::Max) => 3,
+    }
+}
+
+/// What comes with the memory that a rank hands to another on the same host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) from: u32,
+    /// How many peers the memory has room for.
+    pub(crate) slots: u32,
+    /// Which of them the receiver is.
+    pub(crate) slot: u32,
+    pub(crate) ring_bytes: u64,
+    /// What the receiver told its group, and nobody else.
+    pub(crate) token: [u8; TOKEN_BYTES],
+}
+
+impl Offer {
+    /// As it is sent.
+    pub(crate) fn encode(&self) -> [u8; OFFER_BYTES] {
+        let mut bytes = [0; OFFER_BYTES];
+        bytes[0..4].copy_from_slice(&OFFER_MAGIC);
+        bytes[4..8].copy_from_slice(&self.from.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.slots.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.slot.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.ring_bytes.to_le_bytes());
+        bytes[24..40].copy_from_slice(&self.token);
+        bytes
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    pub(crate) fn decode(bytes: &[u8; OFFER_BYTES]) -> Result<Self, WireError> {
+        if bytes[0..4] != OFFER_MAGIC {
+            return Err(WireError::Magic);
+        }
+        Ok(Self {
+            from: u32::from_le_bytes(array(bytes, 4)),
+            slots: u32::from_le_bytes(array(bytes, 8)),
+            slot: u32::from_le_bytes(array(bytes, 12)),
+            ring_bytes: u64::from_le_bytes(array(bytes, 16)),
+            token: array(bytes, 24),
         })
     }
 }
@@ -265,6 +353,7 @@ mod tests {
     fn header() -> Header {
         Header {
             operation: Operation::SumGather,
+            reduction: Some(Reduction::Mean),
             generation: 3,
             sequence: 1 << 40,
             subject: 1_000,
@@ -314,6 +403,15 @@ mod tests {
             let header = Header { operation, ..header() };
             assert_eq!(Header::decode(&header.encode()), Ok(header));
         }
+    }
+
+    #[test]
+    fn an_offer_is_read_as_it_was_written() {
+        let offer = Offer { from: 1, slots: 3, slot: 2, ring_bytes: 1 << 18, token: [9; TOKEN_BYTES] };
+        let mut bytes = offer.encode();
+        assert_eq!(Offer::decode(&bytes), Ok(offer));
+        bytes[0] += 1;
+        assert_eq!(Offer::decode(&bytes), Err(WireError::Magic));
     }
 
     proptest! {

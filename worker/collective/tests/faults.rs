@@ -82,9 +82,9 @@ fn ranks_in_different_operations_are_told_so() {
     let told = |error: &CollectiveError| {
         matches!(
             error,
-            CollectiveError::Operation { expected: Operation::Barrier, actual: Operation::ReduceScatter, .. }
+            CollectiveError::Operation { expected: Operation::Barrier, actual: Operation::AllReduce, .. }
                 | CollectiveError::Operation {
-                    expected: Operation::ReduceScatter,
+                    expected: Operation::AllReduce,
                     actual: Operation::Barrier,
                     ..
                 }

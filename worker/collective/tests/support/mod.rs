@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, thread, time::Duration};
 
-use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener};
+use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
 
 /// Long enough to never pass in a test that goes right.
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
@@ -28,6 +28,7 @@ pub(crate) fn config(lanes: u32, listeners: &[Listener]) -> GroupConfig {
         lanes,
         peers: listeners.iter().map(Listener::local_addr).collect(),
         timeout: PATIENT,
+        transport: Transport::Auto,
     }
 }
 

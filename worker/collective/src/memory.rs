@@ -36,8 +36,8 @@ const PAGE_BYTES: usize = 4_096;
 /// The smallest ring.
 pub(crate) const RING_BYTES_MIN: usize = 1 << 16;
 
-/// The largest ring: measured, larger ones leave the second-level cache.
-pub(crate) const RING_BYTES_MAX: usize = 1 << 18;
+/// The largest ring: larger ones were measured to gain nothing.
+pub(crate) const RING_BYTES_MAX: usize = 1 << 20;
 
 /// What the rings of one rank may take together, unless the smallest ones need more.
 const RINGS_BYTES: usize = 1 << 23;

@@ -12,11 +12,18 @@
 #![expect(unsafe_code, reason = "memory that another process writes to is outside of what Rust can check")]
 
 use std::{
-    ptr, slice,
+    slice,
     sync::{Arc, atomic::Ordering},
 };
 
 use crate::{memory::Segment, wire::WireError};
+
+/// From this length on bytes are written past the caches. A line that another core has
+/// read must be taken from it before it can be written, which between cores that share no
+/// cache takes longer than the way through memory: measured, 64 KiB there and back take
+/// 33 µs through the caches and 5 µs past them, and between cores that do share one 4 to
+/// 9 µs and 7 µs.
+const PAST_CACHES_FROM_BYTES: usize = 4_096;
 
 /// One end of the pair: whose segment, and which slot of it belongs to the other.
 #[derive(Debug, Clone)]
@@ -64,11 +71,14 @@ impl Writer {
         let (first, rest) = bytes.split_at(bytes.len().min(capacity - at));
         let ring = self.own.segment.ring(self.own.slot).as_ptr();
         // SAFETY: both parts lie within the ring, since `at < capacity` and the assertion
-        // above; the reader keeps away from them by invariant 2, and there is one writer.
-        unsafe {
-            ptr::copy_nonoverlapping(first.as_ptr(), ring.add(at), first.len());
-            ptr::copy_nonoverlapping(rest.as_ptr(), ring, rest.len());
-        }
+        // above; they do not overlap, the reader keeps away from them by invariant 2, and
+        // there is one writer.
+        let (to_end, from_start) = unsafe {
+            let to_end = slice::from_raw_parts_mut(ring.add(at), first.len());
+            (to_end, slice::from_raw_parts_mut(ring, rest.len()))
+        };
+        store(to_end, first);
+        store(from_start, rest);
         self.position += bytes.len() as u64;
     }
 
@@ -80,6 +90,12 @@ impl Writer {
 
     /// Lets the reader see what was written.
     pub(crate) fn publish(&mut self) {
+        // What went past the caches is not ordered by the release below.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: SSE is part of this architecture.
+        unsafe {
+            std::arch::x86_64::_mm_sfence();
+        }
         self.own.segment.head(self.own.slot).store(self.position, Ordering::Release);
     }
 
@@ -145,6 +161,38 @@ impl Reader {
     }
 }
 
+/// `to` becomes `from`, which is as long. Ordered before what other cores see by the
+/// fence in [`Writer::publish`].
+fn store(to: &mut [u8], from: &[u8]) {
+    if from.len() < PAST_CACHES_FROM_BYTES {
+        return to.copy_from_slice(from);
+    }
+    store_past_caches(to, from);
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn store_past_caches(to: &mut [u8], from: &[u8]) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+    assert_eq!(to.len(), from.len(), "invariant: as many bytes as there is room for");
+    let begin = to.as_ptr().align_offset(align_of::<__m128i>()).min(to.len());
+    let vectors = (to.len() - begin) / size_of::<__m128i>();
+    let end = begin + vectors * size_of::<__m128i>();
+    to[..begin].copy_from_slice(&from[..begin]);
+    let source = from[begin..end].as_ptr().cast::<__m128i>();
+    let target = to[begin..end].as_mut_ptr().cast::<__m128i>();
+    for vector in 0..vectors {
+        // SAFETY: both slices are that many vectors long, and `target` is aligned. SSE2 is
+        // part of this architecture.
+        unsafe { _mm_stream_si128(target.add(vector), _mm_loadu_si128(source.add(vector))) }
+    }
+    to[end..].copy_from_slice(&from[end..]);
+}
+
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+fn store_past_caches(to: &mut [u8], from: &[u8]) {
+    to.copy_from_slice(from);
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -196,6 +244,17 @@ mod tests {
                 reader.advance(len);
             }
         });
+    }
+
+    #[test]
+    fn every_byte_is_stored_wherever_it_lies() {
+        let from: Vec<u8> = (0..3 * PAST_CACHES_FROM_BYTES).map(byte).collect();
+        for (begin, len) in [(0, 5_000), (1, 5_000), (15, 4_097), (16, 8_192), (3, 4_095), (0, 0)] {
+            let mut to = vec![0; from.len()];
+            store(&mut to[begin..begin + len], &from[7..7 + len]);
+            assert_eq!(to[begin..begin + len], from[7..7 + len]);
+            assert!(to[..begin].iter().chain(&to[begin + len..]).all(|byte| *byte == 0));
+        }
     }
 
     #[test]

@@ -31,9 +31,9 @@ const FRAME_BYTES: usize = 64;
 
 const _: () = assert!(HEADER_BYTES <= FRAME_BYTES, "a header fits into a frame");
 
-/// What is copied before the peer is told: it reads the beginning of a message while the
-/// rest is being written, and what was copied is still in the cache.
-const CHUNK_BYTES: usize = 1 << 15;
+/// The part of a ring that is written or read before the peer is told: it works on one
+/// part while this rank works on the next.
+const CHUNKS: usize = 4;
 
 /// What wakes this process' rank, when it sleeps: a flag in its own segment, that peers
 /// look at, and an event that they raise then.
@@ -78,6 +78,9 @@ pub(crate) struct Shm {
     stream: TcpStream,
     writer: Writer,
     reader: Reader,
+    /// What is written, or read, before the peer is told.
+    written_bytes: usize,
+    read_bytes: usize,
     peer: Arc<Segment>,
     /// Wakes the peer.
     bell: OwnedFd,
@@ -100,6 +103,8 @@ impl Shm {
         Self {
             rank,
             stream,
+            written_bytes: own.segment.layout().ring_bytes() / CHUNKS,
+            read_bytes: peer.segment.layout().ring_bytes() / CHUNKS,
             peer: Arc::clone(&peer.segment),
             writer: Writer::new(own.clone(), peer.clone()),
             reader: Reader::new(own, peer),
@@ -138,7 +143,7 @@ impl Transport for Shm {
     fn send(&mut self, payload: &dyn Payload) -> Result<bool, CollectiveError> {
         let Some((header, begun)) = self.outgoing else { return Ok(false) };
         let (total, end) = (frames(header), FRAME_BYTES + payload_len(header));
-        let wanted = CHUNK_BYTES.min(total - begun);
+        let wanted = self.written_bytes.min(total - begun);
         let room = self.writer.room(wanted).map_err(|cause| malformed(self.rank, cause))?;
         // A full ring of a peer that is gone stays full.
         let mut room = wanted.min(room - room % FRAME_BYTES);
@@ -170,7 +175,7 @@ impl Transport for Shm {
     fn receive(&mut self, payload: &mut dyn Payload) -> Result<bool, CollectiveError> {
         let Some((header, mut received)) = self.incoming else { return Ok(false) };
         let (total, end) = (frames(header), FRAME_BYTES + payload_len(header));
-        let wanted = CHUNK_BYTES.min(total - received);
+        let wanted = self.read_bytes.min(total - received);
         let available = self.reader.available(wanted).map_err(|cause| malformed(self.rank, cause))?;
         let mut left = wanted.min(available - available % FRAME_BYTES);
         if left == 0 {

@@ -2,12 +2,14 @@
 
 mod support;
 
-use support::on_ranks;
+use support::{TRANSPORTS, on_ranks};
 
 #[test]
 fn an_all_reduce_of_the_same_length_allocates_nothing() {
-    for world_size in [1, 3] {
-        on_ranks(4, world_size, |mut group| {
+    for (transport, world_size) in
+        TRANSPORTS.into_iter().flat_map(|transport| [1, 2, 3].map(|ranks| (transport, ranks)))
+    {
+        on_ranks(transport, 4, world_size, |mut group| {
             let mut lanes: Vec<_> = group.lanes().map(|lane| vec![lane as f32; 100_003]).collect();
             let mut sum = vec![0.0; 100_003];
             group.all_reduce_lanes(&mut lanes, &mut sum).expect("all ranks take part");
@@ -17,7 +19,7 @@ fn an_all_reduce_of_the_same_length_allocates_nothing() {
                 }
                 group.barrier().expect("all ranks take part");
             });
-            assert_eq!(counted.count_total, 0, "rank {} of {world_size}", group.rank());
+            assert_eq!(counted.count_total, 0, "rank {} of {world_size}, {transport:?}", group.rank());
         });
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use phalanx_collective::{CollectiveError, Field, Group, GroupConfig, Listener, Operation, WireError};
-use support::{PATIENT, abort, config, listener, on_ranks, on_ranks_within};
+use support::{PATIENT, TRANSPORTS, abort, config, listener, on_ranks, on_ranks_within};
 
 fn reduce(group: &mut Group, len: usize) -> Result<(), CollectiveError> {
     let mut lanes: Vec<_> = group.lanes().map(|_| vec![1.0; len]).collect();
@@ -35,96 +35,109 @@ fn connect_two(change: impl Fn(&mut GroupConfig) + Sync) -> [Result<Group, Colle
 
 #[test]
 fn a_rank_that_is_gone_is_an_error_on_all_others() {
-    let errors = on_ranks(3, 3, |mut group| match group.rank() {
-        1 => None,
-        _ => Some(reduce(&mut group, 3_000_000).expect_err("rank 1 is gone")),
-    });
-    for error in errors.iter().flatten() {
-        assert!(matches!(error, CollectiveError::Lost { .. }), "{error}");
+    for transport in TRANSPORTS {
+        let errors = on_ranks(transport, 3, 3, |mut group| match group.rank() {
+            1 => None,
+            _ => Some(reduce(&mut group, 3_000_000).expect_err("rank 1 is gone")),
+        });
+        for error in errors.iter().flatten() {
+            assert!(matches!(error, CollectiveError::Lost { .. }), "{error}");
+        }
+        let named = |error: &CollectiveError| matches!(error, CollectiveError::Lost { rank: 1, .. });
+        assert!(errors.iter().flatten().any(named), "the first to notice names it: {errors:?}");
     }
-    let named = |error: &CollectiveError| matches!(error, CollectiveError::Lost { rank: 1, .. });
-    assert!(errors.iter().flatten().any(named), "the first to notice names it: {errors:?}");
 }
 
 #[test]
 fn a_group_is_broken_after_its_first_error() {
-    on_ranks(2, 2, |mut group| {
-        if group.rank() == 0 {
-            assert!(reduce(&mut group, 10).is_err());
-            assert!(matches!(reduce(&mut group, 10), Err(CollectiveError::Broken)));
-            assert!(matches!(group.barrier(), Err(CollectiveError::Broken)));
-        }
-    });
+    for transport in TRANSPORTS {
+        on_ranks(transport, 2, 2, |mut group| {
+            if group.rank() == 0 {
+                assert!(reduce(&mut group, 10).is_err());
+                assert!(matches!(reduce(&mut group, 10), Err(CollectiveError::Broken)));
+                assert!(matches!(group.barrier(), Err(CollectiveError::Broken)));
+            }
+        });
+    }
 }
 
 #[test]
 fn vectors_of_different_lengths_are_never_added() {
-    for lens in [[10, 11, 10], [1, 0, 1], [1_000_000, 1_000_001, 1_000_000]] {
-        let errors = on_ranks(3, 3, |mut group| {
-            let len = lens[group.rank() as usize];
-            reduce(&mut group, len).expect_err("lengths differ")
-        });
-        let told = |error: &CollectiveError| {
-            matches!(error, CollectiveError::Disagreement { field: Field::Subject, .. })
-        };
-        assert!(errors.iter().any(told), "{errors:?}");
-        let ended = |error: &CollectiveError| told(error) || matches!(error, CollectiveError::Lost { .. });
-        assert!(errors.iter().all(ended), "{errors:?}");
+    for transport in TRANSPORTS {
+        for lens in [[10, 11, 10], [1, 0, 1], [1_000_000, 1_000_001, 1_000_000]] {
+            let errors = on_ranks(transport, 3, 3, |mut group| {
+                let len = lens[group.rank() as usize];
+                reduce(&mut group, len).expect_err("lengths differ")
+            });
+            let told = |error: &CollectiveError| {
+                matches!(error, CollectiveError::Disagreement { field: Field::Subject, .. })
+            };
+            assert!(errors.iter().any(told), "{errors:?}");
+            let ended =
+                |error: &CollectiveError| told(error) || matches!(error, CollectiveError::Lost { .. });
+            assert!(errors.iter().all(ended), "{errors:?}");
+        }
     }
 }
 
 #[test]
 fn ranks_in_different_operations_are_told_so() {
-    let errors = on_ranks(2, 2, |mut group| match group.rank() {
-        0 => group.barrier().expect_err("rank 1 does something else"),
-        _ => reduce(&mut group, 0).expect_err("rank 0 does something else"),
-    });
-    let told = |error: &CollectiveError| {
-        matches!(
-            error,
-            CollectiveError::Operation { expected: Operation::Barrier, actual: Operation::AllReduce, .. }
-                | CollectiveError::Operation {
-                    expected: Operation::AllReduce,
-                    actual: Operation::Barrier,
-                    ..
-                }
-        )
-    };
-    assert!(errors.iter().any(told), "{errors:?}");
+    for transport in TRANSPORTS {
+        let errors = on_ranks(transport, 2, 2, |mut group| match group.rank() {
+            0 => group.barrier().expect_err("rank 1 does something else"),
+            _ => reduce(&mut group, 0).expect_err("rank 0 does something else"),
+        });
+        let told = |error: &CollectiveError| {
+            matches!(
+                error,
+                CollectiveError::Operation { expected: Operation::Barrier, actual: Operation::AllReduce, .. }
+                    | CollectiveError::Operation {
+                        expected: Operation::AllReduce,
+                        actual: Operation::Barrier,
+                        ..
+                    }
+            )
+        };
+        assert!(errors.iter().any(told), "{errors:?}");
+    }
 }
 
 #[test]
 fn a_silent_rank_ends_the_wait_after_the_timeout() {
-    let timeout = Duration::from_millis(200);
-    let waited = std::sync::Barrier::new(2);
-    on_ranks_within(timeout, 2, 2, |mut group| {
-        if group.rank() == 0 {
-            let begun = Instant::now();
-            let error = reduce(&mut group, 10).expect_err("rank 1 is silent");
-            assert!(matches!(&error, CollectiveError::Timeout { ranks, .. } if *ranks == [1]), "{error}");
-            assert!(begun.elapsed() >= timeout);
-        }
-        waited.wait();
-    });
+    for transport in TRANSPORTS {
+        let timeout = Duration::from_millis(200);
+        let waited = std::sync::Barrier::new(2);
+        on_ranks_within(timeout, transport, 2, 2, |mut group| {
+            if group.rank() == 0 {
+                let begun = Instant::now();
+                let error = reduce(&mut group, 10).expect_err("rank 1 is silent");
+                assert!(matches!(&error, CollectiveError::Timeout { ranks, .. } if *ranks == [1]), "{error}");
+                assert!(begun.elapsed() >= timeout);
+            }
+            waited.wait();
+        });
+    }
 }
 
 #[test]
 fn wrong_arguments_are_errors_and_end_the_group_for_all() {
-    let errors = on_ranks(4, 2, |mut group| match group.rank() {
-        0 => group.all_reduce_lanes(&mut [vec![1.0]], &mut [0.0]).expect_err("one lane is missing"),
-        _ => reduce(&mut group, 1).expect_err("rank 0 gave up"),
-    });
-    assert!(matches!(errors[0], CollectiveError::Argument { actual: 1, .. }), "{}", errors[0]);
-    assert!(matches!(errors[1], CollectiveError::Lost { rank: 0, .. }), "{}", errors[1]);
+    for transport in TRANSPORTS {
+        let errors = on_ranks(transport, 4, 2, |mut group| match group.rank() {
+            0 => group.all_reduce_lanes(&mut [vec![1.0]], &mut [0.0]).expect_err("one lane is missing"),
+            _ => reduce(&mut group, 1).expect_err("rank 0 gave up"),
+        });
+        assert!(matches!(errors[0], CollectiveError::Argument { actual: 1, .. }), "{}", errors[0]);
+        assert!(matches!(errors[1], CollectiveError::Lost { rank: 0, .. }), "{}", errors[1]);
 
-    on_ranks(1, 1, |mut group| {
-        let error = group.all_reduce_lanes(&mut [vec![1.0; 2]], &mut [0.0]).expect_err("lengths differ");
-        assert!(matches!(error, CollectiveError::Argument { actual: 2, .. }), "{error}");
-    });
-    on_ranks(1, 1, |mut group| {
-        let error = group.broadcast(1, &mut Vec::new()).expect_err("there is no rank 1");
-        assert!(matches!(error, CollectiveError::Argument { actual: 1, .. }), "{error}");
-    });
+        on_ranks(transport, 1, 1, |mut group| {
+            let error = group.all_reduce_lanes(&mut [vec![1.0; 2]], &mut [0.0]).expect_err("lengths differ");
+            assert!(matches!(error, CollectiveError::Argument { actual: 2, .. }), "{error}");
+        });
+        on_ranks(transport, 1, 1, |mut group| {
+            let error = group.broadcast(1, &mut Vec::new()).expect_err("there is no rank 1");
+            assert!(matches!(error, CollectiveError::Argument { actual: 1, .. }), "{error}");
+        });
+    }
 }
 
 #[test]
@@ -291,23 +304,28 @@ fn a_rank_that_gives_up_while_the_group_forms_ends_it_for_all() {
 
 #[test]
 fn a_rank_that_is_aborted_ends_the_group_for_all() {
-    let errors = on_ranks(3, 3, |mut group| {
-        group.barrier().expect("all ranks take part");
-        match group.rank() {
-            // It waits for rank 2, which does nothing, until another thread aborts it.
-            0 => {
-                let handle = group.abort_handle();
-                let aborting = thread::spawn(move || handle.abort());
-                let error = reduce(&mut group, 1_000_000).expect_err("it is aborted");
-                aborting.join().expect("it does not panic");
-                Some(error)
+    for transport in TRANSPORTS {
+        let errors = on_ranks(transport, 3, 3, |mut group| {
+            group.barrier().expect("all ranks take part");
+            match group.rank() {
+                // It waits for rank 2, which does nothing, until another thread aborts it.
+                0 => {
+                    let handle = group.abort_handle();
+                    let aborting = thread::spawn(move || handle.abort());
+                    let error = reduce(&mut group, 1_000_000).expect_err("it is aborted");
+                    aborting.join().expect("it does not panic");
+                    Some(error)
+                }
+                1 => Some(reduce(&mut group, 1_000_000).expect_err("rank 0 is aborted")),
+                _ => None,
             }
-            1 => Some(reduce(&mut group, 1_000_000).expect_err("rank 0 is aborted")),
-            _ => None,
-        }
-    });
-    assert!(matches!(errors[0], Some(CollectiveError::Aborted | CollectiveError::Lost { .. })), "{errors:?}");
-    assert!(matches!(errors[1], Some(CollectiveError::Lost { .. })), "{errors:?}");
+        });
+        assert!(
+            matches!(errors[0], Some(CollectiveError::Aborted | CollectiveError::Lost { .. })),
+            "{errors:?}"
+        );
+        assert!(matches!(errors[1], Some(CollectiveError::Lost { .. })), "{errors:?}");
+    }
 }
 
 #[test]

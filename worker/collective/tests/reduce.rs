@@ -4,9 +4,12 @@ mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use phalanx_collective::{Group, tree_sum};
+use phalanx_collective::{
+    Bucket, BucketPlan, CollectiveError, Field, Group, GroupConfig, Reducer, Reduction, Transport,
+    tree_reduce, tree_sum,
+};
 use proptest::prelude::*;
-use support::{bits, lane_vector, on_ranks};
+use support::{TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks};
 
 fn expected(seed: u64, lanes: u32, len: usize) -> Vec<u32> {
     let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
@@ -23,8 +26,8 @@ fn reduce(group: &mut Group, seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// Reduces vectors of these lengths one after the other and compares every rank's sums.
-fn check(seed: u64, lanes: u32, world_size: u32, lens: &[usize]) {
-    let sums = on_ranks(lanes, world_size, |mut group| {
+fn check_over(transport: Transport, seed: u64, lanes: u32, world_size: u32, lens: &[usize]) {
+    let sums = on_ranks(transport, lanes, world_size, |mut group| {
         lens.iter().map(|len| reduce(&mut group, seed, *len)).collect::<Vec<_>>()
     });
     for (nth, len) in lens.iter().enumerate() {
@@ -32,10 +35,14 @@ fn check(seed: u64, lanes: u32, world_size: u32, lens: &[usize]) {
         for (rank, sums) in sums.iter().enumerate() {
             assert!(
                 sums[nth] == expected,
-                "rank {rank} of {world_size}, {lanes} lanes, {len} elements, seed {seed}"
+                "rank {rank} of {world_size}, {transport:?}, {lanes} lanes, {len} elements, seed {seed}"
             );
         }
     }
+}
+
+fn check(seed: u64, lanes: u32, world_size: u32, lens: &[usize]) {
+    TRANSPORTS.iter().for_each(|transport| check_over(*transport, seed, lanes, world_size, lens));
 }
 
 proptest! {
@@ -69,6 +76,7 @@ fn every_world_size_gets_the_same_bits() {
 fn megabytes_both_ways_at_once_do_not_deadlock() {
     check(3, 2, 2, &[4_000_037]);
     check(4, 4, 3, &[1_500_007, 1_500_007]);
+    check(4, 6, 2, &[3_000_001]);
 }
 
 #[test]
@@ -83,44 +91,51 @@ fn the_largest_group_gets_the_same_bits() {
 
 #[test]
 fn a_broadcast_gives_the_roots_bytes_to_all_ranks() {
-    let content = |root: u32| vec![root as u8; [0, 1, 3_000_000][root as usize]];
-    let received = on_ranks(3, 3, |mut group| {
-        let mut all = Vec::new();
-        for root in 0..3 {
-            let mut bytes = if group.rank() == root { content(root) } else { vec![9; 77] };
-            group.broadcast(root, &mut bytes).expect("all ranks take part");
-            all.push(bytes);
-        }
-        all
-    });
-    assert!(received.iter().all(|all| *all == [content(0), content(1), content(2)]));
+    for transport in TRANSPORTS {
+        let content = |root: u32| vec![root as u8; [0, 1, 3_000_000][root as usize]];
+        let received = on_ranks(transport, 3, 3, |mut group| {
+            let mut all = Vec::new();
+            for root in 0..3 {
+                let mut bytes = if group.rank() == root { content(root) } else { vec![9; 77] };
+                group.broadcast(root, &mut bytes).expect("all ranks take part");
+                all.push(bytes);
+            }
+            all
+        });
+        assert!(received.iter().all(|all| *all == [content(0), content(1), content(2)]));
+    }
 }
 
 #[test]
 fn an_all_gather_gives_everyones_bytes_by_rank() {
-    let content = |rank: u32| vec![rank as u8 + 1; [5, 0, 2_000_003, 1][rank as usize]];
-    let gathered =
-        on_ranks(4, 4, |mut group| group.all_gather(&content(group.rank())).expect("all ranks take part"));
-    let expected: Vec<_> = (0..4).map(content).collect();
-    assert!(gathered.iter().all(|all| *all == expected));
+    for transport in TRANSPORTS {
+        let content = |rank: u32| vec![rank as u8 + 1; [5, 0, 2_000_003, 1][rank as usize]];
+        let gathered = on_ranks(transport, 4, 4, |mut group| {
+            group.all_gather(&content(group.rank())).expect("all ranks take part")
+        });
+        let expected: Vec<_> = (0..4).map(content).collect();
+        assert!(gathered.iter().all(|all| *all == expected));
+    }
 }
 
 #[test]
 fn nobody_leaves_a_barrier_before_everyone_has_come() {
-    let came = AtomicU32::new(0);
-    on_ranks(5, 5, |mut group| {
-        for round in 1..=20 {
-            came.fetch_add(1, Ordering::SeqCst);
-            group.barrier().expect("all ranks take part");
-            assert!(came.load(Ordering::SeqCst) >= 5 * round);
-            group.barrier().expect("all ranks take part");
-        }
-    });
+    for transport in TRANSPORTS {
+        let came = AtomicU32::new(0);
+        on_ranks(transport, 5, 5, |mut group| {
+            for round in 1..=20 {
+                came.fetch_add(1, Ordering::SeqCst);
+                group.barrier().expect("all ranks take part");
+                assert!(came.load(Ordering::SeqCst) >= 5 * round);
+                group.barrier().expect("all ranks take part");
+            }
+        });
+    }
 }
 
 #[test]
 fn a_world_of_one_rank_does_everything_alone() {
-    on_ranks(6, 1, |mut group| {
+    on_ranks(Transport::Auto, 6, 1, |mut group| {
         assert_eq!(reduce(&mut group, 7, 100), expected(7, 6, 100));
         let mut bytes = vec![1, 2, 3];
         group.broadcast(0, &mut bytes).expect("nothing can fail");
@@ -132,11 +147,158 @@ fn a_world_of_one_rank_does_everything_alone() {
 
 #[test]
 fn a_rank_may_leave_while_others_still_finish() {
-    for _ in 0..20 {
-        on_ranks(3, 3, |mut group| {
-            let mut bytes = vec![group.rank() as u8; 100_000];
-            group.broadcast(0, &mut bytes).expect("the root has sent everything before it leaves");
-            assert_eq!(bytes, [0; 100_000]);
+    for transport in TRANSPORTS {
+        for _ in 0..20 {
+            on_ranks(transport, 3, 3, |mut group| {
+                let mut bytes = vec![group.rank() as u8; 100_000];
+                group.broadcast(0, &mut bytes).expect("the root has sent everything before it leaves");
+                assert_eq!(bytes, [0; 100_000]);
+            });
+        }
+    }
+}
+
+const REDUCTIONS: [Reduction; 3] = [Reduction::Sum, Reduction::Mean, Reduction::Max];
+
+fn reduced(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> {
+    let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
+    let mut out = vec![0.0; len];
+    tree_reduce(reduction, &mut vectors, &mut out);
+    bits(&out)
+}
+
+#[test]
+fn means_and_maxima_have_the_bits_of_the_serial_ones() {
+    for transport in TRANSPORTS {
+        for (lanes, world_size, len) in [(2, 2, 5_003), (5, 3, 40_009), (4, 4, 17), (3, 1, 100)] {
+            on_ranks(transport, lanes, world_size, |mut group| {
+                for reduction in REDUCTIONS {
+                    let mut vectors: Vec<_> = group.lanes().map(|lane| lane_vector(8, lane, len)).collect();
+                    let mut out = vec![f32::NAN; len];
+                    group.all_reduce(reduction, &mut vectors, &mut out).expect("all ranks take part");
+                    assert!(
+                        bits(&out) == reduced(reduction, 8, lanes, len),
+                        "{reduction:?} of {lanes} lanes"
+                    );
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_reduce_scatter_and_an_all_gather_are_an_all_reduce() {
+    for transport in TRANSPORTS {
+        for (lanes, world_size, len) in [(2, 2, 600_011), (5, 3, 1_000), (4, 4, 3), (3, 1, 10)] {
+            on_ranks(transport, lanes, world_size, |mut group| {
+                let mut vectors: Vec<_> = group.lanes().map(|lane| lane_vector(9, lane, len)).collect();
+                let own = group.segment(len);
+                let mut vector = vec![f32::NAN; len];
+                let out = &mut vector[own.clone()];
+                group.reduce_scatter(Reduction::Sum, &mut vectors, out).expect("all ranks take part");
+                let expected = expected(9, lanes, len);
+                assert!(bits(&vector[own.clone()]) == expected[own]);
+                group.all_gather_segments(&mut vector).expect("all ranks take part");
+                assert!(bits(&vector) == expected);
+            });
+        }
+    }
+}
+
+#[test]
+fn parts_of_vectors_are_reduced_where_they_lie() {
+    on_ranks(Transport::Auto, 3, 2, |mut group| {
+        let mut vectors: Vec<_> = group.lanes().map(|lane| lane_vector(10, lane, 100)).collect();
+        let mut parts: Vec<_> = vectors.iter_mut().map(|vector| &mut vector[20..70]).collect();
+        let mut out = vec![f32::NAN; 50];
+        group.all_reduce_lanes(&mut parts, &mut out).expect("all ranks take part");
+        assert!(bits(&out) == expected(10, 3, 100)[20..70]);
+    });
+}
+
+#[test]
+fn ranks_with_other_transports_meet_over_tcp() {
+    let listeners = [listener(), listener(), listener()];
+    let config = config(3, &listeners);
+    std::thread::scope(|scope| {
+        for (rank, transport) in (0..).zip([Transport::Auto, Transport::Tcp, Transport::Auto]) {
+            let config = GroupConfig { rank, transport, ..config.clone() };
+            let listener = &listeners[rank as usize];
+            scope.spawn(move || {
+                let mut group = Group::connect(listener, config, &abort()).expect("all ranks come");
+                for len in [1, 100_003] {
+                    assert!(reduce(&mut group, 11, len) == expected(11, 3, len));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn shared_memory_that_is_asked_for_and_refused_is_an_error() {
+    let listeners = [listener(), listener()];
+    let config = config(2, &listeners);
+    std::thread::scope(|scope| {
+        for (rank, transport) in (0..).zip([Transport::SharedMemory, Transport::Tcp]) {
+            let config = GroupConfig { rank, transport, ..config.clone() };
+            let listener = &listeners[rank as usize];
+            scope.spawn(move || match Group::connect(listener, config, &abort()) {
+                Err(CollectiveError::NotShared { rank: 1 }) => assert_eq!(rank, 0),
+                other => assert!(rank == 1 && other.is_ok(), "{other:?}"),
+            });
+        }
+    });
+}
+
+#[test]
+fn buckets_are_reduced_while_the_caller_goes_on() {
+    let lens = [10, 70_001, 3, 0, 500];
+    let plan = BucketPlan::new(&lens, 4_096);
+    for transport in TRANSPORTS {
+        on_ranks(transport, 4, 2, |mut group| {
+            group.agree(&plan).expect("all have the same plan");
+            let lanes = group.lanes();
+            let mut reducer = Reducer::new(group).expect("threads are left");
+            for step in 0..3 {
+                for bucket in (0..plan.len()).rev() {
+                    let len = plan.elements(bucket).len();
+                    let vectors = lanes.clone().map(|lane| lane_vector(step, lane, len)).collect();
+                    reducer.submit(Reduction::Mean, Bucket { lanes: vectors, sum: vec![0.0; len] });
+                }
+                for bucket in (0..plan.len()).rev() {
+                    let reduced_bucket = reducer.wait().expect("it is pending").expect("all ranks take part");
+                    let len = plan.elements(bucket).len();
+                    assert!(bits(&reduced_bucket.sum) == reduced(Reduction::Mean, step, 4, len));
+                }
+                assert!(reducer.wait().is_none());
+                reducer.group().barrier().expect("all ranks take part");
+            }
         });
+    }
+}
+
+#[test]
+fn plans_that_differ_are_told() {
+    let errors = on_ranks(Transport::Auto, 2, 2, |mut group| {
+        let plan = BucketPlan::new(&[5, 6 + group.rank() as usize], 100);
+        group.agree(&plan).expect_err("plans differ")
+    });
+    let told = |error: &CollectiveError| {
+        matches!(error, CollectiveError::Disagreement { field: Field::BucketPlan, .. })
+    };
+    assert!(errors.iter().any(told), "{errors:?}");
+}
+
+#[test]
+fn ranks_that_reduce_differently_are_told() {
+    for transport in TRANSPORTS {
+        let errors = on_ranks(transport, 2, 2, |mut group| {
+            let reduction = [Reduction::Sum, Reduction::Max][group.rank() as usize];
+            group.all_reduce(reduction, &mut [vec![1.0; 9]], &mut [0.0; 9]).expect_err("they differ")
+        });
+        let told = |error: &CollectiveError| {
+            matches!(error, CollectiveError::Disagreement { field: Field::Reduction, .. })
+        };
+        assert!(errors.iter().any(told), "{errors:?}");
     }
 }

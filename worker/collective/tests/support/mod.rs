@@ -19,6 +19,9 @@ pub(crate) fn abort() -> AbortHandle {
     AbortHandle::new().expect("descriptors are left")
 }
 
+/// Everything that can carry messages between ranks of one host.
+pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::SharedMemory];
+
 /// The settings of rank 0 in generation 1.
 pub(crate) fn config(lanes: u32, listeners: &[Listener]) -> GroupConfig {
     GroupConfig {
@@ -34,13 +37,19 @@ pub(crate) fn config(lanes: u32, listeners: &[Listener]) -> GroupConfig {
 
 /// Connects `world_size` ranks and runs each on a thread of its own. What they return,
 /// by rank.
-pub(crate) fn on_ranks<T: Send>(lanes: u32, world_size: u32, run: impl Fn(Group) -> T + Sync) -> Vec<T> {
-    on_ranks_within(PATIENT, lanes, world_size, run)
+pub(crate) fn on_ranks<T: Send>(
+    transport: Transport,
+    lanes: u32,
+    world_size: u32,
+    run: impl Fn(Group) -> T + Sync,
+) -> Vec<T> {
+    on_ranks_within(PATIENT, transport, lanes, world_size, run)
 }
 
 /// [`on_ranks`] with a timeout of its own.
 pub(crate) fn on_ranks_within<T: Send>(
     timeout: Duration,
+    transport: Transport,
     lanes: u32,
     world_size: u32,
     run: impl Fn(Group) -> T + Sync,
@@ -51,7 +60,7 @@ pub(crate) fn on_ranks_within<T: Send>(
         let ranks: Vec<_> = (0..)
             .zip(&listeners)
             .map(|(rank, listener)| {
-                let (run, config) = (&run, GroupConfig { rank, timeout, ..config.clone() });
+                let (run, config) = (&run, GroupConfig { rank, timeout, transport, ..config.clone() });
                 scope.spawn(move || run(Group::connect(listener, config, &abort()).expect("all ranks come")))
             })
             .collect();

@@ -35,6 +35,7 @@
 mod admission;
 pub mod bench;
 mod bucket;
+mod caches;
 mod config;
 mod connect;
 mod error;

@@ -36,8 +36,9 @@ const PAGE_BYTES: usize = 4_096;
 /// The smallest ring.
 pub(crate) const RING_BYTES_MIN: usize = 1 << 16;
 
-/// The largest ring: larger ones were measured to gain nothing.
-pub(crate) const RING_BYTES_MAX: usize = 1 << 20;
+/// The largest ring. It is larger than the second-level caches: a line that has left them
+/// by the time it is written again need not be taken back from the core that read it.
+pub(crate) const RING_BYTES_MAX: usize = 1 << 22;
 
 /// What the rings of one rank may take together, unless the smallest ones need more.
 const RINGS_BYTES: usize = 1 << 23;

@@ -14,16 +14,13 @@
 use std::{
     slice,
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
-use crate::{memory::Segment, wire::WireError};
+use crate::{caches::Caches, memory::Segment, wire::WireError};
 
-/// From this length on bytes are written past the caches. A line that another core has
-/// read must be taken from it before it can be written, which between cores that share no
-/// cache takes longer than the way through memory: measured, 64 KiB there and back take
-/// 33 µs through the caches and 5 µs past them, and between cores that do share one 4 to
-/// 9 µs and 7 µs.
-const PAST_CACHES_FROM_BYTES: usize = 4_096;
+/// From this length on it is chosen how bytes are written.
+const CHOSEN_FROM_BYTES: usize = 4_096;
 
 /// One end of the pair: whose segment, and which slot of it belongs to the other.
 #[derive(Debug, Clone)]
@@ -41,12 +38,14 @@ pub(crate) struct Writer {
     position: u64,
     /// Of those, bytes that the reader is known to have read.
     tail: u64,
+    caches: Caches,
 }
 
 impl Writer {
     /// The writing end in the `own` segment, which no other writer may use.
     pub(crate) fn new(own: End, peer: End) -> Self {
-        Self { own, peer, position: 0, tail: 0 }
+        let caches = Caches::new(own.segment.layout().ring_bytes());
+        Self { own, peer, position: 0, tail: 0, caches }
     }
 
     /// Bytes that can be written now. Asks the reader only where fewer than `wanted` are
@@ -77,8 +76,19 @@ impl Writer {
             let to_end = slice::from_raw_parts_mut(ring.add(at), first.len());
             (to_end, slice::from_raw_parts_mut(ring, rest.len()))
         };
-        store(to_end, first);
-        store(from_start, rest);
+        if bytes.len() < CHOSEN_FROM_BYTES {
+            to_end.copy_from_slice(first);
+            from_start.copy_from_slice(rest);
+        } else if self.caches.are_passed() {
+            store_past_caches(to_end, first);
+            store_past_caches(from_start, rest);
+            self.caches.passed(bytes.len());
+        } else {
+            let begun = Instant::now();
+            to_end.copy_from_slice(first);
+            from_start.copy_from_slice(rest);
+            self.caches.took(bytes.len(), begun.elapsed());
+        }
         self.position += bytes.len() as u64;
     }
 
@@ -163,13 +173,6 @@ impl Reader {
 
 /// `to` becomes `from`, which is as long. Ordered before what other cores see by the
 /// fence in [`Writer::publish`].
-fn store(to: &mut [u8], from: &[u8]) {
-    if from.len() < PAST_CACHES_FROM_BYTES {
-        return to.copy_from_slice(from);
-    }
-    store_past_caches(to, from);
-}
-
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 fn store_past_caches(to: &mut [u8], from: &[u8]) {
     use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
@@ -248,10 +251,10 @@ mod tests {
 
     #[test]
     fn every_byte_is_stored_wherever_it_lies() {
-        let from: Vec<u8> = (0..3 * PAST_CACHES_FROM_BYTES).map(byte).collect();
-        for (begin, len) in [(0, 5_000), (1, 5_000), (15, 4_097), (16, 8_192), (3, 4_095), (0, 0)] {
+        let from: Vec<u8> = (0..3 * CHOSEN_FROM_BYTES).map(byte).collect();
+        for (begin, len) in [(0, 5_000), (1, 5_000), (15, 97), (16, 8_192), (3, 4_095), (5, 9), (0, 0)] {
             let mut to = vec![0; from.len()];
-            store(&mut to[begin..begin + len], &from[7..7 + len]);
+            store_past_caches(&mut to[begin..begin + len], &from[7..7 + len]);
             assert_eq!(to[begin..begin + len], from[7..7 + len]);
             assert!(to[..begin].iter().chain(&to[begin + len..]).all(|byte| *byte == 0));
         }

@@ -31,8 +31,9 @@ const FRAME_BYTES: usize = 64;
 
 const _: () = assert!(HEADER_BYTES <= FRAME_BYTES, "a header fits into a frame");
 
-/// The part of a ring that is written or read before the peer is told: it works on one
-/// part while this rank works on the next.
+/// What is written or read before the peer is told, at most, and the part of a ring that
+/// it is at most: the peer works on one part while this rank works on the next.
+const CHUNK_BYTES_MAX: usize = 1 << 18;
 const CHUNKS: usize = 4;
 
 /// What wakes this process' rank, when it sleeps: a flag in its own segment, that peers
@@ -93,6 +94,10 @@ pub(crate) struct Shm {
     gone: bool,
 }
 
+fn chunk_bytes(writer: &End) -> usize {
+    CHUNK_BYTES_MAX.min(writer.segment.layout().ring_bytes() / CHUNKS)
+}
+
 fn frames(header: Header) -> usize {
     FRAME_BYTES + payload_len(header).next_multiple_of(FRAME_BYTES)
 }
@@ -103,8 +108,8 @@ impl Shm {
         Self {
             rank,
             stream,
-            written_bytes: own.segment.layout().ring_bytes() / CHUNKS,
-            read_bytes: peer.segment.layout().ring_bytes() / CHUNKS,
+            written_bytes: chunk_bytes(&own),
+            read_bytes: chunk_bytes(&peer),
             peer: Arc::clone(&peer.segment),
             writer: Writer::new(own.clone(), peer.clone()),
             reader: Reader::new(own, peer),

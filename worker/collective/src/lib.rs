@@ -33,6 +33,7 @@
 //! listener's, and encryption: the network between ranks is trusted.
 
 mod admission;
+mod anything;
 pub mod bench;
 mod bucket;
 mod caches;
@@ -60,6 +61,7 @@ mod tree;
 mod wait;
 mod wire;
 
+pub use anything::decode_anything;
 pub use bucket::{BUCKET_BYTES_DEFAULT, BucketPlan};
 pub use config::{GroupConfig, TIMEOUT_MAX, Transport};
 pub use error::{CollectiveError, Field};

@@ -56,7 +56,7 @@ def turn(command):
     path = f"{pathlib.Path(command[0]).parent}:{os.environ['PATH']}"
     environment = dict(os.environ, PATH=path, I_MPI_FABRICS="shm", OMPI_MCA_btl="self,sm")
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300, env=environment)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, env=environment)
     except (OSError, subprocess.SubprocessError) as error:
         print(f"{command[0]}: {error}: {getattr(error, 'stderr', '')}", file=sys.stderr)
         return {}

@@ -11,6 +11,7 @@ use crate::{
     config::{GroupConfig, in_range},
     connect::connect_all,
     error::CollectiveError,
+    halving::Halving,
     listener::Listener,
     meet::meet,
     mesh::{Mesh, Round},
@@ -26,6 +27,13 @@ use crate::{
 /// Up to this much, the partial sums of a vector go to everyone in one round: two rounds
 /// move fewer bytes, and cost more than those bytes do.
 const ONE_ROUND_BYTES_MAX: usize = 1 << 14;
+
+/// From this many ranks on, a rank exchanges with one other at a time, where the tree
+/// allows: all at once are more messages than what they save in rounds.
+const HALVING_FROM_RANKS: usize = 8;
+
+/// Elements that are halved at once: 4 MiB.
+const HALVED_ELEMENTS: usize = 1 << 20;
 
 /// A connected generation. All ranks must call the same operations in the same order;
 /// where they do not, every one of them gets an error. After an error all further
@@ -143,6 +151,8 @@ impl Group {
         if self.world_size == 1 {
             self.plan.sum_all(reduction, lanes, out);
             reduction.finish(self.lanes, out);
+        } else if self.world_size >= HALVING_FROM_RANKS && self.plan.is_perfect() {
+            self.halve(&mut mesh, reduction, lanes, out)?;
         } else if self.takes_one_round(len) {
             for cut in Cut::rounds(len, 1) {
                 let own = &mut out[cut.of(self.rank)];
@@ -299,6 +309,29 @@ impl Group {
     /// ranks with one subtree each, or so few that rounds count. The same on all ranks.
     fn takes_one_round(&self, len: usize) -> bool {
         self.plan.is_pair() || self.plan.subtrees() * len * size_of::<f32>() <= ONE_ROUND_BYTES_MAX
+    }
+
+    /// All rounds of an all-reduce among many ranks.
+    fn halve(
+        &mut self,
+        mesh: &mut Mesh,
+        reduction: Reduction,
+        lanes: &mut [impl Lane],
+        out: &mut [f32],
+    ) -> Result<(), CollectiveError> {
+        let (rank, world_size) = (self.rank, self.world_size);
+        let room = HALVED_ELEMENTS.min(out.len()).div_ceil(2);
+        self.partials.resize(self.partials.len().max(room), 0.0);
+        for start in (0..out.len().max(1)).step_by(HALVED_ELEMENTS) {
+            let range = start..(start + HALVED_ELEMENTS).min(out.len());
+            self.plan.sum_own(reduction, rank, lanes, range.clone());
+            let sums = lanes[self.plan.place(rank, 0)].as_mut();
+            let (partials, lanes) = (&mut self.partials[..], self.lanes);
+            let out = &mut *out;
+            Halving { mesh: &mut *mesh, rank, world_size, lanes, reduction, sums, partials, out }
+                .reduce(1, range)?;
+        }
+        Ok(())
     }
 
     /// One round that puts this rank's elements of the reduced vector into `out`.

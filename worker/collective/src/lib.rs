@@ -41,6 +41,7 @@ mod config;
 mod connect;
 mod error;
 mod group;
+mod halving;
 mod handshake;
 mod link;
 mod listener;

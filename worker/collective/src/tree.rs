@@ -123,6 +123,14 @@ impl TreePlan {
         self.held.len() == 2 && self.subtrees.len() == 2
     }
 
+    /// Whether the ranks, a power of two of them, hold one subtree each, so that the tree
+    /// above them is a perfect one: neighbours first, then pairs of neighbours.
+    pub(crate) fn is_perfect(&self) -> bool {
+        self.held.len().is_power_of_two()
+            && self.subtrees.len() == self.held.len()
+            && self.subtrees.iter().all(|subtree| subtree.len() == self.subtrees[0].len())
+    }
+
     /// The whole tree, for a world of one rank, which holds all lanes.
     pub(crate) fn sum_all(&self, reduction: Reduction, lanes: &mut [impl Lane], out: &mut [f32]) {
         assert_eq!(self.held.len(), 1, "invariant: only one rank holds all lanes");

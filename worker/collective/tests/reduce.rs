@@ -86,7 +86,14 @@ fn eight_ranks_on_few_cores_come_to_the_end() {
 
 #[test]
 fn the_largest_group_gets_the_same_bits() {
-    check(6, 64, 64, &[1_000, 1]);
+    check(6, 64, 64, &[1_000, 1, 0]);
+}
+
+#[test]
+fn groups_that_halve_get_the_same_bits() {
+    check(12, 8, 8, &[0, 1, 7, 8, 50_021]);
+    check(13, 16, 8, &[1_009]);
+    check_over(Transport::SharedMemory, 14, 8, 8, &[2_200_003]);
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! An all-reduce for many ranks with one subtree each, in a number of messages per rank
+//! that grows as the logarithm of theirs. In each step a rank exchanges with one partner:
+//! on the way down it gives away one half of the elements it is still concerned with and
+//! takes the partner's part of the other half; on the way up the halves come back summed.
+//!
+//! ```text
+//! step  partner   adds
+//! 1     rank ^ 1  the sums of two ranks: a node of the tree
+//! 2     rank ^ 2  the sums of two such pairs: the node above
+//! ```
+//!
+//! Invariant: what a step adds are the two children of one node of the tree. So the bits
+//! are the same as in any other way, and no rank moves more than 2(n-1)/n of the vector.
+
+use std::ops::Range;
+
+use bytemuck::{cast_slice, cast_slice_mut};
+
+use crate::{
+    error::CollectiveError,
+    link::Payload,
+    mesh::{Mesh, Round},
+    reduction::Reduction,
+    wire::Operation,
+};
+
+const F32_BYTES: usize = size_of::<f32>();
+
+/// One vector's way down and up again.
+pub(crate) struct Halving<'a> {
+    pub(crate) mesh: &'a mut Mesh,
+    pub(crate) rank: usize,
+    pub(crate) world_size: usize,
+    pub(crate) lanes: u32,
+    pub(crate) reduction: Reduction,
+    /// The sum of this rank's subtree, then of the nodes above it.
+    pub(crate) sums: &'a mut [f32],
+    /// Room for half of the elements that are reduced at once.
+    pub(crate) partials: &'a mut [f32],
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Halving<'_> {
+    /// Reduces the elements `range`, which all ranks whose numbers differ from this one's
+    /// in `bit` or above are concerned with; `bit` is 1 at the beginning.
+    pub(crate) fn reduce(&mut self, bit: usize, range: Range<usize>) -> Result<(), CollectiveError> {
+        if bit == self.world_size {
+            self.out[range.clone()].copy_from_slice(&self.sums[range.clone()]);
+            self.reduction.finish(self.lanes, &mut self.out[range]);
+            return Ok(());
+        }
+        let middle = range.start + range.len() / 2;
+        let (lower, upper) = (range.start..middle, middle..range.end);
+        let (kept, given) = if self.rank & bit == 0 { (lower, upper) } else { (upper, lower) };
+        let (partner, subject) = (self.rank ^ bit, self.out.len() as u64);
+        let reduction = self.reduction;
+
+        let down = Round { operation: Operation::ReduceScatter, reduction: Some(reduction), subject };
+        let (sums, partials) = (&mut *self.sums, &mut self.partials[..kept.len()]);
+        let (given_away, kept_here) = (given.clone(), kept.clone());
+        let mut half =
+            Down { partner, reduction, sums, given: given_away, kept: kept_here, partials, folded: false };
+        self.mesh.exchange(down, &mut half)?;
+        half.finish();
+
+        self.reduce(bit * 2, kept.clone())?;
+
+        let up = Round::plain(Operation::SumGather, subject);
+        let mut half = Up { partner, sum: &mut *self.out, mine: kept, theirs: given };
+        self.mesh.exchange(up, &mut half)
+    }
+}
+
+/// A step down: partial sums of `given` go to the partner, its own of `kept` come.
+struct Down<'a> {
+    partner: usize,
+    reduction: Reduction,
+    sums: &'a mut [f32],
+    given: Range<usize>,
+    kept: Range<usize>,
+    partials: &'a mut [f32],
+    /// What arrived was added at once.
+    folded: bool,
+}
+
+impl Down<'_> {
+    fn finish(self) {
+        if !self.folded {
+            self.reduction.fold_into(&mut self.sums[self.kept], self.partials);
+        }
+    }
+}
+
+impl Payload for Down<'_> {
+    fn outgoing_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(self.given.len() * F32_BYTES)
+    }
+
+    fn outgoing(&self, _peer: usize, from: usize) -> &[u8] {
+        &cast_slice(&self.sums[self.given.clone()])[from..]
+    }
+
+    fn incoming_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(self.kept.len() * F32_BYTES)
+    }
+
+    fn incoming(&mut self, _peer: usize, from: usize) -> &mut [u8] {
+        &mut cast_slice_mut(self.partials)[from..]
+    }
+
+    fn deliver(&mut self, _peer: usize, from: usize, bytes: &[u8]) {
+        let theirs: &[f32] = cast_slice(bytes);
+        let first = self.kept.start + from / F32_BYTES;
+        self.reduction.fold_into(&mut self.sums[first..first + theirs.len()], theirs);
+        self.folded = true;
+    }
+}
+
+/// A step up: the finished elements of each half go to the other side.
+struct Up<'a> {
+    partner: usize,
+    sum: &'a mut [f32],
+    mine: Range<usize>,
+    theirs: Range<usize>,
+}
+
+impl Payload for Up<'_> {
+    fn outgoing_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(self.mine.len() * F32_BYTES)
+    }
+
+    fn outgoing(&self, _peer: usize, from: usize) -> &[u8] {
+        &cast_slice(&self.sum[self.mine.clone()])[from..]
+    }
+
+    fn incoming_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(self.theirs.len() * F32_BYTES)
+    }
+
+    fn incoming(&mut self, _peer: usize, from: usize) -> &mut [u8] {
+        &mut cast_slice_mut(&mut self.sum[self.theirs.clone()])[from..]
+    }
+}

@@ -7,9 +7,11 @@
 //! the tree is added by the owner of each segment of the vector (reduce-scatter), and
 //! the segments are given to everyone (all-gather).
 //!
-//! In reading order: shares, the tree, the wire, signals and waiting, the listener
-//! (handshake, admission), connecting, a link, rounds over all links, what they carry,
-//! the group, and what can go wrong with it.
+//! In reading order: shares, reductions, the tree, the wire, signals and waiting, the
+//! listener (handshake, admission), connecting, what ranks tell each other when they meet,
+//! a link and what carries its bytes (TCP; shared memory, its rings), rounds over all
+//! links, what they carry, the group, buckets, reducing while the caller computes, and
+//! what can go wrong.
 //!
 //! # Architecture invariants
 //!
@@ -27,10 +29,13 @@
 //! 7. Nothing that comes from outside leads to a panic, an unbounded wait or an
 //!    allocation beyond a documented limit.
 //! 8. With equal shares that are powers of two, an all-reduce over n ranks moves
-//!    2(n-1)/n of the vector per rank each way, and 40 bytes per message.
+//!    2(n-1)/n of the vector per rank each way, and a header per message; where all
+//!    partial sums are 16 KiB at most, they go to everyone in one round.
+//! 9. Memory shared with other processes has no name and a sealed size; each process
+//!    writes to its own only. `unsafe` code stands in `memory` and `ring`, nowhere else.
 //!
 //! What is absent: everything else of Phalanx, an async runtime, threads besides the
-//! listener's, and encryption: the network between ranks is trusted.
+//! listener's and a [`Reducer`]'s, and encryption: the network between ranks is trusted.
 
 mod admission;
 mod anything;

@@ -36,12 +36,14 @@ const PAGE_BYTES: usize = 4_096;
 /// The smallest ring.
 pub(crate) const RING_BYTES_MIN: usize = 1 << 16;
 
-/// The largest ring. It is larger than the second-level caches: a line that has left them
-/// by the time it is written again need not be taken back from the core that read it.
+/// The ring of a rank with one peer. It is larger than the second-level caches: a line
+/// that has left them by the time it is written again need not be taken back from the
+/// core that read it.
 pub(crate) const RING_BYTES_MAX: usize = 1 << 22;
 
-/// What the rings of one rank may take together, unless the smallest ones need more.
-const RINGS_BYTES: usize = 1 << 23;
+/// What the rings of a rank with more peers take together, unless the smallest ones need
+/// more: they stay in the cache of a core that several ranks take turns on.
+const RINGS_BYTES: usize = 1 << 20;
 
 /// The most slots of a segment.
 pub(crate) const SLOTS_MAX: usize = crate::share::LANES_MAX as usize - 1;
@@ -56,7 +58,10 @@ pub(crate) struct Layout {
 impl Layout {
     /// For this many peers, one at least.
     pub(crate) fn for_peers(peers: usize) -> Self {
-        let each = (RINGS_BYTES / peers.max(1)).clamp(RING_BYTES_MIN, RING_BYTES_MAX);
+        let each = match peers {
+            0 | 1 => RING_BYTES_MAX,
+            _ => (RINGS_BYTES / peers).max(RING_BYTES_MIN),
+        };
         Self { slots: peers, ring_bytes: 1 << each.ilog2() }
     }
 

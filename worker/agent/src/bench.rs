@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use phalanx_collective::{AbortHandle, CollectiveError, Group, GroupConfig, Listener};
+use phalanx_collective::{AbortHandle, CollectiveError, Group, GroupConfig, Listener, Transport};
 use phalanx_data::{Dataset, OpenError, PrepareError, Schema};
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
@@ -125,6 +125,8 @@ fn measure(
         lanes: spec.train.lanes,
         peers: vec![listener.local_addr()],
         timeout: Timeouts::default().abort,
+        silence: Timeouts::default().abort,
+        transport: Transport::Auto,
     };
     let group = Group::connect(&listener, config, &abort)?;
     let assignment = Assignment {

@@ -51,7 +51,7 @@ fn train(error: &TrainError, reason: String, resumed_from: Option<&str>) -> Fail
     match error {
         // The group cannot carry what the job asks for, on no worker.
         TrainError::Collective(CollectiveError::Argument { .. }) => Failure::Job { reason },
-        TrainError::Collective(_) | TrainError::Message { .. } | TrainError::Thread(_) => {
+        TrainError::Collective(_) | TrainError::Message { .. } | TrainError::Thread { .. } => {
             Failure::Peer { reason }
         }
         TrainError::Snapshot(_) => match resumed_from {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use kameo::actor::ActorRef;
-use phalanx_collective::{Group, GroupConfig, Listener};
+use phalanx_collective::{Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
 use phalanx_protocol::message::{Assignment, Event, Timeouts};
 use phalanx_train::{Ending, Host, Session, Snapshot, StopVote, Tasks};
@@ -71,6 +71,8 @@ impl Trainer {
             peers: assignment.peers.iter().map(|peer| peer.data_addr).collect(),
             // Waits contain what the peers compute. Who is dead or silent ends them sooner.
             timeout: timeouts.step,
+            silence: timeouts.abort,
+            transport: Transport::Auto,
         };
         let group = Group::connect(&listener, config, self.orders.abort_handle())
             .map_err(phalanx_train::TrainError::from)?;

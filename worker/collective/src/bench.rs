@@ -240,6 +240,7 @@ pub fn serve() -> Result<(), BenchError> {
         lanes: order.peers.len() as u32,
         peers: order.peers,
         timeout: Duration::from_secs(60),
+        silence: Duration::from_secs(30),
         transport: order.transport,
     };
     let mut group = Group::connect(&listener, config, &AbortHandle::new().map_err(&talking)?)?;

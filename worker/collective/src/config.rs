@@ -37,6 +37,9 @@ pub struct GroupConfig {
     /// A wait ends when nothing has come or gone for this long; connecting ends
     /// this long after its beginning. Above zero, at most [`TIMEOUT_MAX`].
     pub timeout: Duration,
+    /// A rank is lost when its machine acknowledges nothing for this long. Its process may
+    /// compute for longer. From a second to [`TIMEOUT_MAX`].
+    pub silence: Duration,
     /// What carries messages.
     pub transport: Transport,
 }
@@ -53,7 +56,8 @@ impl GroupConfig {
         in_range("the number of lanes", self.lanes.into(), 1, LANES_MAX.into())?;
         in_range("the world size", self.peers.len() as u64, 1, self.lanes.into())?;
         in_range("the rank", self.rank.into(), 0, self.peers.len() as u64 - 1)?;
-        in_range("the timeout in milliseconds", timeout_ms, 1, timeout_ms_max)
+        in_range("the timeout in milliseconds", timeout_ms, 1, timeout_ms_max)?;
+        in_range("the silence in seconds", self.silence.as_secs(), 1, TIMEOUT_MAX.as_secs())
     }
 }
 

@@ -13,13 +13,13 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::{
     event::{PollFd, PollFlags},
     io::Errno,
-    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with},
+    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt},
 };
 use tracing::debug;
 
@@ -57,6 +57,18 @@ pub(crate) fn connect_all(
         });
     }
     Formation { config, abort, seat, deadline, places }.run()
+}
+
+/// Lets the system end a connection whose other machine acknowledges nothing for so long,
+/// neither data nor, where there is none, probes.
+fn lose_when_silent(stream: &TcpStream, silence: Duration) -> rustix::io::Result<()> {
+    const PROBES: u32 = 4;
+    let between = (silence / (PROBES + 1)).max(Duration::from_secs(1));
+    sockopt::set_tcp_user_timeout(stream, u32::try_from(silence.as_millis()).unwrap_or(u32::MAX))?;
+    sockopt::set_tcp_keepidle(stream, between)?;
+    sockopt::set_tcp_keepintvl(stream, between)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    sockopt::set_socket_keepalive(stream, true)
 }
 
 /// What there is of the connection to one rank.
@@ -98,7 +110,14 @@ impl Formation<'_> {
             Place::Joined { stream, .. } => Some(stream),
             Place::Own | Place::Expected | Place::Dialing(_) | Place::Greeted(..) => None,
         });
-        Ok(streams.collect())
+        let streams: Vec<Option<TcpStream>> = streams.collect();
+        for stream in streams.iter().flatten() {
+            lose_when_silent(stream, self.config.silence).map_err(|cause| CollectiveError::System {
+                doing: "watching a connection",
+                cause: cause.into(),
+            })?;
+        }
+        Ok(streams)
     }
 
     /// Ranks that are not joined.

@@ -121,8 +121,14 @@ pub enum TrainError {
         rank: usize,
     },
     /// A thread could not be started.
-    #[error("the loader's thread could not be started: {0}")]
-    Thread(std::io::Error),
+    #[error("the {thread}'s thread could not be started: {error}")]
+    Thread {
+        /// What it is for.
+        thread: &'static str,
+        /// What the system says.
+        #[source]
+        error: std::io::Error,
+    },
     /// The loader panicked.
     #[error("the loader panicked: {0}")]
     Loader(String),

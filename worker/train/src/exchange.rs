@@ -1,39 +1,60 @@
 //! The gradients of a rank's lanes on their way into the reduction, bucket by bucket.
 
-use std::ops::Range;
+use std::{io, ops::Range};
 
-use phalanx_collective::{CollectiveError, Group};
+use phalanx_collective::{AbortHandle, Bucket, CollectiveError, Group, Reducer, Reduction};
 
-use crate::layout::Layout;
-
-/// One bucket of all lanes that this rank owns.
-struct Bucket {
-    lanes: Vec<Vec<f32>>,
-    /// Their sum over all ranks.
-    sum: Vec<f32>,
-}
+use crate::{error::TrainError, layout::Layout};
 
 /// The reduction of one step after the other.
 pub(crate) struct Exchange {
-    group: Group,
+    way: Way,
     buckets: Vec<Bucket>,
+    lanes: Range<u32>,
+}
+
+/// How buckets are reduced.
+enum Way {
+    /// On this thread, when all are there: with one bucket, there is nothing to gain.
+    AtTheEnd(Group),
+    /// On another, as they become ready.
+    Meanwhile(Reducer),
 }
 
 impl Exchange {
-    pub(crate) fn new(group: Group, layout: &Layout) -> Self {
-        let lanes = group.lanes().len();
-        let bucket = |len: &usize| Bucket { lanes: vec![vec![0.0; *len]; lanes], sum: vec![0.0; *len] };
-        Self { buckets: layout.bucket_lens().iter().map(bucket).collect(), group }
+    /// Collective: all ranks of the group must call it.
+    pub(crate) fn new(mut group: Group, layout: &Layout) -> Result<Self, TrainError> {
+        group.agree(layout.plan())?;
+        let lanes = group.lanes();
+        let buckets = Bucket::for_plan(layout.plan(), lanes.len());
+        let way = if buckets.len() == 1 || group.world_size() == 1 {
+            Way::AtTheEnd(group)
+        } else {
+            let no_thread = |error: io::Error| TrainError::Thread { thread: "reducer", error };
+            Way::Meanwhile(Reducer::new(group).map_err(no_thread)?)
+        };
+        Ok(Self { way, buckets, lanes })
     }
 
     /// The lanes that this rank owns.
     pub(crate) fn lanes(&self) -> Range<u32> {
-        self.group.lanes()
+        self.lanes.clone()
     }
 
-    /// The group, for operations between two steps.
-    pub(crate) fn group(&mut self) -> &mut Group {
-        &mut self.group
+    /// Ends all waits of the group.
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
+        match &self.way {
+            Way::AtTheEnd(group) => group.abort_handle(),
+            Way::Meanwhile(reducer) => reducer.abort_handle(),
+        }
+    }
+
+    /// Does something else with the group, between two steps.
+    pub(crate) fn with_group<T>(&mut self, act: impl FnOnce(&mut Group) -> T) -> T {
+        match &mut self.way {
+            Way::AtTheEnd(group) => act(group),
+            Way::Meanwhile(reducer) => act(&mut reducer.group()),
+        }
     }
 
     /// The memory that the gradient of the `nth` owned lane is written to.
@@ -41,16 +62,29 @@ impl Exchange {
         self.buckets.iter_mut().map(|bucket| std::mem::take(&mut bucket.lanes[nth])).collect()
     }
 
-    /// Takes in a bucket of the `nth` owned lane.
+    /// Takes in a bucket of the `nth` owned lane. They come lane by lane, and for each lane
+    /// in order.
     pub(crate) fn put(&mut self, nth: usize, bucket: usize, gradient: Vec<f32>) {
         self.buckets[bucket].lanes[nth] = gradient;
+        if let Way::Meanwhile(reducer) = &mut self.way
+            && nth + 1 == self.lanes.len()
+        {
+            reducer.submit(Reduction::Sum, std::mem::take(&mut self.buckets[bucket]));
+        }
     }
 
-    /// Adds up all lanes of all ranks.
-    pub(crate) fn reduce(&mut self) -> Result<(), CollectiveError> {
-        self.buckets
-            .iter_mut()
-            .try_for_each(|bucket| self.group.all_reduce_lanes(&mut bucket.lanes, &mut bucket.sum))
+    /// Returns when all lanes of all ranks are added up.
+    pub(crate) fn finish(&mut self) -> Result<(), CollectiveError> {
+        match &mut self.way {
+            Way::AtTheEnd(group) => self
+                .buckets
+                .iter_mut()
+                .try_for_each(|bucket| group.all_reduce(Reduction::Sum, &mut bucket.lanes, &mut bucket.sum)),
+            Way::Meanwhile(reducer) => self.buckets.iter_mut().try_for_each(|bucket| {
+                *bucket = reducer.wait().expect("invariant: every bucket was submitted")?;
+                Ok(())
+            }),
+        }
     }
 
     /// The sums, bucket by bucket.

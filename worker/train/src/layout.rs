@@ -25,6 +25,7 @@ pub const TAIL: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Layout {
     slots: Vec<Slot>,
+    plan: BucketPlan,
     /// Numbers in each bucket.
     bucket_lens: Vec<usize>,
     tail: Place,
@@ -78,7 +79,8 @@ impl Layout {
             slots[*slot].place = place(tensor);
         }
         let bucket_lens = (0..plan.len()).map(|bucket| plan.elements(bucket).len()).collect();
-        Ok(Self { slots, bucket_lens, tail: place(order.len()) })
+        let tail = place(order.len());
+        Ok(Self { slots, plan, bucket_lens, tail })
     }
 
     /// The tensors, in walking order.
@@ -89,6 +91,11 @@ impl Layout {
     /// Numbers in all trained tensors.
     pub fn trained_len(&self) -> usize {
         self.slots.iter().filter(|slot| slot.trained).map(Slot::len).sum()
+    }
+
+    /// How tensors and tail are put into buckets.
+    pub(crate) fn plan(&self) -> &BucketPlan {
+        &self.plan
     }
 
     /// Numbers in each bucket.

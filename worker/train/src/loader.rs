@@ -45,7 +45,7 @@ impl Loader {
                     }
                 }
             })
-            .map_err(TrainError::Thread)?;
+            .map_err(|error| TrainError::Thread { thread: "loader", error })?;
         Ok(Self { batches })
     }
 

@@ -69,7 +69,7 @@ impl Trainer {
         };
         let total_steps = spec.train.total_steps(rows);
         let learning_rate = LearningRate::new(&spec.train, total_steps, step)?;
-        let exchange = Rc::new(RefCell::new(Exchange::new(group, learner.layout())));
+        let exchange = Rc::new(RefCell::new(Exchange::new(group, learner.layout())?));
         Ok(Self {
             spec,
             dataset,
@@ -88,7 +88,7 @@ impl Trainer {
         let _step = info_span!("step", step = self.step + 1).entered();
         debug_span!("backward").in_scope(|| self.backward(batches, vote))?;
         let mut exchange = self.exchange.borrow_mut();
-        debug_span!("reduce").in_scope(|| exchange.reduce())?;
+        debug_span!("reduce").in_scope(|| exchange.finish())?;
 
         let lanes = self.spec.train.lanes as f32;
         let mut finite = true;
@@ -142,9 +142,10 @@ impl Trainer {
     /// Measures `split`. Collective: all ranks of the group must call it.
     pub(crate) fn measure(&mut self, split: Split) -> Result<Evaluation, TrainError> {
         let lanes = self.spec.train.lanes;
-        let mut exchange = self.exchange.borrow_mut();
-        let predictions =
-            predict_split(self.learner.as_ref(), exchange.group(), &self.dataset, split, lanes)?;
+        let predictions = self
+            .exchange
+            .borrow_mut()
+            .with_group(|group| predict_split(self.learner.as_ref(), group, &self.dataset, split, lanes))?;
         let mut evaluation = phalanx_evaluate::evaluate(&predictions)?;
         let loss = loss(&evaluation.metrics, self.dataset.schema());
         evaluation.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
@@ -166,7 +167,7 @@ impl Trainer {
 
     /// Text that a language model writes, where the job asks for some.
     pub(crate) fn sample(&self) -> Result<Option<String>, TrainError> {
-        let abort = self.exchange.borrow_mut().group().abort_handle();
+        let abort = self.exchange.borrow().abort_handle();
         text::sample(self.learner.as_ref(), &self.spec, &|| still_wanted(&abort))
     }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener};
+use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
@@ -141,6 +141,8 @@ fn session(
             lanes: ground.spec.train.lanes,
             peers: addresses.to_vec(),
             timeout: Duration::from_secs(60),
+            silence: Duration::from_secs(30),
+            transport: Transport::Auto,
         },
         &AbortHandle::new().expect("a handle can be made"),
     );

@@ -31,6 +31,7 @@ pub(crate) fn config(lanes: u32, listeners: &[Listener]) -> GroupConfig {
         lanes,
         peers: listeners.iter().map(Listener::local_addr).collect(),
         timeout: PATIENT,
+        silence: Duration::from_secs(30),
         transport: Transport::Auto,
     }
 }

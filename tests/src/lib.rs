@@ -2,11 +2,13 @@
 //! that are started, interrupted and killed, and what they say.
 
 mod cluster;
+mod disk;
 mod job;
 mod process;
 mod wait;
 
 pub use cluster::Cluster;
+pub use disk::SmallDisk;
 pub use job::{Job, examples};
 pub use process::{Ended, Home, Running, Signal, binary, send};
 pub use wait::{Deadline, eventually};

@@ -2,47 +2,10 @@
 //! room again. Needs to mount a small file system of its own; says so where it
 //! may not.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path};
 
 use phalanx_protocol::view::JobState;
-use phalanx_tests::{Cluster, Deadline, Home, Job, eventually};
-
-/// A file system in memory, unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(folder: PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir(&folder).expect("the temporary folder can be written");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "phalanx-test"]).arg(&folder);
-        mount.output().is_ok_and(|output| output.status.success()).then_some(Self(folder))
-    }
-
-    /// Fills what is left with a file.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("ballast");
-        let mut size = 64 << 20;
-        let mut ballast = Vec::new();
-        while size >= 512 {
-            let longer = [ballast.clone(), vec![0; size]].concat();
-            match fs::write(&path, &longer) {
-                Ok(()) => ballast = longer,
-                Err(_) => size /= 2,
-            }
-        }
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
+use phalanx_tests::{Cluster, Deadline, Home, Job, SmallDisk, eventually};
 
 fn holds_a_part_of_a_checkpoint(store: &Path) -> bool {
     store.join("checkpoints").is_dir()
@@ -55,7 +18,7 @@ fn a_job_whose_store_is_full_pauses_with_its_reason_and_goes_on_when_there_is_ro
         eprintln!("SKIPPED: this machine does not let the test mount a file system");
         return;
     };
-    let store = disk.0.join("store");
+    let store = disk.path().join("store");
     let job = Job::mlp().steps(1_500).with("[checkpoint]\nevery = 100\nkeep = 1\n");
     let mut cluster = Cluster::with_store(home, store.clone());
     cluster.add_worker();

@@ -10,8 +10,9 @@
 //! All functions block; the store calls them on a thread for blocking work.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use std::{
 use tempfile::NamedTempFile;
 use tracing::{debug, info};
 
-use crate::{LIST_FILES_MAX, Listed, StorageError};
+use crate::{Listed, StorageError, store::LIST_FILES_MAX};
 
 /// Where files are written before they get their path; on the same file system.
 const STAGING: &str = ".tmp";
@@ -40,9 +41,7 @@ impl Folder {
     pub(crate) fn open(root: PathBuf) -> Result<Self, StorageError> {
         let staging = root.join(STAGING);
         create_folders(&staging).map_err(|e| StorageError::io(&staging, &e))?;
-        if let Err(error) = remove_abandoned(&staging) {
-            debug!(folder = %staging.display(), %error, "abandoned files were not removed");
-        }
+        remove_abandoned(&staging, "");
         Ok(Self { root })
     }
 
@@ -55,12 +54,19 @@ impl Folder {
     pub(crate) fn create(&self, path: &str, content: &[u8]) -> Result<(), StorageError> {
         let target = self.file(path);
         let folder = target.parent().expect("invariant: a file lies below the root");
-        let failed = |e: io::Error| StorageError::io(&target, &e);
+        let failed = |e: io::Error| match e.kind() {
+            // Somebody has removed the store, or what it is mounted on is gone.
+            io::ErrorKind::NotFound => {
+                StorageError::Other(format!("its folder {} is gone: {e}", self.root.display()))
+            }
+            _ => StorageError::io(&target, &e),
+        };
 
-        create_folders(folder).map_err(failed)?;
-        let mut staged = NamedTempFile::with_prefix_in("put-", self.root.join(STAGING)).map_err(failed)?;
+        // First of all, so that a store that is gone is not begun anew.
+        let mut staged = self.stage().map_err(failed)?;
         staged.write_all(content).map_err(failed)?;
         staged.as_file().sync_all().map_err(failed)?;
+        self.create_folders(folder).map_err(failed)?;
         match staged.persist_noclobber(&target) {
             Ok(_) => sync_folder(folder).map_err(failed),
             Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => {
@@ -72,6 +78,22 @@ impl Folder {
             }
             Err(e) => Err(failed(e.error)),
         }
+    }
+
+    /// A new file, for whom the process's umask lets read it: workers and users may be others than
+    /// the coordinator.
+    fn stage(&self) -> io::Result<NamedTempFile> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("put-").permissions(Permissions::from_mode(0o666));
+        builder.tempfile_in(self.root.join(STAGING))
+    }
+
+    /// Creates the folders between the root and a file, each entry durable.
+    fn create_folders(&self, folder: &Path) -> io::Result<()> {
+        create_folders(folder)?;
+        // Those that were there may be another process's, which has not synced them yet.
+        let within = folder.ancestors().take_while(|folder| *folder != self.root);
+        within.filter_map(Path::parent).try_for_each(sync_folder)
     }
 
     /// Size of the file in bytes, if it is there.
@@ -162,7 +184,10 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
     }
     match fs::create_dir(folder) {
         Ok(()) => above.map_or(Ok(()), sync_folder),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        // Whoever was quicker may not have synced it yet.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {
+            above.map_or(Ok(()), sync_folder)
+        }
         Err(e) => Err(e),
     }
 }
@@ -172,9 +197,20 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn remove_abandoned(staging: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(staging)? {
+/// Removes files of processes that are gone: those in `folder` whose name begins with `prefix`
+/// and that nobody has written to for a while. What cannot be removed does no harm.
+pub(crate) fn remove_abandoned(folder: &Path, prefix: &str) {
+    if let Err(error) = try_remove_abandoned(folder, prefix) {
+        debug!(folder = %folder.display(), %error, "abandoned files were not removed");
+    }
+}
+
+fn try_remove_abandoned(folder: &Path, prefix: &str) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
+            continue;
+        }
         let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
         if age > STAGED_AGE_MAX {
             fs::remove_file(entry.path())?;

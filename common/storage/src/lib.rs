@@ -20,4 +20,5 @@ mod store;
 
 pub use error::{StorageError, is_full};
 pub use folder::create_folders;
-pub use store::{LIST_FILES_MAX, Listed, Store};
+pub use local::clean_cache;
+pub use store::{Listed, Store};

@@ -26,6 +26,21 @@ use crate::{StorageError, folder};
 /// Bytes that are hashed at once.
 const HASH_BYTES: usize = 1 << 20;
 
+/// What names of files begin with that are on their way into the cache.
+const GET_PREFIX: &str = ".get-";
+const NOTE_PREFIX: &str = ".note-";
+
+/// Where copies and notes lie in a cache.
+const FILES: &str = "files";
+const CHECKED: &str = "checked";
+
+/// Removes what killed processes have left half-written in the folder `cache`,
+/// if it is there. To be called when a process begins. Blocks.
+pub fn clean_cache(cache: &Path) {
+    folder::remove_abandoned(&cache.join(FILES), GET_PREFIX);
+    folder::remove_abandoned(&cache.join(CHECKED), NOTE_PREFIX);
+}
+
 /// Checks the local `copy` of `file`, by its note in `cache` or by its hash.
 pub(crate) fn check(file: &FileRef, copy: &Path, cache: &Path) -> Result<(), StorageError> {
     let failed = |e: io::Error| match e.kind() {
@@ -36,7 +51,7 @@ pub(crate) fn check(file: &FileRef, copy: &Path, cache: &Path) -> Result<(), Sto
     let seen = content.metadata().map_err(failed)?;
     check_size(file, seen.len())?;
 
-    let note = cache.join("checked").join(name(file)?);
+    let note = cache.join(CHECKED).join(name(file)?);
     let identity = identity(copy, &seen);
     if fs::read_to_string(&note).is_ok_and(|noted| noted == identity) {
         return Ok(());
@@ -95,15 +110,15 @@ pub(crate) struct Download {
 impl Download {
     /// Where the copy of `file` lies in `cache`, once it is there.
     pub(crate) fn place(file: &FileRef, cache: &Path) -> Result<PathBuf, StorageError> {
-        Ok(cache.join("files").join(name(file)?))
+        Ok(cache.join(FILES).join(name(file)?))
     }
 
     /// Begins a copy in `cache`.
     pub(crate) fn begin(cache: &Path) -> Result<Self, StorageError> {
-        let folder = cache.join("files");
+        let folder = cache.join(FILES);
         let failed = |e: io::Error| StorageError::io(&folder, &e);
         folder::create_folders(&folder).map_err(failed)?;
-        let staged = NamedTempFile::with_prefix_in(".get-", &folder).map_err(failed)?;
+        let staged = NamedTempFile::with_prefix_in(GET_PREFIX, &folder).map_err(failed)?;
         Ok(Self { staged, hasher: blake3::Hasher::new(), bytes: 0, folder })
     }
 
@@ -155,7 +170,7 @@ fn identity(path: &Path, seen: &Metadata) -> String {
 fn write_note(note: &Path, identity: &str) -> io::Result<()> {
     let folder = note.parent().expect("invariant: a note lies in a folder of the cache");
     fs::create_dir_all(folder)?;
-    let mut staged = NamedTempFile::with_prefix_in(".note-", folder)?;
+    let mut staged = NamedTempFile::with_prefix_in(NOTE_PREFIX, folder)?;
     staged.write_all(identity.as_bytes())?;
     staged.persist(note)?;
     Ok(())

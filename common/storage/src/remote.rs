@@ -14,7 +14,7 @@ use object_store::{
 };
 use url::Url;
 
-use crate::{LIST_FILES_MAX, Listed, StorageError};
+use crate::{Listed, StorageError, store::LIST_FILES_MAX};
 
 /// A request that takes longer has failed; it carries one whole file.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -83,15 +83,6 @@ impl Remote {
         result.map(drop).map_err(|e| StorageError::remote(path.as_ref(), &e))
     }
 
-    /// Size of the file in bytes, if it is there.
-    pub(crate) async fn size(&self, path: &ObjectPath) -> Result<Option<u64>, StorageError> {
-        match self.inner.head(path).await {
-            Ok(found) => Ok(Some(found.size)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(e) => Err(StorageError::remote(path.as_ref(), &e)),
-        }
-    }
-
     /// The file's size in bytes and its content, piece by piece.
     pub(crate) async fn get(
         &self,
@@ -128,8 +119,8 @@ impl Remote {
 }
 
 /// What a store's URL may be, for messages.
-pub(crate) const EXPECTED: &str = "expected a folder, `file:///…`, `s3://bucket/…`, `gs://bucket/…`, \
-     `az://container/…` or `memory://`";
+pub(crate) const EXPECTED: &str = "expected a folder, `file:///…`, `s3://bucket/…`, `gs://bucket/…` or \
+     `az://container/…`";
 
 fn prefixed(store: impl ObjectStore, prefix: ObjectPath) -> Box<dyn ObjectStore> {
     Box::new(PrefixStore::new(store, prefix))

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The most files that one listing returns.
-pub const LIST_FILES_MAX: usize = 100_000;
+pub(crate) const LIST_FILES_MAX: usize = 100_000;
 
 /// An object store at a URL. Cheap to clone; clones are the same store.
 #[derive(Debug, Clone)]
@@ -48,8 +48,8 @@ enum Kind {
 
 impl Store {
     /// Opens `url`: a folder (`file:///…` or a plain path, created if absent),
-    /// `s3://…`, `gs://…`, `az://…`, or `memory://`, which is a new store each
-    /// time. A service is not asked yet whether it is there.
+    /// `s3://…`, `gs://…`, `az://…`, or, for tests, `memory://`, which is a new
+    /// store each time. A service is not asked yet whether it is there.
     ///
     /// # Errors
     ///
@@ -208,20 +208,6 @@ impl Store {
         }
     }
 
-    /// Whether `path` is there.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Path`] and [`StorageError::Other`].
-    pub async fn exists(&self, path: &str) -> Result<bool, StorageError> {
-        let object = path::checked(path)?;
-        let size = match &self.kind {
-            Kind::Folder(folder) => on_folder(folder, path, Folder::size).await?,
-            Kind::Remote(remote) => remote.size(&object).await?,
-        };
-        Ok(size.is_some())
-    }
-
     /// Deletes `path`; that it is not there is success.
     ///
     /// # Errors
@@ -241,7 +227,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StorageError::Path`], and [`StorageError::Other`] also if there are
-    /// more than [`LIST_FILES_MAX`].
+    /// more than 100,000.
     pub async fn list_prefix(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
         let object = if prefix.is_empty() { None } else { Some(path::checked(prefix)?) };
         let mut files = match &self.kind {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
     time::{Duration, Instant, SystemTime},
@@ -10,7 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use phalanx_protocol::reference::FileRef;
-use phalanx_storage::{StorageError, Store};
+use phalanx_storage::{Listed, StorageError, Store, clean_cache};
+use phalanx_tests::SmallDisk;
 
 fn folder_store() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -44,8 +46,7 @@ async fn a_file_that_was_created_is_read_back() {
         let file = store.create("a/b.bin", Bytes::from_static(b"content")).await.unwrap();
         assert_eq!(file.bytes, 7);
         assert_eq!(store.read(&file).await.unwrap(), "content");
-        assert!(store.exists("a/b.bin").await.unwrap());
-        assert!(!store.exists("a").await.unwrap());
+        assert_eq!(store.list_prefix("").await.unwrap(), [Listed { path: "a/b.bin".to_owned(), bytes: 7 }]);
     })
     .await;
 }
@@ -279,45 +280,64 @@ async fn a_killed_writer_leaves_only_whole_files() {
     }
 }
 
-/// A file system of its own that holds 256 KiB.
-struct TinyDisk(tempfile::TempDir);
-
-impl TinyDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
-            .arg(folder.path())
-            .status()
-            .is_ok_and(|status| status.success());
-        mounted.then_some(Self(folder))
-    }
+#[tokio::test]
+async fn a_store_whose_folder_is_gone_says_so_and_is_not_begun_anew() {
+    let (folder, store) = folder_store();
+    let root = folder.path().join("new/store");
+    std::fs::remove_dir_all(&root).unwrap();
+    let error = store.create("a/b", Bytes::from_static(b"content")).await.unwrap_err();
+    assert!(matches!(error, StorageError::Other(_)), "{error:?}");
+    assert!(error.to_string().contains(root.to_str().unwrap()), "{error}");
+    assert!(!root.exists());
 }
 
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
+#[tokio::test]
+async fn others_may_read_a_file_as_far_as_the_umask_lets_them() {
+    let (folder, store) = folder_store();
+    store.create("a", Bytes::from_static(b"content")).await.unwrap();
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "content").unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&folder.path().join("new/store/a")), mode(&plain));
+}
+
+#[test]
+fn what_a_killed_process_left_in_a_cache_goes_away() {
+    let cache = tempfile::tempdir().unwrap();
+    let files = cache.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let [copy, old, young] = ["0123", ".get-old", ".get-young"].map(|name| files.join(name));
+    let long_ago = SystemTime::now() - Duration::from_secs(7_200);
+    for path in [&copy, &old, &young] {
+        std::fs::write(path, "half").unwrap();
     }
+    for path in [&copy, &old] {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    clean_cache(cache.path());
+    clean_cache(&cache.path().join("absent"));
+    assert_eq!([&copy, &old, &young].map(|path| path.exists()), [true, false, true]);
 }
 
 #[tokio::test]
 async fn a_full_disk_is_said_to_be_full_and_nothing_half_written_stays() {
-    let Some(disk) = TinyDisk::mount() else {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path().join("disk"), "256k") else {
         eprintln!("SKIPPED: a small file system cannot be mounted here (it takes root)");
         return;
     };
-    let store = Store::open(disk.0.path().to_str().unwrap()).unwrap();
+    let store = Store::open(disk.path().to_str().unwrap()).unwrap();
     let small = store.create("small", Bytes::from_static(b"fits")).await.unwrap();
 
     let large = Bytes::from(vec![7; 1 << 20]);
     let error = store.create("large", large.clone()).await.unwrap_err();
     assert!(matches!(error, StorageError::Full(_)), "{error}");
-    assert_eq!(files_below(disk.0.path()), ["small"]);
+    assert_eq!(files_below(disk.path()), ["small"]);
     store.read(&small).await.unwrap();
 
     let memory = Store::open("memory://").unwrap();
     let file = memory.create("large", large).await.unwrap();
-    let cache = disk.0.path().join("cache");
+    let cache = disk.path().join("cache");
     let error = memory.local_file(&file, &cache).await.unwrap_err();
     assert!(matches!(error, StorageError::Full(_)), "{error}");
     assert_eq!(files_below(&cache), Vec::<String>::new());

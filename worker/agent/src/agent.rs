@@ -61,6 +61,7 @@ pub async fn run(config: Config, interruptible: bool) -> Result<(), AgentError> 
 /// Where it cannot be of use; see [`AgentError`].
 pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<(), AgentError> {
     let Config { coordinator, tasks, listen, advertise, metrics, cache, threads } = config;
+    phalanx_storage::clean_cache(&cache);
     metrics::describe();
     let listener = Listener::bind(listen).map_err(|error| AgentError::Listen { addr: listen, error })?;
     let metrics_addr = match metrics {

@@ -11,8 +11,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tarpc::tokio_serde::{Deserializer, Serializer};
 use tokio_util::codec::LengthDelimitedCodec;
 
-/// The most bytes in one control message. A job file and a report are a few
-/// kilobytes; a loss curve of a few thousand points is the largest thing sent.
+/// The most bytes in one control message. Most are a few kilobytes; the largest
+/// is the report of a finished job with the confusion matrix of a thousand classes.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 
 fn config() -> impl bincode::config::Config {
@@ -99,7 +99,7 @@ mod tests {
         #[test]
         fn a_message_comes_back_as_it_was(step: u64, loss in -1e9..1e9_f64, curve in proptest::collection::vec((any::<u64>(), -1e3..1e3_f64), 0..64)) {
             let event = Event::Progress(Progress {
-                step, total_steps: step, epoch: 0, cursor: step, loss, learning_rate: 0.1, samples_per_second: 1.0, curve,
+                step, epoch: 0, cursor: step, loss, learning_rate: 0.1, samples_per_second: 1.0, curve,
             });
             prop_assert_eq!(decode::<Event>(&encode(&event).expect("fits")).expect("decodes"), event);
         }

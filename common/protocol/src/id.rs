@@ -68,7 +68,7 @@ impl JobId {
 
 /// A text that is no job id.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no job id: expected lower-case letters, digits and dashes, as in `mnist-3`")]
+#[error("`{0}` is no job id: expected lower-case letters, digits, `-` and `_`, as in `mnist-3`")]
 pub struct InvalidJobId(String);
 
 impl FromStr for JobId {
@@ -116,6 +116,12 @@ pub fn is_name(text: &str) -> bool {
         && text.chars().all(|c| plain(c) || c == '-' || c == '_')
 }
 
+/// Whether `text` may be an alias: a name that is not a number alone, since `NAME@3` is the third
+/// version of a model.
+pub fn is_alias(text: &str) -> bool {
+    is_name(text) && !text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A rank within one generation: `0..world_size`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -149,4 +155,16 @@ impl fmt::Display for Rank {
 /// one trace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TraceParent(pub String);
+pub struct TraceParent(String);
+
+impl TraceParent {
+    /// The trace context with this text, which is checked by whoever follows it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, as the header carries it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

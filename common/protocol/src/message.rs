@@ -52,7 +52,7 @@ pub struct Hello {
     pub kind: String,
     /// Names of the custom tasks that its binary has, beside the built-in models.
     pub tasks: Vec<String>,
-    /// Version of its binary.
+    /// Version of its messages, [`VERSION`](crate::rpc::VERSION) in its binary.
     pub version: String,
     /// Where Prometheus finds its metrics, if anywhere.
     pub metrics_addr: Option<SocketAddr>,
@@ -77,9 +77,12 @@ pub struct Timeouts {
     pub heartbeat: Duration,
     /// A worker that is silent for this long is lost.
     pub lease: Duration,
-    /// A wait inside the collective ends after this.
+    /// A connection between workers counts as dead when its other end acknowledges
+    /// nothing for this long (TCP user timeout).
     pub abort: Duration,
-    /// A step that takes longer counts as hung.
+    /// The longest that a rank is waited for: by its peers within a step, and by the
+    /// coordinator until it has loaded what it needs and is connected, and until it has
+    /// stopped as it was told.
     pub step: Duration,
 }
 
@@ -122,15 +125,12 @@ pub enum Directive {
     },
     /// Join the generation and train, evaluate and export.
     Train(Box<Assignment>),
-    /// Stop after the step under way. With `save`, write a checkpoint first.
-    /// Ends in [`Event::Stopped`].
+    /// Stop after the step under way, and write a checkpoint. Ends in [`Event::Stopped`].
     Stop {
         /// The job.
         job: JobId,
         /// Its generation.
         generation: Generation,
-        /// Whether to save the state.
-        save: bool,
     },
     /// The generation is over: drop what belongs to it, close its connections.
     Release {
@@ -243,8 +243,6 @@ pub enum Event {
 pub struct Progress {
     /// Steps finished.
     pub step: u64,
-    /// Steps in the whole job.
-    pub total_steps: u64,
     /// The epoch that the next sample belongs to, from 0.
     pub epoch: u64,
     /// Samples consumed by the job.

@@ -8,11 +8,15 @@ use crate::{
     message::{Attached, Hello, Numbered, Report},
 };
 
+/// The version of the messages. Their encoding has no field names, so worker and coordinator must
+/// have the same; [`Hello`] itself is kept as it is for as long as can be, so that they can tell.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The coordinator, as workers see it.
 #[tarpc::service]
 pub trait Coordinator {
     /// Enters the cluster. The worker's lease begins.
-    async fn attach(hello: Hello) -> Attached;
+    async fn attach(hello: Hello) -> Result<Attached, NotAttached>;
 
     /// Renews the lease and waits up to the heartbeat time for directives after
     /// number `after`; an empty answer is a heartbeat.
@@ -25,11 +29,33 @@ pub trait Coordinator {
     async fn detach(worker: WorkerId);
 }
 
+/// Why the coordinator did not let a worker in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NotAttached {
+    /// There are as many workers as it takes; there may be room later.
+    #[error("the coordinator has {limit} workers already, as many as it takes")]
+    Full {
+        /// The bound.
+        limit: usize,
+    },
+    /// The two would misunderstand each other: see [`VERSION`].
+    #[error("the worker has version {worker} and the coordinator {coordinator}: install the same on both")]
+    Version {
+        /// The worker's.
+        worker: String,
+        /// The coordinator's.
+        coordinator: String,
+    },
+    /// The coordinator is stopping; there may be another one later.
+    #[error("the coordinator cannot take it now: {0}")]
+    Unavailable(String),
+}
+
 /// Why the coordinator did not take a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Rejected {
     /// The worker's lease is over, or the coordinator was restarted: attach again.
-    #[error("worker {0} is not attached")]
+    #[error("worker {0} is not attached, or not any more: attach again")]
     UnknownWorker(WorkerId),
     /// The report belongs to an older generation: drop what belongs to it.
     #[error("generation {got} is over; the job is in generation {current}")]
@@ -39,7 +65,7 @@ pub enum Rejected {
         /// The job's generation.
         current: Generation,
     },
-    /// The state store could not be written; say it again later.
-    #[error("the coordinator could not store it: {0}")]
+    /// The coordinator is stopping, or its queue is not served; say it again later.
+    #[error("the coordinator cannot take it now: {0}")]
     Unavailable(String),
 }

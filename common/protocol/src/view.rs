@@ -104,9 +104,9 @@ pub struct JobView {
     pub validation: Metrics,
     /// Confusion matrix of the test split.
     pub confusion: Option<Confusion>,
-    /// Workers that serve it now.
+    /// Workers that serve it now; none unless a generation is under way.
     pub workers: Vec<WorkerId>,
-    /// How many they are.
+    /// Members of its generation, or of its last one if none is under way; 0 if it never had one.
     pub world_size: u32,
     /// Its lanes: the most workers that it can have.
     pub lanes: u32,
@@ -154,7 +154,7 @@ pub struct ModelVersionRef {
     pub version: u64,
 }
 
-/// Points of a loss curve, at most [`CURVE_POINTS_MAX`]; older points are thinned out.
+/// A job's loss. Each curve has at most [`CURVE_POINTS_MAX`] points: a longer one is thinned evenly.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Curve {
     /// Training loss: step and loss.
@@ -200,7 +200,7 @@ pub struct ModelView {
     pub versions: Vec<ModelVersion>,
     /// Aliases and the version that each names.
     pub aliases: BTreeMap<String, u64>,
-    /// Every change of an alias, the newest last.
+    /// The newest changes of aliases, the newest last; a thousand are kept.
     pub alias_history: Vec<AliasChange>,
 }
 

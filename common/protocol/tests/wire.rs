@@ -11,7 +11,7 @@ use phalanx_protocol::{
         Numbered, Peer, Progress, Report, Timeouts,
     },
     reference::{CheckpointRef, DatasetRef, FileRef, ModelArtifact},
-    rpc::Rejected,
+    rpc::{NotAttached, Rejected},
     spec::{JobFile, JobSpec},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -27,7 +27,7 @@ fn job() -> JobId {
 }
 
 fn trace() -> Option<TraceParent> {
-    Some(TraceParent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()))
+    Some(TraceParent::new("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()))
 }
 
 fn file(path: &str) -> FileRef {
@@ -110,6 +110,13 @@ fn a_worker_and_its_coordinator_understand_how_they_meet() {
     for rejected in rejected {
         check::<Result<Vec<Numbered>, Rejected>>(&Err(rejected));
     }
+    for refused in [
+        NotAttached::Full { limit: 10_000 },
+        NotAttached::Version { worker: "0.1.0".to_owned(), coordinator: "0.2.0".to_owned() },
+        NotAttached::Unavailable("stopping".to_owned()),
+    ] {
+        check::<Result<Attached, NotAttached>>(&Err(refused));
+    }
 }
 
 #[test]
@@ -127,10 +134,8 @@ fn a_directive_carries_a_whole_job() {
     let peers: Vec<Peer> = (0..4)
         .map(|worker| Peer { worker: WorkerId::new(worker), data_addr: ([10, 0, 0, 1], 4_000).into() })
         .collect();
-    let mut directives = vec![
-        Directive::Stop { job: job(), generation, save: true },
-        Directive::Release { job: job(), generation },
-    ];
+    let mut directives =
+        vec![Directive::Stop { job: job(), generation }, Directive::Release { job: job(), generation }];
     for spec in specs() {
         let spec = Box::new(spec);
         directives.push(Directive::Prepare { job: job(), generation, spec: spec.clone(), trace: trace() });
@@ -155,7 +160,6 @@ fn a_directive_carries_a_whole_job() {
 fn a_report_carries_every_event() {
     let progress = Progress {
         step: 7,
-        total_steps: 500,
         epoch: 1,
         cursor: 896,
         loss: 0.25,

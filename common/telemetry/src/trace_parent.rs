@@ -20,16 +20,16 @@ pub const TRACE_HEADER: &str = "traceparent";
 pub fn current_trace_parent() -> Option<TraceParent> {
     let mut fields = HashMap::new();
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut fields);
-    fields.remove(TRACE_HEADER).map(TraceParent)
+    fields.remove(TRACE_HEADER).map(TraceParent::new)
 }
 
 /// Hangs `span` under a span of another process. It must not have been entered yet. A text that
 /// is no trace context leaves the span as it is: telemetry never fails what it watches.
 pub fn set_parent(span: &Span, parent: &TraceParent) {
-    let fields = HashMap::from([(TRACE_HEADER.to_owned(), parent.0.clone())]);
+    let fields = HashMap::from([(TRACE_HEADER.to_owned(), parent.as_str().to_owned())]);
     let context = TraceContextPropagator::new().extract(&fields);
     if !context.span().span_context().is_valid() {
-        tracing::debug!(parent = parent.0, "not a trace context");
+        tracing::debug!(parent = parent.as_str(), "not a trace context");
     } else if let Err(error) = span.set_parent(context) {
         tracing::trace!(%error, "span keeps its parent");
     }
@@ -38,13 +38,13 @@ pub fn set_parent(span: &Span, parent: &TraceParent) {
 /// The span that a request belongs to, as its headers say.
 pub fn from_headers(headers: &HeaderMap) -> Option<TraceParent> {
     let value = headers.get(TRACE_HEADER)?.to_str().ok()?;
-    Some(TraceParent(value.to_owned()))
+    Some(TraceParent::new(value))
 }
 
 /// Adds the current span to the headers of a request, if a trace is recorded.
 pub fn to_headers(headers: &mut HeaderMap) {
     if let Some(parent) = current_trace_parent()
-        && let Ok(value) = HeaderValue::from_str(&parent.0)
+        && let Ok(value) = HeaderValue::from_str(parent.as_str())
     {
         headers.insert(TRACE_HEADER, value);
     }
@@ -117,7 +117,7 @@ mod tests {
         for broken in ["", "00-00-00-01", "nonsense", &"0".repeat(10_000)] {
             let spans = traced(|| {
                 let step = info_span!("step");
-                set_parent(&step, &TraceParent(broken.to_owned()));
+                set_parent(&step, &TraceParent::new(broken));
                 step.in_scope(|| {});
             });
             assert_eq!(span(&spans, "step").parent_span_id, SpanId::INVALID);
@@ -128,7 +128,7 @@ mod tests {
     fn without_traces_there_is_no_parent() {
         let _entered = info_span!("submit").entered();
         assert_eq!(current_trace_parent(), None);
-        set_parent(&info_span!("step"), &TraceParent("nonsense".to_owned()));
+        set_parent(&info_span!("step"), &TraceParent::new("nonsense"));
     }
 
     #[test]

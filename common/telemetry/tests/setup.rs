@@ -1,5 +1,5 @@
-//! Setting telemetry up for a whole process, which each test of this file does in an order of its
-//! own: they are one test, since a process can be set up once.
+//! Setting telemetry up for a whole process, which can be done once: logs and traces in one test,
+//! metrics, which are set up apart, in the other.
 
 use std::{
     net::{SocketAddr, TcpListener},

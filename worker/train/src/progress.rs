@@ -2,7 +2,7 @@
 //! near. The same on every rank, since all ranks see the same metrics.
 
 use phalanx_evaluate::Evaluation;
-use phalanx_protocol::spec::{EarlyStopSpec, METRICS};
+use phalanx_protocol::spec::{EarlyStopSpec, Metric};
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainError;
@@ -56,8 +56,7 @@ impl TrainingProgress {
 
 /// Whether more of a metric is better; a per-class figure is as its metric is.
 fn more_is_better(metric: &str) -> bool {
-    let family = metric.split('[').next().unwrap_or(metric);
-    METRICS.iter().any(|(name, more)| *name == family && *more)
+    Metric::named(metric).is_some_and(|metric| metric.more_is_better)
 }
 
 #[cfg(test)]

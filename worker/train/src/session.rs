@@ -250,7 +250,6 @@ impl Reporter {
         let samples = trainer.cursor() - self.last_cursor;
         host.event(Event::Progress(Progress {
             step: trainer.steps_done(),
-            total_steps: trainer.total_steps(),
             epoch: trainer.epoch(),
             cursor: trainer.cursor(),
             loss,

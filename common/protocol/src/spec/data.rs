@@ -1,6 +1,6 @@
 //! `[data]`: where samples come from, what is predicted, and how rows are split.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,14 @@ impl DataSpec {
             (None, None, Some(text)) => Some(SourceSpec::Text(text)),
             _ => None,
         }
+    }
+
+    /// The paths that the job names.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let csv = self.csv.iter().map(|csv| csv.path.as_path());
+        let parquet = self.parquet.iter().map(|parquet| parquet.path.as_path());
+        let text = self.text.iter().map(|text| text.path.as_path());
+        csv.chain(parquet).chain(text)
     }
 
     /// The paths that the job file names, to be made absolute by whoever read it.

@@ -9,22 +9,79 @@ use serde::{Deserialize, Serialize};
 /// them, and travels in one control message.
 pub const CLASSES_MAX: usize = 1_000;
 
-/// The metrics that a gate or early stopping may name, and whether more is better.
-/// Per-class figures are written with the class, as in `f1[setosa]`.
-pub const METRICS: &[(&str, bool)] = &[
-    ("accuracy", true),
-    ("precision", true),
-    ("recall", true),
-    ("f1", true),
-    ("roc_auc", true),
-    ("log_loss", false),
-    ("mse", false),
-    ("rmse", false),
-    ("mae", false),
-    ("r2", true),
-    ("bits_per_byte", false),
-    ("perplexity", false),
-    ("loss", false),
+/// What a metric is measured on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MeasuredOn {
+    /// A target of classes.
+    Classes,
+    /// A target of numbers.
+    Numbers,
+    /// A text.
+    Text,
+    /// All of them.
+    Everything,
+}
+
+impl MeasuredOn {
+    /// It, for people.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Classes => "a target of classes",
+            Self::Numbers => "a target of numbers",
+            Self::Text => "a text",
+            Self::Everything => "everything",
+        }
+    }
+}
+
+/// A metric that a gate or early stopping may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether more of it is better.
+    pub more_is_better: bool,
+    /// What it is measured on.
+    pub measured_on: MeasuredOn,
+    /// Whether there is one for each class too, written with the class, as in `f1[setosa]`.
+    pub per_class: bool,
+}
+
+impl Metric {
+    const fn of_classes(name: &'static str, more_is_better: bool, per_class: bool) -> Self {
+        Self { name, more_is_better, measured_on: MeasuredOn::Classes, per_class }
+    }
+
+    const fn of(measured_on: MeasuredOn, name: &'static str, more_is_better: bool) -> Self {
+        Self { name, more_is_better, measured_on, per_class: false }
+    }
+
+    /// The metric called `name`; that of a single class is as its average is.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        let average =
+            name.strip_suffix(']').and_then(|name| name.split_once('[')).map(|(average, _)| average);
+        METRICS.iter().find(|metric| match average {
+            Some(average) => metric.per_class && metric.name == average,
+            None => metric.name == name,
+        })
+    }
+}
+
+/// All metrics.
+pub const METRICS: &[Metric] = &[
+    Metric::of_classes("accuracy", true, false),
+    Metric::of_classes("precision", true, true),
+    Metric::of_classes("recall", true, true),
+    Metric::of_classes("f1", true, true),
+    Metric::of_classes("roc_auc", true, true),
+    Metric::of_classes("log_loss", false, false),
+    Metric::of(MeasuredOn::Numbers, "mse", false),
+    Metric::of(MeasuredOn::Numbers, "rmse", false),
+    Metric::of(MeasuredOn::Numbers, "mae", false),
+    Metric::of(MeasuredOn::Numbers, "r2", true),
+    Metric::of(MeasuredOn::Text, "bits_per_byte", false),
+    Metric::of(MeasuredOn::Text, "perplexity", false),
+    Metric::of(MeasuredOn::Everything, "loss", false),
 ];
 
 /// What to measure on the test split, and what the model must reach.
@@ -113,11 +170,13 @@ impl FromStr for Gate {
 
     fn from_str(text: &str) -> Result<Self, InvalidGate> {
         let invalid = || InvalidGate(text.to_owned());
+        // The last one: a class may be called `<=50K`, a number holds no such sign.
+        let (metric, rest) = text.rfind(['<', '>']).map(|at| text.split_at(at)).ok_or_else(invalid)?;
         // Two-character symbols first: `>` is a prefix of `>=`.
         let order = [Comparison::AtLeast, Comparison::AtMost, Comparison::MoreThan, Comparison::LessThan];
-        let (comparison, (metric, bound)) = order
+        let (comparison, bound) = order
             .into_iter()
-            .find_map(|comparison| text.split_once(comparison.symbol()).map(|parts| (comparison, parts)))
+            .find_map(|comparison| Some((comparison, rest.strip_prefix(comparison.symbol())?)))
             .ok_or_else(invalid)?;
         let bound: f64 = bound.trim().parse().map_err(|_| invalid())?;
         let metric = metric.trim();
@@ -149,5 +208,51 @@ impl JsonSchema for Gate {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "format": "gate", "pattern": "^.+(>=|<=|>|<).+$" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_gate_is_a_metric_a_comparison_and_a_number() {
+        let check = |text: &str, metric: &str, comparison, bound| {
+            let gate: Gate = text.parse().expect("it is a gate");
+            assert_eq!(gate, Gate { metric: metric.to_owned(), comparison, bound }, "{text}");
+        };
+        check("accuracy >= 0.95", "accuracy", Comparison::AtLeast, 0.95);
+        check("loss<3", "loss", Comparison::LessThan, 3.0);
+        check("f1[>50K] <= 1e-3", "f1[>50K]", Comparison::AtMost, 1e-3);
+        check("f1[<=50K] > 0.5", "f1[<=50K]", Comparison::MoreThan, 0.5);
+        check("f1[a >= b]>=-1", "f1[a >= b]", Comparison::AtLeast, -1.0);
+        for text in
+            ["", "accuracy", "accuracy >=", ">= 0.9", "accuracy = 0.9", "accuracy > x", "accuracy > inf"]
+        {
+            assert!(text.parse::<Gate>().is_err(), "{text}");
+        }
+    }
+
+    fn comparison() -> impl Strategy<Value = Comparison> {
+        prop_oneof![
+            Just(Comparison::AtLeast),
+            Just(Comparison::MoreThan),
+            Just(Comparison::AtMost),
+            Just(Comparison::LessThan),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_gate_is_read_as_it_is_written(
+            class in "[^\\]]{0,12}",
+            comparison in comparison(),
+            bound in any::<f64>().prop_filter("a gate's bound is finite", |bound| bound.is_finite()),
+        ) {
+            let gate = Gate { metric: format!("f1[{class}]"), comparison, bound };
+            prop_assert_eq!(gate.to_string().parse::<Gate>().expect("it is a gate"), gate);
+        }
     }
 }

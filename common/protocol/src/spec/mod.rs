@@ -18,15 +18,17 @@ mod suggest;
 mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
-pub use evaluate::{CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, RegisterSpec};
+pub use evaluate::{
+    CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, MeasuredOn, Metric, RegisterSpec,
+};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use train::{
-    CheckpointSpec, EarlyStopSpec, LANES_MAX, Optimizer, OptimizerSpec, Schedule, ScheduleSpec, TrainSpec,
-    WorkersSpec,
+    CHECKPOINTS_MAX, CheckpointSpec, EarlyStopSpec, LANES_MAX, Optimizer, OptimizerSpec, STEPS_MAX, Schedule,
+    ScheduleSpec, TrainSpec, WorkersSpec,
 };
 
 use schemars::JsonSchema;

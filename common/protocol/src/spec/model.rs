@@ -20,14 +20,26 @@ pub enum ModelSpec {
 }
 
 impl ModelSpec {
+    /// The kinds of the built-in models.
+    pub const BUILT_IN: [&str; 4] = ["linear", "mlp", "cnn", "gpt"];
+
     /// The kind of model, as the job file writes it.
     pub fn kind(&self) -> &str {
+        let [linear, mlp, cnn, gpt] = Self::BUILT_IN;
         match self {
-            Self::Linear(_) => "linear",
-            Self::Mlp(_) => "mlp",
-            Self::Cnn(_) => "cnn",
-            Self::Gpt(_) => "gpt",
+            Self::Linear(_) => linear,
+            Self::Mlp(_) => mlp,
+            Self::Cnn(_) => cnn,
+            Self::Gpt(_) => gpt,
             Self::Custom(custom) => &custom.task,
+        }
+    }
+
+    /// The task that a worker's own binary must have for it; none for a built-in model.
+    pub fn custom_task(&self) -> Option<&str> {
+        match self {
+            Self::Custom(custom) => Some(&custom.task),
+            Self::Linear(_) | Self::Mlp(_) | Self::Cnn(_) | Self::Gpt(_) => None,
         }
     }
 }

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{
-    METRICS,
-    problems::measured_on,
+    METRICS, Metric,
     schema::{Form, Key, job_file},
 };
 
@@ -61,7 +60,15 @@ fn about(key: &Key) -> String {
     let of_type = match &key.form {
         Form::Section { about, .. } => about.as_str(),
         Form::OneOf(_) => "Exactly one of these sections names the kind.",
-        _ => "",
+        Form::Free
+        | Form::Choice(_)
+        | Form::Whole { .. }
+        | Form::Number
+        | Form::Text
+        | Form::Character
+        | Form::Gate
+        | Form::Truth
+        | Form::List { .. } => "",
     };
     let begins = |text: &str, beginning: &str| text.starts_with(beginning.trim_end_matches('.'));
     if begins(of_type, &key.about) {
@@ -113,9 +120,9 @@ fn metrics(page: &mut String) {
     line(page, "named in brackets, as in `f1[yes]`.\n");
     line(page, "| metric | measured on | better when |");
     line(page, "| --- | --- | --- |");
-    for (name, more) in METRICS {
-        let better = if *more { "higher" } else { "lower" };
-        line(page, &format!("| `{name}` | {} | {better} |", measured_on(name)));
+    for Metric { name, more_is_better, measured_on, .. } in METRICS {
+        let better = if *more_is_better { "higher" } else { "lower" };
+        line(page, &format!("| `{name}` | {} | {better} |", measured_on.noun()));
     }
 }
 

@@ -92,7 +92,10 @@ impl Form {
                     Self::Whole { .. } => "whole numbers",
                     Self::Number => "numbers",
                     Self::Gate => "conditions",
-                    _ => "texts",
+                    Self::Text | Self::Character | Self::Choice(_) => "texts",
+                    Self::Section { .. } | Self::OneOf(_) | Self::Free => "tables",
+                    Self::Truth => "`true` or `false`",
+                    Self::List { .. } => "lists",
                 };
                 match length {
                     Some(length) => format!("a list of {length} {of}"),
@@ -106,7 +109,15 @@ impl Form {
     pub(super) fn keys(&self) -> &[Key] {
         match self {
             Self::Section { keys, .. } | Self::OneOf(keys) => keys,
-            _ => &[],
+            Self::Free
+            | Self::Choice(_)
+            | Self::Whole { .. }
+            | Self::Number
+            | Self::Text
+            | Self::Character
+            | Self::Gate
+            | Self::Truth
+            | Self::List { .. } => &[],
         }
     }
 }

@@ -162,12 +162,21 @@ impl Findings {
 
 /// Something of the right kind in the place of a required key, so that the rest of its section can be read.
 fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
+    if !key.required {
+        return;
+    }
     let text = match &key.form {
-        _ if !key.required => return,
         Form::Text => "\"stand-in\"",
         Form::Whole { .. } | Form::Number => "1",
-        // A whole section cannot be made up; it stays unread.
-        _ => return,
+        // A whole section cannot be made up; it stays unread. The rest is never required.
+        Form::Section { .. }
+        | Form::OneOf(_)
+        | Form::Free
+        | Form::Choice(_)
+        | Form::Character
+        | Form::Gate
+        | Form::Truth
+        | Form::List { .. } => return,
     };
     let value = DeValue::parse(text).expect("invariant: a stand-in is a TOML value").into_inner();
     table.insert(Spanned::new(span.clone(), key.name.as_str().into()), Spanned::new(span, value));

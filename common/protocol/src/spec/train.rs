@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 /// The most lanes a job may have.
 pub const LANES_MAX: u32 = 64;
 
+/// The most steps or epochs of a job: its cursor stays far inside of 64 bits.
+pub const STEPS_MAX: u64 = 1_000_000_000_000;
+
+/// The most checkpoints that a job keeps.
+pub const CHECKPOINTS_MAX: usize = 1_000;
+
 /// How to train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,11 +62,12 @@ impl TrainSpec {
         rows / u64::from(self.batch_size)
     }
 
-    /// Steps in the whole job over `rows` training rows.
+    /// Steps in the whole job over `rows` training rows. Whoever knows the rows
+    /// refuses a job of more than [`STEPS_MAX`].
     pub fn total_steps(&self, rows: u64) -> u64 {
         match (self.steps, self.epochs) {
             (Some(steps), _) => steps,
-            (None, Some(epochs)) => u64::from(epochs) * self.steps_per_epoch(rows),
+            (None, Some(epochs)) => u64::from(epochs).saturating_mul(self.steps_per_epoch(rows)),
             (None, None) => 0,
         }
     }

@@ -2,24 +2,9 @@
 
 use super::{Rules, Sections, not_a_name};
 use crate::{
-    id::{NAME_CHARS_MAX, is_name},
-    spec::{METRICS, ModelSpec, Objective, SourceSpec, suggest},
+    id::{NAME_CHARS_MAX, is_alias, is_name},
+    spec::{METRICS, MeasuredOn, Metric, ModelSpec, Objective, SourceSpec, suggest},
 };
-
-/// Metrics of classes. Of those before `accuracy` there is one for each class too.
-const OF_CLASSES: &[&str] = &["precision", "recall", "f1", "roc_auc", "accuracy", "log_loss"];
-
-/// How many of [`OF_CLASSES`] exist for each class.
-const PER_CLASS: usize = 4;
-
-/// Metrics of numbers.
-const OF_NUMBERS: &[&str] = &["mse", "rmse", "mae", "r2"];
-
-/// Metrics of text.
-const OF_TEXT: &[&str] = &["bits_per_byte", "perplexity"];
-
-/// Measured on everything.
-const OF_ALL: &str = "loss";
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     let known = target(sections);
@@ -40,116 +25,73 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         }
     }
     if let Some(register) = sections.register {
-        let names = [("register.model", Some(&register.model)), ("register.alias", register.alias.as_ref())];
-        for (path, name) in names {
-            let Some(name) = name else { continue };
-            rules.require(is_name(name), [path], || not_a_name(path, name, NAME_CHARS_MAX));
+        let (model, path) = (&register.model, "register.model");
+        rules.require(is_name(model), [path], || not_a_name(path, model, NAME_CHARS_MAX));
+        if let Some(alias) = &register.alias {
+            let path = "register.alias";
+            rules.require(is_alias(alias), [path], || match is_name(alias) {
+                true => {
+                    format!("`{path}` must not be a number alone, which names a version, got \"{alias}\"")
+                }
+                false => not_a_name(path, alias, NAME_CHARS_MAX),
+            });
         }
     }
-}
-
-/// What is predicted, as far as it decides which metrics there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Classes,
-    Numbers,
-    Text,
-}
-
-impl Target {
-    fn metrics(self) -> &'static [&'static str] {
-        match self {
-            Self::Classes => OF_CLASSES,
-            Self::Numbers => OF_NUMBERS,
-            Self::Text => OF_TEXT,
-        }
-    }
-
-    fn noun(self) -> &'static str {
-        match self {
-            Self::Classes => "a target of classes",
-            Self::Numbers => "a target of numbers",
-            Self::Text => "a text",
-        }
-    }
-}
-
-/// What a metric is measured on, for people.
-pub(in crate::spec) fn measured_on(metric: &str) -> &'static str {
-    [Target::Classes, Target::Numbers, Target::Text]
-        .into_iter()
-        .find(|target| target.metrics().contains(&metric))
-        .map_or("everything", Target::noun)
 }
 
 /// The target, where the job file alone tells it: otherwise the data decide.
-fn target(sections: &Sections<'_>) -> Option<Target> {
+fn target(sections: &Sections<'_>) -> Option<MeasuredOn> {
     if matches!(sections.model, Some(ModelSpec::Custom(_))) {
         return None;
     }
     let objective = match sections.data?.source()? {
-        SourceSpec::Text(_) => return Some(Target::Text),
+        SourceSpec::Text(_) => return Some(MeasuredOn::Text),
         SourceSpec::Csv(csv) => csv.objective?,
         SourceSpec::Parquet(parquet) => parquet.objective?,
     };
     Some(match objective {
-        Objective::Classification => Target::Classes,
-        Objective::Regression => Target::Numbers,
+        Objective::Classification => MeasuredOn::Classes,
+        Objective::Regression => MeasuredOn::Numbers,
     })
 }
 
-fn metric(path: &str, name: &str, target: Option<Target>, rules: &mut Rules) {
+fn metric(path: &str, name: &str, target: Option<MeasuredOn>, rules: &mut Rules) {
     let setting = path.split('[').next().unwrap_or(path);
-    let family = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
-        Some((family, class)) if OF_CLASSES[..PER_CLASS].contains(&family) && !class.is_empty() => family,
-        Some(_) => {
-            let families = suggest::listed(OF_CLASSES[..PER_CLASS].iter().copied(), "and");
-            rules.require(false, [path], || {
-                format!(
-                    "`{setting}` names the metric `{name}`, but only {families} are measured for each class, as in \
-                     `f1[yes]`"
-                )
-            });
-            return;
-        }
-        None => name,
+    let class = name.strip_suffix(']').and_then(|name| name.split_once('[')).map(|(_, class)| class);
+    let metric = Metric::named(name).filter(|_| class != Some(""));
+    let Some(metric) = metric else {
+        return rules.require(false, [path], || match class {
+            Some(_) => not_per_class(setting, name),
+            None => unknown_metric(setting, name),
+        });
     };
-    let known = METRICS.iter().any(|(known, _)| *known == family);
-    rules.require(known, [path], || unknown_metric(setting, name));
-    let Some(target) = target.filter(|_| known) else { return };
-    let measured = family == OF_ALL || target.metrics().contains(&family);
-    rules.require(measured, [path, "data"], || {
-        let fitting = suggest::listed(target.metrics().iter().copied().chain([OF_ALL]), "and");
+    let Some(target) = target else { return };
+    let fits = |metric: &Metric| [MeasuredOn::Everything, target].contains(&metric.measured_on);
+    rules.require(fits(metric), [path, "data"], || {
+        let fitting = METRICS.iter().filter(|metric| fits(metric)).map(|metric| metric.name);
         format!(
-            "`{setting}` names the metric `{name}`, which {} does not have; it has {fitting}",
-            target.noun()
+            "`{setting}` names the metric `{name}`, which {} does not have; it has {}",
+            target.noun(),
+            suggest::listed(fitting, "and")
         )
     });
 }
 
+fn not_per_class(setting: &str, name: &str) -> String {
+    let per_class = METRICS.iter().filter(|metric| metric.per_class).map(|metric| metric.name);
+    format!(
+        "`{setting}` names the metric `{name}`, but only {} are measured for each class, as in `f1[yes]`",
+        suggest::listed(per_class, "and")
+    )
+}
+
 fn unknown_metric(setting: &str, name: &str) -> String {
-    let names = METRICS.iter().map(|(known, _)| *known);
+    let names = METRICS.iter().map(|metric| metric.name);
     match suggest::nearest(name, names.clone()) {
         Some(meant) => format!("`{setting}` names the unknown metric `{name}`; did you mean `{meant}`?"),
         None => {
-            format!(
-                "`{setting}` names the unknown metric `{name}`; expected {}",
-                suggest::listed(names, "or")
-            )
+            let names = suggest::listed(names, "or");
+            format!("`{setting}` names the unknown metric `{name}`; expected {names}")
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_metric_is_of_classes_numbers_text_or_all() {
-        let mut sorted: Vec<&str> = [OF_CLASSES, OF_NUMBERS, OF_TEXT, &[OF_ALL]].concat();
-        let mut all: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
-        sorted.sort_unstable();
-        all.sort_unstable();
-        assert_eq!(sorted, all);
     }
 }

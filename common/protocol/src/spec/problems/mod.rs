@@ -10,8 +10,6 @@ mod model;
 mod tests;
 mod train;
 
-pub(super) use evaluate::measured_on;
-
 use std::{fmt, ops::RangeInclusive};
 
 use super::{

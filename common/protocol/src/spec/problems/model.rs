@@ -96,7 +96,7 @@ fn own(custom: &CustomSpec, rules: &mut Rules) {
     rules.require(!task.is_empty(), ["model.custom.task"], || {
         "`model.custom.task` must name a task of your worker binary, got an empty text".to_owned()
     });
-    rules.require(!matches!(task, "linear" | "mlp" | "cnn" | "gpt"), ["model.custom.task"], || {
+    rules.require(!ModelSpec::BUILT_IN.contains(&task), ["model.custom.task"], || {
         format!("`model.custom.task` must not have the name of a built-in model: use `[model.{task}]` or rename it")
     });
 }

@@ -70,7 +70,7 @@ fn jobs_without_a_mistake_have_no_problem() {
         "train.early_stop={metric='f1[>50K]'}",
         "train.clip_norm=1",
         "workers={min=2,max=4}",
-        "evaluate.gates=['accuracy >= 0.8', 'precision[a] > 0.1', 'loss < 3']",
+        "evaluate.gates=['accuracy >= 0.8', 'precision[a] > 0.1', 'f1[<=50K] > 0.5', 'loss < 3']",
         "register={model='income',alias='best'}",
     ];
     check(TABLE, &all, &[]);
@@ -139,6 +139,7 @@ fn lanes_divide_the_batch() {
     check(TABLE, &["train.lanes=5"], &["take `4` or `8` lanes, or a batch of `125` or `130`"]);
     check(TABLE, &["train.batch_size=0"], &["`train.batch_size` must be from 1"]);
     check(TABLE, &["train.batch_size=2000000"], &["`train.batch_size` must be from 1 to 1048576"]);
+    check(TABLE, &["train.batch_size=4294967295"], &["`train.batch_size` must be from 1 to 1048576"]);
     check(TABLE, &["train.batch_size=3"], &["take `3` lanes, or a batch of `4`"]);
     check(TABLE, &["train.lanes=0"], &["`train.lanes` must be from 1 to 64"]);
     check(TABLE, &["train.lanes=128"], &["`train.lanes` must be from 1 to 64"]);
@@ -283,4 +284,6 @@ fn metrics_are_known_and_fit_the_target() {
 fn registered_models_have_names() {
     check(TABLE, &["register.model=Best Model"], &["`register.model` must be 1 to 63"]);
     check(TABLE, &["register={model='a',alias='../b'}"], &["`register.alias` must be 1 to 63"]);
+    check(TABLE, &["register={model='a',alias='3'}"], &["`register.alias` must not be a number alone"]);
+    check(TABLE, &["register={model='3',alias='v3'}"], &[]);
 }

@@ -2,18 +2,12 @@
 
 use super::{Rules, Sections};
 use crate::spec::{
-    CheckpointSpec, LANES_MAX, Optimizer, OptimizerSpec, Schedule, ScheduleSpec, TrainSpec, WorkersSpec,
-    suggest::listed,
+    CHECKPOINTS_MAX, CheckpointSpec, LANES_MAX, Optimizer, OptimizerSpec, STEPS_MAX, Schedule, ScheduleSpec,
+    TrainSpec, WorkersSpec, suggest::listed,
 };
 
 /// The largest global batch.
 const BATCH_SIZE_MAX: u32 = 1 << 20;
-
-/// The most steps or epochs; with [`BATCH_SIZE_MAX`] the cursor stays far inside of 64 bits.
-const STEPS_MAX: u64 = 1_000_000_000_000;
-
-/// The most checkpoints that are kept.
-const KEEP_MAX: u64 = 1_000;
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     if let Some(train) = sections.train {
@@ -37,7 +31,7 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         fleet(workers, sections.train.map(|train| train.lanes), rules);
     }
     if let Some(CheckpointSpec { keep, .. }) = sections.checkpoint {
-        rules.whole("checkpoint.keep", *keep, 1..=KEEP_MAX);
+        rules.whole("checkpoint.keep", *keep, 1..=CHECKPOINTS_MAX as u64);
     }
 }
 
@@ -45,7 +39,8 @@ fn batch(train: &TrainSpec, rules: &mut Rules) {
     let TrainSpec { batch_size, lanes, .. } = *train;
     rules.whole("train.batch_size", batch_size, 1..=u64::from(BATCH_SIZE_MAX));
     rules.whole("train.lanes", lanes, 1..=u64::from(LANES_MAX));
-    let applies = batch_size > 0 && (1..=LANES_MAX).contains(&lanes);
+    // What is out of range has been told, and cannot be counted with.
+    let applies = (1..=BATCH_SIZE_MAX).contains(&batch_size) && (1..=LANES_MAX).contains(&lanes);
     rules.require(
         !applies || batch_size.is_multiple_of(lanes),
         ["train.lanes", "train.batch_size"],

@@ -1,7 +1,7 @@
 //! Checkpoints in the making: the parts of all ranks come together here before
 //! their manifest is written. One [`Saves`] lives as long as its generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_protocol::{
     id::{Generation, JobId, Rank},
@@ -9,14 +9,51 @@ use phalanx_protocol::{
     reference::{FileRef, HashHex},
 };
 
+use crate::record::CheckpointRecord;
+
 /// The most checkpoints in the making of one generation. If a rank falls this
 /// far behind the others, the oldest incomplete one is given up; if the store
 /// does, the newest.
-pub const SAVES_MAX: usize = 16;
+pub(crate) const SAVES_MAX: usize = 16;
 
 /// Where the manifest of a checkpoint goes: beside its parts, which ranks write.
 pub(crate) fn manifest_path(job: &JobId, generation: Generation, step: u64) -> String {
-    format!("checkpoints/{job}/g{generation}-s{step}/manifest.json")
+    format!("{}/g{generation}-s{step}/manifest.json", folder(job))
+}
+
+/// Where the checkpoints of a job lie.
+fn folder(job: &JobId) -> String {
+    format!("checkpoints/{job}")
+}
+
+/// What a job's generations have written of checkpoints that never came to be, or
+/// that were given up: all files of checkpoints but those of the ones kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftovers {
+    folder: String,
+    generation: Generation,
+    kept: BTreeSet<String>,
+}
+
+impl Leftovers {
+    /// Those of a job whose last generation, `generation`, is over.
+    pub(crate) fn of(job: &JobId, generation: Generation, checkpoints: &[CheckpointRecord]) -> Self {
+        let files = checkpoints.iter().flat_map(|kept| kept.parts.iter().chain([&kept.checkpoint.manifest]));
+        let kept = files.map(|file| file.path.clone()).collect();
+        Self { folder: folder(job), generation, kept }
+    }
+
+    /// The folder in which they lie, beside files that are still needed.
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// Whether the file at `path` is one of them. What a later generation writes is none.
+    pub fn contains(&self, path: &str) -> bool {
+        let within = path.strip_prefix(&self.folder).and_then(|path| path.strip_prefix("/g"));
+        let generation = within.and_then(|path| path.split_once("-s")?.0.parse().ok()).map(Generation::new);
+        generation.is_some_and(|generation| generation <= self.generation) && !self.kept.contains(path)
+    }
 }
 
 /// The checkpoints in the making of one generation.
@@ -186,6 +223,21 @@ mod tests {
         let mut saves = Saves::default();
         saves.add(2, part(5, 0, "x"));
         assert_eq!(saves.add(2, part(5, 1, "y")), Added::Differs { odd: vec![Rank::new(0), Rank::new(1)] });
+    }
+
+    #[test]
+    fn what_is_left_over_is_of_a_generation_that_is_over_and_not_kept() {
+        let job = JobId::new("mnist", 3);
+        let kept = BTreeSet::from(["checkpoints/mnist-3/g2-s5/manifest.json".to_owned()]);
+        let leftovers = Leftovers { folder: folder(&job), generation: Generation::new(2), kept };
+        let check = |path: &str, expected| assert_eq!(leftovers.contains(path), expected, "{path}");
+        check("checkpoints/mnist-3/g2-s5/manifest.json", false);
+        check("checkpoints/mnist-3/g2-s6/manifest.json", true);
+        check("checkpoints/mnist-3/g1-s5/part-0-of-1.safetensors", true);
+        check("checkpoints/mnist-3/g3-s5/part-0-of-1.safetensors", false);
+        check("checkpoints/mnist-33/g1-s5/part-0-of-1.safetensors", false);
+        check("checkpoints/mnist-3/notes.txt", false);
+        check("artifacts/mnist-3/g1/model.safetensors", false);
     }
 
     #[test]

@@ -39,8 +39,8 @@ impl Context<'_> {
 
     /// Queues a directive; one for a worker that is no longer attached is dropped.
     pub(crate) fn tell(&mut self, worker: WorkerId, directive: Directive) {
-        if let Some(numbered) = self.fleet.send(worker, directive) {
-            self.turn.effects.push(Effect::Send { worker, directive: Box::new(numbered) });
+        if self.fleet.send(worker, directive) {
+            self.turn.effects.push(Effect::Send { worker });
         }
     }
 

@@ -1,14 +1,17 @@
 //! The one entry: an input comes in, effects go out. Owns the whole state, and
 //! hands each input to the job, the worker or the model that it is about.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     message::{Hello, Numbered, Report},
     rpc,
     spec::JobSpec,
-    view::{Curve, JobView, ModelView, WorkerView},
+    view::{Curve, JobState, JobView, ModelView, WorkerView},
 };
 use tracing::{debug, info};
 
@@ -30,6 +33,9 @@ pub struct Coordinator {
     pub(crate) fleet: Fleet,
     pub(crate) registry: Registry,
     pub(crate) jobs: BTreeMap<JobId, Job>,
+    /// Those of `jobs` that are not over: the others stay as they are until somebody asks for
+    /// something, and are not looked at whenever time passes.
+    pub(crate) live: BTreeSet<JobId>,
 }
 
 impl Coordinator {
@@ -42,6 +48,7 @@ impl Coordinator {
             fleet: Fleet::new(counters.workers_reserved),
             registry: Registry::default(),
             jobs: BTreeMap::new(),
+            live: BTreeSet::new(),
         }
     }
 
@@ -62,7 +69,7 @@ impl Coordinator {
 
     /// When [`Input::Tick`] is due, on the clock of [`Now::instant`].
     pub fn next_deadline(&self) -> Option<Duration> {
-        let jobs = self.jobs.values().filter_map(|job| job.phase().deadline());
+        let jobs = self.live_jobs().filter_map(|job| job.phase().deadline());
         jobs.chain(self.fleet.next_deadline()).min()
     }
 
@@ -73,9 +80,37 @@ impl Coordinator {
 
     /// All jobs in the order of their submission.
     pub fn jobs(&self) -> Vec<JobView> {
+        self.newest_jobs(usize::MAX)
+    }
+
+    /// The jobs that are not over and the newest `over_max` of the others, in the
+    /// order of their submission.
+    pub fn newest_jobs(&self, over_max: usize) -> Vec<JobView> {
+        let over = self.jobs.len() - self.live.len();
+        let mut left_out = over.saturating_sub(over_max);
         let mut jobs: Vec<&Job> = self.jobs.values().collect();
         jobs.sort_by_key(|job| job.record().number);
+        jobs.retain(|job| {
+            let leave_out = left_out > 0 && job.phase().state().is_over();
+            left_out -= usize::from(leave_out);
+            !leave_out
+        });
         jobs.into_iter().map(Job::view).collect()
+    }
+
+    /// The state of each job.
+    pub fn job_states(&self) -> impl Iterator<Item = JobState> {
+        self.jobs.values().map(|job| job.phase().state())
+    }
+
+    /// Generations that have ever begun, of all jobs together.
+    pub fn generations_begun(&self) -> u64 {
+        self.jobs.values().map(|job| job.record().generation.get()).fold(0, u64::saturating_add)
+    }
+
+    /// How many workers are attached.
+    pub fn worker_count(&self) -> usize {
+        self.fleet.len()
     }
 
     /// A job.
@@ -127,11 +162,6 @@ impl Coordinator {
         self.registry.view(name)
     }
 
-    /// What the coordinator was told.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
     /// Splits the state into the jobs and what their handlers may touch.
     pub(crate) fn split<'a>(
         &'a mut self,
@@ -145,6 +175,12 @@ impl Coordinator {
     /// Ends the turn of one input: places jobs if any may start, and queues
     /// what it has led to.
     pub(crate) fn finish_turn(&mut self, now: Now, mut turn: Turn, out: &mut Vec<Effect>) {
+        for id in &turn.changed {
+            match self.jobs.get(id) {
+                Some(job) if !job.phase().state().is_over() => self.live.insert(id.clone()),
+                Some(_) | None => self.live.remove(id),
+            };
+        }
         if turn.placement_due {
             self.place_jobs(now, &mut turn);
         }
@@ -165,7 +201,7 @@ impl Coordinator {
                 let changed = self.registry.set_alias(&model, &alias, version, by, now.wall)?;
                 turn.effects.extend(changed.map(Effect::Persist));
             }
-            Input::Attach(hello) => return self.attach(now, turn, *hello).map(Reply::Attached),
+            Input::Attach(hello) => return Ok(Reply::Attached(self.attach(now, turn, *hello)?)),
             Input::Poll { worker, after } => {
                 return Ok(self.poll(now, turn, worker, after).map(Reply::Directives)?);
             }
@@ -189,8 +225,8 @@ impl Coordinator {
             return Err(Rejected::WrongJob { problems });
         }
         let limit = self.config.jobs_max;
-        if self.jobs.values().filter(|job| !job.phase().state().is_over()).count() >= limit {
-            return Err(Rejected::Full { what: "unfinished jobs", limit });
+        if self.live.len() >= limit {
+            return Err(Rejected::Full { limit });
         }
         let number = self.counters.next_job;
         self.counters.next_job += 1;
@@ -216,11 +252,15 @@ impl Coordinator {
         }
     }
 
-    fn attach(&mut self, now: Now, turn: &mut Turn, hello: Hello) -> Result<WorkerId, Rejected> {
+    fn attach(&mut self, now: Now, turn: &mut Turn, hello: Hello) -> Result<WorkerId, rpc::NotAttached> {
+        if hello.version != rpc::VERSION {
+            let coordinator = rpc::VERSION.to_owned();
+            return Err(rpc::NotAttached::Version { worker: hello.version, coordinator });
+        }
         let before = self.fleet.same_process(&hello);
         let limit = self.config.workers_max;
         if before.is_none() && self.fleet.len() >= limit {
-            return Err(Rejected::Full { what: "workers", limit });
+            return Err(rpc::NotAttached::Full { limit });
         }
         if let Some(before) = before {
             self.lose(now, turn, before, "its process has attached again");
@@ -301,20 +341,26 @@ impl Coordinator {
             let why = format!("it was not heard of for {:?}", self.config.timeouts.lease);
             self.lose(now, turn, worker, &why);
         }
+        let is_overdue = |job: &&Job| job.phase().deadline().is_some_and(|deadline| deadline <= now.instant);
+        let overdue: Vec<JobId> =
+            self.live_jobs().filter(is_overdue).map(|job| job.record().id.clone()).collect();
         let (jobs, mut cx) = self.split(now, turn);
-        for job in jobs.values_mut() {
-            if job.phase().deadline().is_some_and(|deadline| deadline <= now.instant) {
+        for id in overdue {
+            if let Some(job) = jobs.get_mut(&id) {
                 job.overdue(&mut cx);
             }
         }
     }
 
-    /// Waiting jobs and what they ask for, the longest waiting first.
+    fn live_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.live.iter().filter_map(|id| self.jobs.get(id))
+    }
+
+    /// Waiting jobs and what they ask for, in the order of their submission.
     pub(crate) fn queue(&self) -> Vec<(&Job, Waiting<'_>)> {
         let kind_is_there = |kind: &str| self.fleet.has_kind(kind);
         let mut queue: Vec<_> = self
-            .jobs
-            .values()
+            .live_jobs()
             .filter_map(|job| job.waiting(kind_is_there).map(|waiting| (job, waiting)))
             .collect();
         queue.sort_by_key(|(job, _)| job.record().number);

@@ -109,13 +109,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_points_keep_the_invariants(steps in proptest::collection::vec((any::<u64>(), any::<f64>()), 0..3_000)) {
+        fn any_points_keep_the_invariants(
+            steps in proptest::collection::vec((0_u64..=1 << 40, any::<f64>(), 0_u32..100), 0..3_000),
+        ) {
             let mut points = Points::default();
-            for (step, value) in steps {
-                points.push(step, value);
+            let mut at = 0_u64;
+            for (step, value, chance) in steps {
+                // Mostly onwards, by widely different steps, and now and then back.
+                match chance {
+                    0 => points.go_back(step),
+                    1..10 => at = step,
+                    _ => at += step >> (chance % 40),
+                }
+                points.push(at, value);
             }
             prop_assert!(points.as_slice().len() <= CURVE_POINTS_MAX);
-            prop_assert!(points.as_slice().windows(2).all(|pair| pair[0].0 < pair[1].0));
+            let gaps = points.as_slice().windows(2).map(|pair| pair[1].0.checked_sub(pair[0].0));
+            let least = points.gap_steps.max(1);
+            prop_assert!(gaps.into_iter().all(|gap| gap.is_some_and(|gap| gap >= least)));
             prop_assert!(points.as_slice().iter().all(|(_, value)| value.is_finite()));
         }
     }

@@ -2,13 +2,12 @@
 
 use phalanx_protocol::{
     id::{Generation, JobId, WorkerId},
-    message::Numbered,
     reference::{CheckpointRef, FileRef},
     view::ModelVersion,
 };
 use phalanx_storage::manifest::CheckpointManifest;
 
-use crate::record::Record;
+use crate::{Leftovers, record::Record};
 
 /// Something to be done.
 ///
@@ -28,8 +27,6 @@ pub enum Effect {
     Send {
         /// The worker.
         worker: WorkerId,
-        /// The directive, as it stands in the queue.
-        directive: Box<Numbered>,
     },
     /// Write the manifest (JSON) to `path`, created once. Need not be done
     /// before the call is answered, and may be tried for a while. Answered by
@@ -54,6 +51,9 @@ pub enum Effect {
         /// Its parts.
         parts: Vec<FileRef>,
     },
+    /// Delete what a job that has come to an end has left beside its checkpoints. Not answered;
+    /// what is left over after a failure does no harm.
+    DeleteLeftovers(Box<Leftovers>),
     /// Write a model version (JSON) to `path`, created once; that it is there
     /// already with this content is a success, since the effect is repeated
     /// after a restart. Answered by

@@ -141,6 +141,9 @@ pub enum Rejected {
     /// A worker's call, as the RPC answers it.
     #[error(transparent)]
     Call(#[from] rpc::Rejected),
+    /// A worker that wants to enter, as the RPC answers it.
+    #[error(transparent)]
+    Attach(#[from] rpc::NotAttached),
     /// The job file breaks its rules.
     #[error("the job is wrong: {}", .problems.join("; "))]
     WrongJob {
@@ -178,11 +181,9 @@ pub enum Rejected {
         "`{0}` cannot be an alias: expected lower-case letters, digits, `-` and `_`, and not a number alone"
     )]
     WrongAlias(String),
-    /// A bound of [`Config`](crate::Config) is reached.
-    #[error("there are {limit} {what} already, as many as this coordinator takes: try again later")]
+    /// The bound of [`Config`](crate::Config) on jobs is reached.
+    #[error("there are {limit} unfinished jobs already, as many as this coordinator takes: try again later")]
     Full {
-        /// `unfinished jobs` or `workers`.
-        what: &'static str,
         /// The bound.
         limit: usize,
     },

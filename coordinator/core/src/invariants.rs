@@ -1,14 +1,16 @@
 //! The numbered invariants of the crate, as far as they can be seen from
 //! inside, for tests and simulations. Looks at everything and changes nothing.
 
-use phalanx_protocol::view::CURVE_POINTS_MAX;
+use phalanx_protocol::{spec::CHECKPOINTS_MAX, view::CURVE_POINTS_MAX};
 
 use crate::{
-    ALIAS_CHANGES_MAX, Coordinator, DIRECTIVES_MAX, SAVES_MAX,
+    Coordinator,
+    checkpoint::SAVES_MAX,
     job::{Job, Phase},
     placement::{Verdict, place},
-    record::{CHECKPOINTS_MAX, MESSAGES_MAX},
-    worker::Duty,
+    record::MESSAGES_MAX,
+    registry::ALIAS_CHANGES_MAX,
+    worker::{DIRECTIVES_MAX, Duty},
 };
 
 /// An invariant that does not hold: a bug of this crate.

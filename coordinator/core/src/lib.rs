@@ -5,7 +5,7 @@
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`worker`, `placement`), and the registry.
+//! workers (`worker`, `placement`), the registry, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
 //! The time comes in with each input.
@@ -15,7 +15,7 @@
 //! | in | when | then |
 //! | --- | --- | --- |
 //! | – | submit | Queued |
-//! | Queued | enough idle workers ([`placement`]) | next generation stored; `Prepare` to rank 0; Preparing |
+//! | Queued | enough idle workers (`placement`) | next generation stored; `Prepare` to rank 0; Preparing |
 //! | Preparing | rank 0 `Prepared` | `Train` to all ranks, with the newest checkpoint; Forming |
 //! | Preparing | a rank other than 0 is lost | goes on without it |
 //! | Forming | all ranks `Formed`, or one reports a step | Training |
@@ -36,13 +36,14 @@
 //! | Stopping | all ranks stopped or gone and their checkpoint recorded, or it cannot be, or step time is over | `Release` to all; Cancelled, Paused |
 //! | Paused | cancel | Cancelled |
 //! | Paused, Cancelled, Failed | resume | Queued |
-//! | Queued to Stopping | the coordinator restarts | Queued |
+//! | Queued to Evaluating | the coordinator restarts | Queued |
+//! | Stopping | the coordinator restarts | Cancelled, Paused |
 //! | Registering | the coordinator restarts | Registering, or Done if the version is recorded |
 //!
 //! # Invariants
 //!
 //! [`Coordinator::check_invariants`] checks what can be seen from inside, the
-//! simulation (`tests/simulation.rs`) all of them after every event.
+//! simulation (`tests/simulation/`) all of them after every event.
 //!
 //! 1. A job's generation only grows, and is durable before anyone hears of it.
 //! 2. A worker is a member of one generation at most, and both sides know it.
@@ -58,22 +59,27 @@
 //! 8. Directives, messages, curves, checkpoints in the making and changes of
 //!    aliases are bounded.
 
-mod checkpoint;
+mod effect;
+mod input;
+pub mod record;
+
 mod config;
 mod context;
 mod coordinator;
-mod curve;
-mod effect;
-mod input;
-mod invariants;
-mod job;
-pub mod placement;
-pub mod record;
-mod registry;
 mod restore;
+
+mod checkpoint;
+mod curve;
+mod job;
+
+mod placement;
 mod worker;
 
-pub use checkpoint::SAVES_MAX;
+mod registry;
+
+mod invariants;
+
+pub use checkpoint::Leftovers;
 pub use config::Config;
 pub use coordinator::Coordinator;
 pub use curve::{LossCurve, Points};
@@ -81,6 +87,4 @@ pub use effect::Effect;
 pub use input::{Completion, Input, Now, Rejected, Reply, WriteFailed};
 pub use invariants::BrokenInvariant;
 pub use record::Record;
-pub use registry::ALIAS_CHANGES_MAX;
 pub use restore::RestoreError;
-pub use worker::DIRECTIVES_MAX;

@@ -18,35 +18,47 @@ use std::{
 
 use phalanx_protocol::id::WorkerId;
 
+use crate::worker::counted;
+
 /// A job that waits.
 #[derive(Debug, Clone, Copy)]
-pub struct Waiting<'a> {
+pub(crate) struct Waiting<'a> {
     /// The fewest workers it starts with, at least 1.
-    pub workers_min: usize,
+    pub(crate) workers_min: usize,
     /// The most workers it takes, at least `workers_min`.
-    pub workers_max: usize,
+    pub(crate) workers_max: usize,
     /// The custom task that its workers must have.
-    pub task: Option<&'a str>,
+    pub(crate) task: Option<&'a str>,
     /// The kind of processor that it must stay on.
-    pub kind: Option<&'a str>,
+    pub(crate) kind: Option<&'a str>,
+}
+
+impl Waiting<'_> {
+    fn task_fits(&self, worker: &Candidate<'_>) -> bool {
+        self.task.is_none_or(|task| worker.tasks.iter().any(|has| has == task))
+    }
+
+    fn kind_fits(&self, worker: &Candidate<'_>) -> bool {
+        self.kind.is_none_or(|kind| kind == worker.kind)
+    }
 }
 
 /// An attached worker.
 #[derive(Debug, Clone, Copy)]
-pub struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
     /// The worker.
-    pub worker: WorkerId,
+    pub(crate) worker: WorkerId,
     /// Its kind of processor.
-    pub kind: &'a str,
+    pub(crate) kind: &'a str,
     /// The custom tasks that it has.
-    pub tasks: &'a [String],
+    pub(crate) tasks: &'a [String],
     /// Whether it serves no job.
-    pub idle: bool,
+    pub(crate) idle: bool,
 }
 
 /// What becomes of a waiting job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It starts on these workers, in the order of their ranks.
     Start(Vec<WorkerId>),
     /// It goes on waiting.
@@ -55,7 +67,7 @@ pub enum Verdict {
 
 /// Why a job waits. Displays as words that read after "the job".
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shortage {
+pub(crate) enum Shortage {
     /// No worker is attached.
     NoWorkers,
     /// No attached worker has its task.
@@ -71,6 +83,13 @@ pub enum Shortage {
         kind: String,
         /// Attached workers.
         attached: usize,
+    },
+    /// Some attached workers have its task and some are of its kind, but none is both.
+    NoTaskOnKind {
+        /// The task.
+        task: String,
+        /// The kind.
+        kind: String,
     },
     /// There are too few workers, even if all were idle.
     TooFew {
@@ -106,12 +125,19 @@ impl fmt::Display for Shortage {
                     "waits for a worker of kind {kind}, on which it began: none of the {attached} attached is"
                 )
             }
+            Self::NoTaskOnKind { task, kind } => {
+                write!(
+                    f,
+                    "waits for a worker that has the task `{task}` and is of kind {kind}, on which it began: none \
+                     of those attached is both"
+                )
+            }
             Self::TooFew { needed, fitting } => {
                 write!(f, "waits for {needed} workers of one kind: {fitting} attached")
             }
             Self::Busy { needed, idle, fitting } => {
-                let s = if *needed == 1 { "" } else { "s" };
-                write!(f, "waits for {needed} idle worker{s}: of {fitting} that fit, {idle} can be had now")
+                let needed = counted(*needed, "idle worker");
+                write!(f, "waits for {needed}: of {fitting} that fit, {idle} can be had now")
             }
         }
     }
@@ -124,15 +150,15 @@ struct Group {
     free: Vec<WorkerId>,
 }
 
-/// Decides for each job of `queue`, the longest waiting first, whether it
-/// starts and with which of `workers`. The answer has the order of `queue`.
-pub fn place(queue: &[Waiting<'_>], workers: &[Candidate<'_>]) -> Vec<Verdict> {
+/// Decides for each job of `queue`, the first come first, whether it starts and
+/// with which of `workers`. The answer has the order of `queue`.
+pub(crate) fn place(queue: &[Waiting<'_>], workers: &[Candidate<'_>]) -> Vec<Verdict> {
     let mut free: BTreeSet<WorkerId> = workers.iter().filter(|w| w.idle).map(|w| w.worker).collect();
     queue
         .iter()
         .map(|job| {
             let groups = groups(job, workers, &free);
-            let (verdict, taken) = decide(job, workers.len(), &groups);
+            let (verdict, taken) = decide(job, workers, &groups);
             for worker in taken {
                 free.remove(worker);
             }
@@ -146,12 +172,8 @@ fn groups<'a>(
     workers: &[Candidate<'a>],
     free: &BTreeSet<WorkerId>,
 ) -> BTreeMap<&'a str, Group> {
-    let fits = |worker: &&Candidate<'_>| {
-        job.task.is_none_or(|task| worker.tasks.iter().any(|has| has == task))
-            && job.kind.is_none_or(|kind| kind == worker.kind)
-    };
     let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
-    for worker in workers.iter().filter(fits) {
+    for worker in workers.iter().filter(|worker| job.task_fits(worker) && job.kind_fits(worker)) {
         let group = groups.entry(worker.kind).or_default();
         group.fitting += 1;
         if free.contains(&worker.worker) {
@@ -165,7 +187,7 @@ fn groups<'a>(
 /// the job, or held back for it.
 fn decide<'g>(
     job: &Waiting<'_>,
-    attached: usize,
+    workers: &[Candidate<'_>],
     groups: &'g BTreeMap<&str, Group>,
 ) -> (Verdict, &'g [WorkerId]) {
     // The last of equals is taken by `max_by_key`: reversed, so that the first name wins.
@@ -186,13 +208,22 @@ fn decide<'g>(
         return (Verdict::Wait(shortage), &group.free);
     }
     let fitting = groups.values().map(|group| group.fitting).max().unwrap_or(0);
-    let shortage = match (attached, fitting, job.task, job.kind) {
-        (0, ..) => Shortage::NoWorkers,
-        (_, 0, Some(task), None) => Shortage::NoTask { task: task.to_owned(), attached },
-        (_, 0, _, Some(kind)) => Shortage::NoKind { kind: kind.to_owned(), attached },
-        _ => Shortage::TooFew { needed, fitting },
-    };
+    let shortage = if fitting == 0 { none_fits(job, workers) } else { Shortage::TooFew { needed, fitting } };
     (Verdict::Wait(shortage), &[])
+}
+
+/// Why no worker fits.
+fn none_fits(job: &Waiting<'_>, workers: &[Candidate<'_>]) -> Shortage {
+    let attached = workers.len();
+    let nobody_has_task = !workers.iter().any(|worker| job.task_fits(worker));
+    let nobody_is_of_kind = !workers.iter().any(|worker| job.kind_fits(worker));
+    match (job.task.map(str::to_owned), job.kind.map(str::to_owned)) {
+        _ if attached == 0 => Shortage::NoWorkers,
+        (Some(task), _) if nobody_has_task => Shortage::NoTask { task, attached },
+        (_, Some(kind)) if nobody_is_of_kind => Shortage::NoKind { kind, attached },
+        (Some(task), Some(kind)) => Shortage::NoTaskOnKind { task, kind },
+        (_, None) | (None, _) => Shortage::TooFew { needed: job.workers_min, fitting: 0 },
+    }
 }
 
 #[cfg(test)]

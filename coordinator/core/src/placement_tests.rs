@@ -77,6 +77,21 @@ fn a_waiting_job_says_why() {
         &[hand("a", true)],
         &["waits for a worker of kind b, on which it began: none of the 1 attached is"],
     );
+    let own_and_stays = Waiting { kind: Some("b"), ..own };
+    let able = Hand { tasks: vec!["mine".to_owned()], ..hand("a", true) };
+    check(
+        &[own_and_stays],
+        &[hand("b", true)],
+        &["waits for a worker that has the task `mine`: none of the 1 attached has it"],
+    );
+    check(
+        &[own_and_stays],
+        &[able, hand("b", true)],
+        &[
+            "waits for a worker that has the task `mine` and is of kind b, on which it began: none of those attached \
+           is both",
+        ],
+    );
 }
 
 #[test]

@@ -77,13 +77,13 @@ pub struct UnreadableRecord {
 pub struct Counters {
     /// The number of the next job, from 1.
     pub next_job: u64,
-    /// Workers before this number may have been given out; see [`WORKER_BLOCK`].
+    /// Workers before this number may have been given out: they are reserved in blocks.
     pub workers_reserved: u64,
 }
 
 /// Worker numbers are reserved in blocks, so that not every worker that
 /// attaches costs a write; a restart leaves the rest of a block unused.
-pub const WORKER_BLOCK: u64 = 1_000;
+pub(crate) const WORKER_BLOCK: u64 = 1_000;
 
 impl Default for Counters {
     fn default() -> Self {
@@ -92,13 +92,10 @@ impl Default for Counters {
 }
 
 /// The most messages that a job keeps; older ones are forgotten.
-pub const MESSAGES_MAX: usize = 64;
+pub(crate) const MESSAGES_MAX: usize = 64;
 
 /// The most characters of a text that a worker sent; the rest is cut off.
-pub const TEXT_CHARS_MAX: usize = 2_000;
-
-/// The most checkpoints that a job keeps, whatever its file says.
-pub const CHECKPOINTS_MAX: usize = 1_000;
+pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
 
 /// A job, as it survives a restart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -153,6 +150,11 @@ pub enum Standing {
     Waiting,
     /// It had workers: it queues, and first waits for as many as it had.
     Running,
+    /// A user had stopped it, and it was saving its state: it stops.
+    Stopping {
+        /// What the user asked for.
+        goal: Goal,
+    },
     /// Its version is reserved, its manifest perhaps written: it is registered.
     Registering(Box<ModelVersion>),
     /// It stays paused.
@@ -176,6 +178,16 @@ pub enum Standing {
     },
 }
 
+/// What a job becomes when it has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Paused, because a user interrupted it.
+    Pause,
+    /// Cancelled.
+    Cancel,
+}
+
 /// How far a job is. Stored at transitions, checkpoints and validations, not at every report.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ProgressRecord {
@@ -195,6 +207,8 @@ pub struct ProgressRecord {
     pub learning_rate: Option<f64>,
     /// Samples a second.
     pub samples_per_second: Option<f64>,
+    /// Steps finished at the last validation.
+    pub validated_step: Option<u64>,
 }
 
 /// A whole checkpoint and its parts.

@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use phalanx_protocol::{
-    id::is_name,
+    id::is_alias,
     view::{AliasChange, ModelVersion, ModelView},
 };
 
 use crate::{Record, Rejected, record::ModelHead};
 
 /// The most changes of aliases that are kept for one model; older ones are forgotten.
-pub const ALIAS_CHANGES_MAX: usize = 1_000;
+pub(crate) const ALIAS_CHANGES_MAX: usize = 1_000;
 
 /// All models.
 #[derive(Debug, Default)]
@@ -109,8 +109,7 @@ impl Registry {
         if !model.versions.contains_key(&version) {
             return Err(Rejected::UnknownVersion { model: name.to_owned(), version });
         }
-        // `NAME@3` is the third version.
-        if !is_name(alias) || alias.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !is_alias(alias) {
             return Err(Rejected::WrongAlias(alias.to_owned()));
         }
         let changed = model.head.point(alias, version, by, at);

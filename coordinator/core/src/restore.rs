@@ -39,8 +39,8 @@ pub enum RestoreError {
 
 impl Coordinator {
     /// The coordinator that stored `records`, in any order, after a restart.
-    /// Jobs that were running queue again with their newest checkpoint. What is
-    /// to be done at once is added to `out`, as by [`handle`](Self::handle).
+    /// Jobs that were running queue again with their newest checkpoint, and those
+    /// that were stopping stop. What is to be done at once is added to `out`, as by [`handle`](Self::handle).
     ///
     /// # Errors
     ///
@@ -77,6 +77,9 @@ impl Coordinator {
         (coordinator.counters, coordinator.registry) = (counters, registry);
         let mut turn = Turn { placement_due: true, ..Turn::default() };
         coordinator.restore_jobs(now, &mut turn, jobs);
+        let is_live = |job: &&Job| !job.phase().state().is_over();
+        coordinator.live =
+            coordinator.jobs.values().filter(is_live).map(|job| job.record().id.clone()).collect();
         coordinator.finish_turn(now, turn, out);
         Ok(coordinator)
     }
@@ -85,23 +88,33 @@ impl Coordinator {
         let (jobs, mut cx) = self.split(now, turn);
         let until = cx.after(cx.config.timeouts.lease);
         for record in records {
-            let queued = |muster| Phase::Queued { muster, why: "waits".to_owned() };
-            let phase = match record.standing.clone() {
-                Standing::Waiting => queued(Muster::Start),
-                Standing::Running => queued(Muster::Regroup { workers: record.world_size, until }),
-                Standing::Registering(version) => Phase::Registering { version },
-                Standing::Paused { reason, unregistered } => Phase::Paused { reason, unregistered },
-                Standing::Cancelled { reason } => Phase::Cancelled { reason },
-                Standing::Done => Phase::Done,
-                Standing::Failed { reason } => Phase::Failed { reason },
-            };
-            let had_workers = record.standing == Standing::Running;
             let id = record.id.clone();
-            let mut job = Job::restored(record, phase);
-            if had_workers {
-                job.restarted(&mut cx);
-            }
-            job.go_on_registering(&mut cx);
+            let queued = |muster| Phase::Queued { muster, why: "waits".to_owned() };
+            let regrouping = queued(Muster::Regroup { workers: record.world_size, until });
+            let job = match record.standing.clone() {
+                Standing::Waiting => Job::restored(record, queued(Muster::Start)),
+                Standing::Running => {
+                    let mut job = Job::restored(record, regrouping);
+                    job.restarted(&mut cx);
+                    job
+                }
+                Standing::Stopping { goal } => {
+                    let mut job = Job::restored(record, regrouping);
+                    job.restarted_while_stopping(&mut cx, goal);
+                    job
+                }
+                Standing::Registering(version) => {
+                    let mut job = Job::restored(record, Phase::Registering { version });
+                    job.go_on_registering(&mut cx);
+                    job
+                }
+                Standing::Paused { reason, unregistered } => {
+                    Job::restored(record, Phase::Paused { reason, unregistered })
+                }
+                Standing::Cancelled { reason } => Job::restored(record, Phase::Cancelled { reason }),
+                Standing::Done => Job::restored(record, Phase::Done),
+                Standing::Failed { reason } => Job::restored(record, Phase::Failed { reason }),
+            };
             jobs.insert(id, job);
         }
     }

@@ -22,7 +22,7 @@ use crate::{Now, placement::Candidate};
 /// The most directives that can wait for one worker: a generation sends it at
 /// most one of each kind, and it gets no other generation before it has seen
 /// its release.
-pub const DIRECTIVES_MAX: usize = 4;
+pub(crate) const DIRECTIVES_MAX: usize = 4;
 
 /// The workers that are attached.
 #[derive(Debug)]
@@ -85,9 +85,11 @@ impl Fleet {
         self.workers.get(&id)
     }
 
-    /// The worker that is the same process as the one that says `hello`.
+    /// The worker that is the same process as the one that says `hello`. Containers on one host may
+    /// share its name, and each have a process 1, but no address.
     pub(crate) fn same_process(&self, hello: &Hello) -> Option<WorkerId> {
-        let same = |worker: &Worker| worker.hello.pid == hello.pid && worker.hello.host == hello.host;
+        let place = |hello: &Hello| (hello.pid, hello.data_addr);
+        let same = |worker: &Worker| place(&worker.hello) == place(hello) && worker.hello.host == hello.host;
         self.iter().find(|(_, worker)| same(worker)).map(|(id, _)| id)
     }
 
@@ -183,22 +185,27 @@ impl Fleet {
         }
     }
 
-    /// Queues a directive for a worker; `None` if it is not attached.
-    pub(crate) fn send(&mut self, id: WorkerId, directive: Directive) -> Option<Numbered> {
-        let worker = self.workers.get_mut(&id)?;
+    /// Queues a directive for a worker. Returns whether it is attached.
+    pub(crate) fn send(&mut self, id: WorkerId, directive: Directive) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
         let is_release = matches!(directive, Directive::Release { .. });
         worker.outbox.last += 1;
-        let numbered = Numbered { number: worker.outbox.last, directive };
+        let number = worker.outbox.last;
         if is_release {
-            worker.duty = Duty::Leaving { release: numbered.number };
+            worker.duty = Duty::Leaving { release: number };
         }
-        worker.outbox.waiting.push_back(numbered.clone());
+        worker.outbox.waiting.push_back(Numbered { number, directive });
         debug_assert!(worker.outbox.waiting.len() <= DIRECTIVES_MAX, "invariant 8: queues are bounded");
-        Some(numbered)
+        true
     }
 }
 
 /// A worker as messages name it: `3 (host, process 4711)`.
 pub(crate) fn describe(id: WorkerId, hello: &Hello) -> String {
     format!("{id} ({}, process {})", hello.host, hello.pid)
+}
+
+/// So many of something, for people: `1 worker`, `2 workers`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -7,13 +7,15 @@ use phalanx_protocol::{
     id::WorkerId,
     message::{Assignment, Directive, Hello, Peer},
     reference::DatasetRef,
+    spec::STEPS_MAX,
 };
 
-use super::{
-    Gang, Job, Muster, Phase, listed,
-    phase::{Goal, Halt},
+use super::{Gang, Job, Muster, Phase, listed, phase::Halt};
+use crate::{
+    context::Context,
+    record::Goal,
+    worker::{self, counted},
 };
-use crate::{context::Context, worker};
 
 impl Job {
     /// Begins a generation with `members`, which are idle: rank 0 looks for the data set.
@@ -26,8 +28,8 @@ impl Job {
             cx.fleet.take(*member, &self.record.id);
         }
         self.settle_on_kind(cx, leader);
-        let s = if gang.members.len() == 1 { "" } else { "s" };
-        self.say(cx, format!("starts with {} worker{s}: {}", gang.members.len(), listed(&gang.members)));
+        let count = counted(gang.members.len(), "worker");
+        self.say(cx, format!("starts with {count}: {}", listed(&gang.members)));
         // The generation must be durable before anyone hears of it (invariant 1).
         self.enter(cx, Phase::Preparing { gang, what: None });
         let prepare = Directive::Prepare {
@@ -101,6 +103,13 @@ impl Job {
                 dataset.train_rows, train.batch_size
             ));
         }
+        let steps = train.total_steps(dataset.train_rows);
+        if steps > STEPS_MAX {
+            return Some(format!(
+                "{steps} steps over {} training rows are more than a job can have ({STEPS_MAX}): give fewer train.epochs",
+                dataset.train_rows
+            ));
+        }
         let before = self.record.dataset.as_ref().filter(|_| !self.record.checkpoints.is_empty())?;
         (before.version != dataset.version).then(|| {
             format!(
@@ -114,11 +123,8 @@ impl Job {
     pub(super) fn formed(&mut self, cx: &mut Context<'_>) {
         let Phase::Forming { gang, .. } = &self.phase else { return };
         let gang = gang.clone();
-        let s = if gang.members.len() == 1 { "" } else { "s" };
-        self.say(
-            cx,
-            format!("generation {} formed: {} worker{s}", self.record.generation, gang.members.len()),
-        );
+        let count = counted(gang.members.len(), "worker");
+        self.say(cx, format!("generation {} formed: {count}", self.record.generation));
         self.record.started_at.get_or_insert(cx.now.wall);
         self.enter(cx, Phase::Training { gang, saves: Default::default() });
     }
@@ -131,6 +137,7 @@ impl Job {
             Phase::Preparing { gang, .. } if !rank.is_leader() => {
                 // It has not been told of the job: the others go on without it.
                 gang.members.retain(|member| *member != lost);
+                self.record.world_size = gang.world_size();
                 self.say(cx, text);
             }
             Phase::Stopping { halted, .. } => {
@@ -208,6 +215,14 @@ impl Job {
         self.store(cx);
     }
 
+    /// The coordinator has restarted while a user's wish to stop the job was being followed.
+    pub(crate) fn restarted_while_stopping(&mut self, cx: &mut Context<'_>, goal: Goal) {
+        self.rewind();
+        let step = self.record.progress.step;
+        let why = format!("the coordinator was restarted while it saved: it would go on from step {step}");
+        self.reach(cx, goal, Some(why));
+    }
+
     /// Progress is what the newest checkpoint holds, once nobody holds more.
     pub(super) fn rewind(&mut self) {
         if self.record.outcome.is_some() {
@@ -222,6 +237,7 @@ impl Job {
         progress.cursor = cursor;
         progress.epoch = step.checked_div(steps_per_epoch).unwrap_or(0);
         progress.samples_per_second = None;
+        progress.validated_step = progress.validated_step.filter(|validated| *validated <= step);
         self.record.curve.go_back(step);
     }
 
@@ -248,7 +264,11 @@ impl Job {
                 Phase::Paused { reason, unregistered: None }
             }
         };
-        let text = phase.state().as_str();
+        let state = phase.state().as_str();
+        let text = match phase.reason() {
+            Some(reason) => format!("{state}: {reason}"),
+            None => state.to_owned(),
+        };
         self.say(cx, text);
         self.leave(cx, phase);
     }
@@ -272,7 +292,9 @@ impl Job {
             Phase::Forming { gang, formed, .. } => {
                 let missing =
                     gang.members.iter().filter(|m| gang.rank_of(**m).is_some_and(|r| !formed.contains(&r)));
-                let why = format!("workers {} did not connect in time", listed(missing));
+                let limit = cx.config.timeouts.step;
+                let missing = listed(missing);
+                let why = format!("workers {missing} did not load the data and connect within {limit:?}");
                 self.break_up(cx, why);
             }
             Phase::Stopping { goal, .. } => {

@@ -21,7 +21,7 @@ use tracing::info;
 pub(crate) use phase::{Gang, Muster, Phase};
 
 use crate::{
-    Record,
+    Effect, Leftovers, Record,
     context::Context,
     curve::LossCurve,
     placement::Waiting,
@@ -97,20 +97,13 @@ impl Job {
             Muster::Regroup { workers, .. } => *workers,
             Muster::GoOn => 1,
         };
-        let task = match &self.record.spec.model {
-            phalanx_protocol::spec::ModelSpec::Custom(custom) => Some(custom.task.as_str()),
-            phalanx_protocol::spec::ModelSpec::Linear(_)
-            | phalanx_protocol::spec::ModelSpec::Mlp(_)
-            | phalanx_protocol::spec::ModelSpec::Cnn(_)
-            | phalanx_protocol::spec::ModelSpec::Gpt(_) => None,
-        };
         // The same bits need the same kind of processor. Only a user who
         // resumes the job elsewhere may take it to another one.
         let stays = |kind: &&str| *muster != Muster::Start || kind_is_there(kind);
         Some(Waiting {
             workers_min: workers_min.clamp(1, workers_max) as usize,
             workers_max: workers_max as usize,
-            task,
+            task: self.record.spec.model.custom_task(),
             kind: self.record.kind.as_deref().filter(stays),
         })
     }
@@ -130,6 +123,7 @@ impl Job {
     fn enter(&mut self, cx: &mut Context<'_>, phase: Phase) {
         self.phase = phase;
         let is_over = self.phase.state().is_over();
+        let was_over = self.record.finished_at.is_some();
         match (is_over, self.record.finished_at) {
             (true, None) => self.record.finished_at = Some(cx.now.wall),
             (false, Some(_)) => self.record.finished_at = None,
@@ -138,6 +132,11 @@ impl Job {
         // A job that begins to wait may start; one that no longer waits holds nobody back.
         cx.turn.placement_due = true;
         self.store(cx);
+        if is_over && !was_over {
+            let JobRecord { id, generation, checkpoints, .. } = &self.record;
+            let leftovers = Leftovers::of(id, *generation, checkpoints);
+            cx.turn.effects.push(Effect::DeleteLeftovers(Box::new(leftovers)));
+        }
     }
 
     /// Stores the job as it is now.
@@ -181,7 +180,7 @@ impl Job {
             validation: record.validation.clone(),
             confusion: outcome.and_then(|outcome| outcome.confusion.clone()),
             workers: gang.map(|gang| gang.members.clone()).unwrap_or_default(),
-            world_size: gang.map_or(0, Gang::world_size),
+            world_size: gang.map_or(record.world_size, Gang::world_size),
             lanes: record.spec.train.lanes,
             generation: record.generation,
             state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),

@@ -11,7 +11,10 @@ use phalanx_protocol::{
     view::{JobState, ModelVersion},
 };
 
-use crate::{checkpoint::Saves, record::Standing};
+use crate::{
+    checkpoint::Saves,
+    record::{Goal, Standing},
+};
 
 /// Where a job is in its life. The transition table stands in the crate's documentation.
 #[derive(Debug, Clone)]
@@ -86,15 +89,6 @@ impl Gang {
     pub(crate) fn world_size(&self) -> u32 {
         u32::try_from(self.members.len()).expect("invariant: a gang has at most LANES_MAX members")
     }
-}
-
-/// What a job becomes when it has stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Goal {
-    /// Paused, because a user interrupted it.
-    Pause,
-    /// Cancelled.
-    Cancel,
 }
 
 /// How a rank came to a halt.
@@ -237,8 +231,8 @@ impl Phase {
             | Self::Preparing { .. }
             | Self::Forming { .. }
             | Self::Training { .. }
-            | Self::Evaluating { .. }
-            | Self::Stopping { .. } => Standing::Running,
+            | Self::Evaluating { .. } => Standing::Running,
+            Self::Stopping { goal, .. } => Standing::Stopping { goal: *goal },
             Self::Registering { version } => Standing::Registering(version.clone()),
             Self::Paused { reason, unregistered } => {
                 Standing::Paused { reason: reason.clone(), unregistered: unregistered.clone() }

@@ -7,11 +7,8 @@ use phalanx_protocol::{
     rpc,
 };
 
-use super::{
-    Job, Phase, bounded,
-    phase::{Goal, Halt},
-};
-use crate::{context::Context, worker};
+use super::{Job, Phase, bounded, phase::Halt};
+use crate::{context::Context, record::Goal, worker};
 
 impl Job {
     /// Takes a report of a member of generation `generation`.
@@ -105,6 +102,11 @@ impl Job {
     fn validated(&mut self, cx: &mut Context<'_>, rank: Rank, step: u64, metrics: Metrics) {
         self.formed_by_now(cx);
         if !rank.is_leader() || !self.has_begun() {
+            return;
+        }
+        let last = self.record.progress.validated_step.replace(step);
+        if last.is_some_and(|last| step <= last) {
+            self.record.progress.validated_step = last;
             return;
         }
         let metrics = finite(metrics);

@@ -5,6 +5,7 @@ use phalanx_protocol::{
     id::{Generation, Rank},
     message::CheckpointPart,
     reference::{CheckpointRef, FileRef},
+    spec::CHECKPOINTS_MAX,
 };
 use phalanx_storage::manifest::CheckpointManifest;
 
@@ -13,7 +14,7 @@ use crate::{
     Effect, WriteFailed,
     checkpoint::{Added, Whole, manifest_path},
     context::Context,
-    record::{CHECKPOINTS_MAX, CheckpointRecord},
+    record::CheckpointRecord,
 };
 
 impl Job {

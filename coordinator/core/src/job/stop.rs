@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use phalanx_protocol::{id::Rank, message::Directive, spec::WorkersSpec, view::JobState};
 
-use super::{
-    Job, Muster, Phase,
-    phase::{Goal, Halt},
-};
-use crate::{Rejected, context::Context};
+use super::{Job, Muster, Phase, phase::Halt};
+use crate::{Rejected, context::Context, record::Goal};
 
 impl Job {
     /// A user gives the job up.
@@ -98,8 +95,7 @@ impl Job {
             }
             Phase::Stopping { goal: current, .. } => {
                 *current = goal.max(*current);
-                cx.turn.changed.insert(self.record.id.clone());
-                return;
+                return self.store(cx);
             }
             Phase::Queued { .. }
             | Phase::Preparing { .. }
@@ -113,7 +109,7 @@ impl Job {
         self.say(cx, "stopping: its state is saved first");
         let (job, generation) = (self.record.id.clone(), self.record.generation);
         for member in &gang.members {
-            cx.tell(*member, Directive::Stop { job: job.clone(), generation, save: true });
+            cx.tell(*member, Directive::Stop { job: job.clone(), generation });
         }
         let deadline = cx.after(cx.config.timeouts.step);
         self.phase = Phase::Stopping { gang, saves, goal, halted: BTreeMap::new(), deadline };

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use phalanx_core::{
-    Completion, Config, Coordinator, Effect, Input, Now, Record, Rejected, Reply, WriteFailed,
+    Completion, Config, Coordinator, Effect, Input, Leftovers, Now, Record, Rejected, Reply, WriteFailed,
 };
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
@@ -24,6 +24,8 @@ pub(crate) struct Bench {
     pub(crate) now: Duration,
     /// Checkpoints that were deleted.
     pub(crate) deleted: Vec<CheckpointRef>,
+    /// Leftovers that were deleted.
+    pub(crate) swept: Vec<Leftovers>,
     records: BTreeMap<String, Vec<u8>>,
     writes: Vec<Completion>,
     seen: BTreeMap<WorkerId, u64>,
@@ -36,10 +38,15 @@ fn config() -> Config {
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::with(config())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
         Self {
-            coordinator: Coordinator::new(config()),
+            coordinator: Coordinator::new(config),
             now: Duration::from_secs(100),
             deleted: Vec::new(),
+            swept: Vec::new(),
             records: BTreeMap::new(),
             writes: Vec::new(),
             seen: BTreeMap::new(),
@@ -76,6 +83,7 @@ impl Bench {
                     self.writes.push(Completion::ModelManifest { job, version, result: Ok(file(path)) });
                 }
                 Effect::DeleteCheckpoint { checkpoint, .. } => self.deleted.push(checkpoint),
+                Effect::DeleteLeftovers(leftovers) => self.swept.push(*leftovers),
                 Effect::Send { .. } | Effect::JobChanged(_) => {}
             }
         }
@@ -225,7 +233,6 @@ impl Bench {
         let leader = self.job(job).workers[0];
         let progress = Progress {
             step,
-            total_steps: 20,
             epoch: step / 10,
             cursor: step * 8,
             loss: 0.5,

@@ -1,15 +1,17 @@
 //! The undisturbed life of jobs, and what they wait for.
 
-use phalanx_core::{Input, Rejected};
+use phalanx_core::{Config, Input, Rejected};
 use phalanx_protocol::{
-    message::{Directive, Event, Metrics},
+    message::{Directive, Event, Hello, Metrics},
+    reference::DatasetRef,
+    rpc,
     spec::ModelSpec,
     view::JobState,
 };
 
 use crate::{
     bench::Bench,
-    support::{hello, spec},
+    support::{dataset, hello, spec},
 };
 
 #[test]
@@ -99,7 +101,7 @@ fn a_worker_that_attaches_later_waits_for_the_next_job() {
 #[test]
 fn a_generation_does_not_mix_kinds_of_processors() {
     let mut bench = Bench::new();
-    bench.attach_as(phalanx_protocol::message::Hello { kind: "aarch64".to_owned(), ..hello(77) });
+    bench.attach_as(Hello { kind: "aarch64".to_owned(), ..hello(77) });
     let workers = bench.attach(2);
     let job = bench.submit(&[]);
     assert_eq!(bench.form(&job), workers);
@@ -118,8 +120,7 @@ fn a_job_with_a_task_of_its_own_waits_for_a_worker_that_has_it() {
     let view = bench.coordinator.jobs().remove(0);
     let why = "waits for a worker that has the task `mine`: none of the 1 attached has it";
     assert_eq!(view.reason.as_deref(), Some(why));
-    let having =
-        bench.attach_as(phalanx_protocol::message::Hello { tasks: vec!["mine".to_owned()], ..hello(77) });
+    let having = bench.attach_as(Hello { tasks: vec!["mine".to_owned()], ..hello(77) });
     assert_eq!(bench.form(&view.id), [having]);
 }
 
@@ -154,4 +155,88 @@ fn figures_that_are_no_numbers_do_not_spoil_the_records() {
     bench.check_said(&job, "validation at step 1: accuracy 0.5000");
     bench.restart();
     assert_eq!(bench.job(&job).validation, Metrics::from([("accuracy".to_owned(), 0.5)]));
+}
+
+#[test]
+fn a_worker_of_another_version_is_refused_and_so_is_one_too_many() {
+    let mut bench = Bench::new();
+    let old = Hello { version: "0.0.1".to_owned(), ..hello(7) };
+    let refused = bench.call(Input::Attach(Box::new(old)));
+    let (worker, coordinator) = ("0.0.1".to_owned(), rpc::VERSION.to_owned());
+    assert_eq!(refused, Err(Rejected::Attach(rpc::NotAttached::Version { worker, coordinator })));
+
+    let mut bench = Bench::with(Config { workers_max: 1, ..Config::default() });
+    bench.attach(1);
+    let refused = bench.call(Input::Attach(Box::new(hello(77))));
+    assert_eq!(refused, Err(Rejected::Attach(rpc::NotAttached::Full { limit: 1 })));
+}
+
+#[test]
+fn a_process_that_attaches_again_replaces_itself_and_not_the_one_of_another_container() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    let other = Hello { data_addr: ([10, 0, 0, 2], 9_000).into(), ..hello(1) };
+    let other = bench.attach_as(other);
+    bench.check(&job, JobState::Training);
+    assert_eq!(bench.coordinator.workers().len(), 2);
+    let again = bench.attach_as(hello(1));
+    let ids: Vec<_> = bench.coordinator.workers().into_iter().map(|worker| worker.id).collect();
+    assert_eq!(ids, [other, again]);
+    assert!(again > members[0]);
+}
+
+#[test]
+fn a_validation_that_is_told_twice_counts_once() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    let validated = || Event::Validated { step: 5, metrics: Metrics::from([("loss".to_owned(), 0.5)]) };
+    bench.save(&job, 5);
+    bench.report(members[0], &job, validated());
+    let before = (bench.job(&job), bench.coordinator.curve(&job));
+    bench.report(members[0], &job, validated());
+    assert_eq!((bench.job(&job), bench.coordinator.curve(&job)), before);
+    assert_eq!(before.1.expect("a curve").validation, [(5, 0.5)]);
+}
+
+#[test]
+fn more_steps_than_a_job_can_have_are_refused_once_the_rows_are_known() {
+    let mut bench = Bench::new();
+    bench.attach(1);
+    let mut endless = spec(&[]);
+    (endless.train.steps, endless.train.epochs) = (None, Some(u32::MAX));
+    bench.call(Input::Submit { spec: endless, trace: None }).expect("a right job");
+    let view = bench.coordinator.jobs().remove(0);
+    let dataset = DatasetRef { train_rows: u64::MAX, ..dataset() };
+    let event = Event::Prepared { dataset, found: true, summary: "many rows".to_owned() };
+    bench.report(view.workers[0], &view.id, event);
+    bench.check(&view.id, JobState::Failed);
+    bench.check_said(&view.id, "are more than a job can have (1000000000000)");
+}
+
+#[test]
+fn a_job_that_is_over_shows_how_many_workers_it_had_and_leaves_nothing_over() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    bench.save(&job, 5);
+    // A checkpoint that never comes to be.
+    let part = Box::new(bench.part(&job, 0, 10));
+    bench.report(members[0], &job, Event::CheckpointPart(part.clone()));
+    bench.finish(&job);
+    bench.check(&job, JobState::Done);
+    let view = bench.job(&job);
+    assert_eq!((view.world_size, view.workers), (2, Vec::new()));
+    let [leftovers] = &bench.swept[..] else { panic!("swept {:?}", bench.swept) };
+    assert_eq!(leftovers.folder(), format!("checkpoints/{job}"));
+    assert!(leftovers.contains(&part.file.path));
+    assert!(!leftovers.contains(&view.checkpoints[0].manifest.path));
+}
+
+#[test]
+fn a_list_of_jobs_leaves_out_the_oldest_that_are_over() {
+    let mut bench = Bench::new();
+    let jobs = [(); 4].map(|()| bench.submit(&[]));
+    for over in [&jobs[0], &jobs[2], &jobs[3]] {
+        bench.call(Input::Cancel { job: over.clone() }).expect("a job that waits can be cancelled");
+    }
+    let listed = |max| bench.coordinator.newest_jobs(max).into_iter().map(|job| job.id).collect::<Vec<_>>();
+    assert_eq!(listed(0), jobs[1..2]);
+    assert_eq!(listed(2), jobs[1..]);
+    assert_eq!(listed(9), jobs);
 }

@@ -1,13 +1,13 @@
 //! Restarts of the coordinator, in each state of a job.
 
 use phalanx_core::{Config, Coordinator, Input, Now, Record, Rejected, record::Counters};
-use phalanx_protocol::{message::Event, rpc, view::JobState};
+use phalanx_protocol::{id::JobId, message::Event, rpc, view::JobState};
 
 use crate::bench::{Bench, LEASE};
 
 /// The job ends as if nothing had happened, after a restart in `state`.
 #[track_caller]
-fn check(state: JobState, reach: impl FnOnce(&mut Bench, &phalanx_protocol::id::JobId)) {
+fn check(state: JobState, reach: impl FnOnce(&mut Bench, &JobId)) {
     let mut bench = Bench::new();
     let job = bench.submit(&[
         ("register.model", "demo"),
@@ -60,11 +60,35 @@ fn a_job_survives_a_restart_while_it_trains_or_saves() {
         // The second checkpoint's manifest is being written.
         bench.save_parts(job, 10);
     });
-    check(JobState::Stopping, |bench, job| {
-        bench.attach(2);
-        bench.form(job);
-        bench.call(Input::Cancel { job: job.clone() }).expect("a job that runs can be cancelled");
-    });
+}
+
+#[test]
+fn a_job_that_was_stopping_before_a_restart_has_stopped_after_it() {
+    let check = |wishes: &[fn(JobId) -> Input], state, reason: &str| {
+        let (mut bench, job, members) = Bench::train(2, &[]);
+        bench.save(&job, 5);
+        for wish in wishes {
+            bench.call(wish(job.clone())).expect("a job that runs can be stopped");
+        }
+        bench.check(&job, JobState::Stopping);
+        bench.restart();
+        bench.check(&job, state);
+        let view = bench.job(&job);
+        assert_eq!(view.reason.as_deref(), Some(reason));
+        assert!(view.finished_at.is_some());
+
+        bench.attach(members.len());
+        bench.check(&job, state);
+        bench.call(Input::Resume { job: job.clone(), workers: None }).expect("a job that stopped goes on");
+        bench.form(&job);
+        bench.check_said(&job, "goes on from the checkpoint at step 5");
+    };
+    let cancel: fn(JobId) -> Input = |job| Input::Cancel { job };
+    let interrupt: fn(JobId) -> Input = |job| Input::Interrupt { job };
+    let restarted = "the coordinator was restarted while it saved: it would go on from step 5";
+    check(&[cancel], JobState::Cancelled, restarted);
+    check(&[interrupt], JobState::Paused, &format!("interrupted; {restarted}"));
+    check(&[interrupt, cancel], JobState::Cancelled, restarted);
 }
 
 #[test]

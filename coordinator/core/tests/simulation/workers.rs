@@ -104,7 +104,7 @@ impl World {
     pub(crate) fn check_sent(&self, directive: &Directive) -> Result<(), String> {
         let (job, generation) = match directive {
             Directive::Prepare { job, generation, .. }
-            | Directive::Stop { job, generation, .. }
+            | Directive::Stop { job, generation }
             | Directive::Release { job, generation } => (job, *generation),
             Directive::Train(assignment) => (&assignment.job, assignment.generation),
         };
@@ -163,7 +163,7 @@ impl World {
                 self.tell(slot, worker, &job, generation, prepared, (10, 400));
             }
             Directive::Train(assignment) => self.join(slot, worker, *assignment)?,
-            Directive::Stop { job, generation, .. } => {
+            Directive::Stop { job, generation } => {
                 if let Some(work) = &mut self.slots[slot].work {
                     work.told_to_stop |= work.job == job && work.generation == generation;
                 }
@@ -243,7 +243,6 @@ impl World {
         let cursor = step * u64::from(group.spec.train.batch_size);
         let progress = Progress {
             step,
-            total_steps: total,
             epoch: step / 10,
             cursor,
             loss: 1.0 / (step + 1) as f64,
@@ -360,7 +359,7 @@ fn short(directive: &Directive) -> String {
             let step = a.resume.as_ref().map_or(0, |resume| resume.step);
             format!("to train {}, generation {}, rank {} from step {step}", a.job, a.generation, a.rank)
         }
-        Directive::Stop { job, generation, .. } => format!("to stop {job}, generation {generation}"),
+        Directive::Stop { job, generation } => format!("to stop {job}, generation {generation}"),
         Directive::Release { job, generation } => format!("that {job}, generation {generation} is over"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use phalanx_core::{Completion, Coordinator, Input};
+use phalanx_core::{Completion, Coordinator, Input, Leftovers};
 use phalanx_protocol::{
     id::{Generation, JobId},
     view::{JobState, JobView},
@@ -33,6 +33,8 @@ pub(crate) enum Happening {
     Step { job: JobId, generation: Generation },
     /// The outcome of an effect is there, if the coordinator that wanted it still is.
     Complete { incarnation: u64, completion: Completion },
+    /// Leftovers are deleted, if the coordinator that wanted it still is.
+    Sweep { incarnation: u64, leftovers: Box<Leftovers> },
     /// The coordinator starts again.
     Restart,
     /// A fault, or a user does something.
@@ -189,6 +191,12 @@ impl World {
                 if incarnation == self.incarnation {
                     self.note(|| format!("{completion:?}"));
                     self.call(Input::EffectDone(completion))?;
+                }
+                Ok(())
+            }
+            Happening::Sweep { incarnation, leftovers } => {
+                if incarnation == self.incarnation {
+                    self.stores.sweep(&leftovers)?;
                 }
                 Ok(())
             }

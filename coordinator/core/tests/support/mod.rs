@@ -6,6 +6,7 @@ use phalanx_protocol::{
     id::{Generation, JobId},
     message::{Finished, Hello, Metrics},
     reference::{DatasetRef, FileRef, ModelArtifact},
+    rpc::VERSION,
     spec::{JobFile, JobSpec},
 };
 
@@ -41,7 +42,7 @@ pub(crate) fn hello(pid: u32) -> Hello {
         data_addr: ([127, 0, 0, 1], 9_000).into(),
         kind: "x86-64-v4".to_owned(),
         tasks: Vec::new(),
-        version: "0.1.0".to_owned(),
+        version: VERSION.to_owned(),
         metrics_addr: None,
     }
 }

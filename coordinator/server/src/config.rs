@@ -19,9 +19,8 @@ pub const LEASE_MAX: Duration = Duration::from_secs(600);
 pub struct Config {
     /// Where the HTTP interface listens. Port 0 picks a free one.
     pub http_addr: SocketAddr,
-    /// Where workers attach. By default the HTTP address with the port after
-    /// it, or a free one if that is 0. Workers are told the HTTP address and
-    /// learn this one from `GET /v1/cluster`.
+    /// Where workers attach, which each is told when it is started. By default the
+    /// HTTP address with the port after it, or a free one if that is 0.
     pub rpc_addr: Option<SocketAddr>,
     /// Where the state is kept: the path of a file.
     pub state_url: String,

@@ -30,7 +30,7 @@ use crate::{
     files::FileWork,
     handle::{Inbox, Look, MESSAGES_MAX, Message},
     metrics,
-    state::{Change, Revision, StateError, StateStore},
+    state::{Put, Revision, StateError, StateStore},
 };
 
 type Answer<T> = oneshot::Sender<Result<T, Rejected>>;
@@ -114,17 +114,30 @@ impl Driver {
             for message in batch.drain(..) {
                 self.take(message, &mut effects, &mut owed);
             }
+            let (now, behind) = self.now();
             if let Some(completion) = completion {
-                self.complete(completion, &mut effects);
+                self.complete(now, completion, &mut effects);
             }
-            self.tick(&mut effects);
+            self.tick(now, &mut effects);
             self.settle(effects, owed).await?;
+            if behind {
+                // Lets those in who wait for a place in the queue.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
-    /// Tells the machine the time, if it wants to know it by now.
-    fn tick(&mut self, effects: &mut Vec<Effect>) {
+    /// The time that the machine may be told, and whether that is in the past:
+    /// while something is on its way that was heard of before, it may not be told
+    /// the time of now (invariant 3).
+    fn now(&self) -> (Now, bool) {
         let now = self.clock.now();
+        let behind = self.inbox.is_behind();
+        (if behind { Now { instant: self.told, ..now } } else { now }, behind)
+    }
+
+    /// Tells the machine the time, if it wants to know it by now.
+    fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         if self.coordinator.next_deadline().is_none_or(|deadline| deadline > now.instant) {
             return;
         }
@@ -134,10 +147,10 @@ impl Driver {
         self.waiting.retain(|_, waiting| !waiting.answer.is_closed());
     }
 
-    fn complete(&mut self, completion: Completion, effects: &mut Vec<Effect>) {
+    fn complete(&mut self, now: Now, completion: Completion, effects: &mut Vec<Effect>) {
         metrics::file_written(&completion);
         // A rejection is of a generation or a job that is gone by now.
-        if let Err(rejected) = self.handle(self.clock.now(), Input::EffectDone(completion), effects) {
+        if let Err(rejected) = self.handle(now, Input::EffectDone(completion), effects) {
             debug!(%rejected, "a written file is not needed any more");
         }
     }
@@ -154,11 +167,11 @@ impl Driver {
             Message::Input { input, at, span, answer } => {
                 let _entered = span.entered();
                 metrics::input(&input);
-                let result = self.handle(at, input, effects);
+                let result = self.handle(at.taken(), input, effects);
                 owed.push(answering(answer, result));
             }
             Message::Wait { worker, after, at, answer } => {
-                match self.handle(at, Input::Poll { worker, after }, effects) {
+                match self.handle(at.taken(), Input::Poll { worker, after }, effects) {
                     Ok(Reply::Directives(directives)) if directives.is_empty() => {
                         self.waiting.insert(worker, Waiting { after, answer });
                     }
@@ -179,13 +192,11 @@ impl Driver {
         for effect in effects {
             match effect {
                 Effect::Persist(_) => {}
-                Effect::Send { worker, directive } => {
-                    metrics::directive_sent(&directive.directive);
-                    self.wake(worker);
-                }
+                Effect::Send { worker } => self.wake(worker),
                 Effect::JobChanged(_) => changed = true,
                 Effect::WriteCheckpointManifest { .. }
                 | Effect::DeleteCheckpoint { .. }
+                | Effect::DeleteLeftovers(_)
                 | Effect::WriteModelManifest { .. } => self.files.begin(effect),
             }
         }
@@ -210,8 +221,7 @@ impl Driver {
         if records.is_empty() {
             return Ok(());
         }
-        let put =
-            |(key, record): (String, &phalanx_core::Record)| Change::Put { key, value: record.encode() };
+        let put = |(key, record): (String, &phalanx_core::Record)| Put { key, value: record.encode() };
         let changes = records.into_iter().map(put).collect();
         let begin = Instant::now();
         self.revision = self.state.commit(self.revision, changes).await?;

@@ -1,16 +1,13 @@
-//! What a coordinator does in the object store: it writes manifests and deletes
-//! checkpoints that newer ones have replaced. This runs beside the driver, a
+//! What a coordinator does in the object store: it writes manifests, and deletes
+//! checkpoints that newer ones have replaced and what else a job has left over. This runs beside the driver, a
 //! bounded number at a time, and comes back to it as completions.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
-use futures::future::pending;
-use phalanx_core::{Completion, Effect, WriteFailed};
-use phalanx_protocol::{
-    reference::{CheckpointRef, FileRef},
-    view::ModelVersionRef,
-};
+use futures::{FutureExt as _, future::pending};
+use phalanx_core::{Completion, Effect, Leftovers, WriteFailed};
+use phalanx_protocol::{reference::FileRef, view::ModelVersionRef};
 use phalanx_storage::Store;
 use serde::Serialize;
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -21,9 +18,10 @@ use crate::metrics;
 /// The most files written or checkpoints deleted at a time; others wait.
 const CONCURRENT_MAX: usize = 16;
 
-/// Work in the object store that is under way or waits its turn. It is as much
-/// as the state machine asks for: one checkpoint a generation and one model
-/// version a job.
+/// Work in the object store that is under way or waits its turn. The state
+/// machine bounds the manifests that are asked for: those of a generation's
+/// checkpoints in the making, and one model version a job. Deletions are as many
+/// as checkpoints that were replaced and jobs that came to their end.
 #[derive(Debug)]
 pub(crate) struct FileWork {
     store: Store,
@@ -40,9 +38,10 @@ impl FileWork {
     /// Begins an effect on the object store.
     pub(crate) fn begin(&mut self, effect: Effect) {
         let (store, turns) = (self.store.clone(), Arc::clone(&self.turns));
+        let panicked = panicked(&effect);
         self.under_way.spawn(async move {
             let _turn = turns.acquire().await.expect("invariant: the semaphore is never closed");
-            perform(&store, effect).await
+            AssertUnwindSafe(perform(&store, effect)).catch_unwind().await.unwrap_or(panicked)
         });
     }
 
@@ -60,13 +59,40 @@ impl FileWork {
     }
 }
 
+/// What the state machine is told of work that has panicked: whoever waits for
+/// an outcome must get one.
+fn panicked(effect: &Effect) -> Option<Completion> {
+    let failed =
+        WriteFailed { reason: "writing it has panicked; the coordinator's log says more".to_owned() };
+    match effect {
+        Effect::WriteCheckpointManifest { job, generation, manifest, .. } => {
+            Some(Completion::CheckpointManifest {
+                job: job.clone(),
+                generation: *generation,
+                step: manifest.step,
+                result: Err(failed),
+            })
+        }
+        Effect::WriteModelManifest { job, version, .. } => Some(Completion::ModelManifest {
+            job: job.clone(),
+            version: ModelVersionRef { name: version.name.clone(), version: version.version },
+            result: Err(failed),
+        }),
+        Effect::DeleteCheckpoint { .. }
+        | Effect::DeleteLeftovers(_)
+        | Effect::Persist(_)
+        | Effect::Send { .. }
+        | Effect::JobChanged(_) => None,
+    }
+}
+
 async fn perform(store: &Store, effect: Effect) -> Option<Completion> {
     match effect {
         Effect::WriteCheckpointManifest { job, generation, manifest, path } => {
             let step = manifest.step;
             let result = write(store, &path, &manifest).await;
             if result.is_ok() {
-                let bytes = manifest.parts.iter().map(|part| part.bytes).sum();
+                let bytes = manifest.parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
                 metrics::checkpoint_written(bytes);
                 info!(%job, %generation, step, bytes, "checkpoint written");
             }
@@ -78,7 +104,13 @@ async fn perform(store: &Store, effect: Effect) -> Option<Completion> {
             Some(Completion::ModelManifest { job, version, result })
         }
         Effect::DeleteCheckpoint { job: _, checkpoint, parts } => {
-            delete(store, &checkpoint, &parts).await;
+            // The manifest first: a checkpoint without it is none, whatever is left of its parts.
+            let files = std::iter::once(&checkpoint.manifest).chain(&parts);
+            delete(store, files.map(|file| file.path.as_str())).await;
+            None
+        }
+        Effect::DeleteLeftovers(leftovers) => {
+            delete_leftovers(store, &leftovers).await;
             None
         }
         Effect::Persist(_) | Effect::Send { .. } | Effect::JobChanged(_) => None,
@@ -95,14 +127,25 @@ async fn write(store: &Store, path: &str, content: &impl Serialize) -> Result<Fi
     })
 }
 
-/// Deletes the manifest first: a checkpoint without it is none, whatever is
-/// left of its parts.
-async fn delete(store: &Store, checkpoint: &CheckpointRef, parts: &[FileRef]) {
-    for file in std::iter::once(&checkpoint.manifest).chain(parts) {
-        if let Err(error) = store.delete(&file.path).await {
+async fn delete(store: &Store, paths: impl Iterator<Item = &str>) {
+    for path in paths {
+        if let Err(error) = store.delete(path).await {
             metrics::file_failed();
-            warn!(path = file.path, %error, "an old checkpoint was not deleted");
+            warn!(path, %error, "a file that is not needed any more was not deleted");
             return;
+        }
+    }
+}
+
+async fn delete_leftovers(store: &Store, leftovers: &Leftovers) {
+    match store.list_prefix(leftovers.folder()).await {
+        Ok(files) => {
+            let paths = files.iter().map(|file| file.path.as_str());
+            delete(store, paths.filter(|path| leftovers.contains(path))).await;
+        }
+        Err(error) => {
+            metrics::file_failed();
+            warn!(folder = leftovers.folder(), %error, "leftovers of checkpoints were not looked for");
         }
     }
 }

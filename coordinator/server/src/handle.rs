@@ -1,7 +1,13 @@
 //! How the interfaces talk to the driver: messages with a place for the answer.
 //! Holds no state of the coordinator.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use phalanx_core::{Coordinator, Input, Now, Rejected, Reply};
 use phalanx_protocol::{
@@ -43,7 +49,7 @@ pub(crate) enum Message {
         /// It.
         input: Input,
         /// When it was heard of.
-        at: Now,
+        at: Stamp,
         /// What it belongs to in logs and traces.
         span: Span,
         /// Where the answer goes once its records are durable.
@@ -56,7 +62,7 @@ pub(crate) enum Message {
         /// The last directive that it has seen.
         after: u64,
         /// When it was heard of.
-        at: Now,
+        at: Stamp,
         /// Where the directives go once there are any; never an empty list.
         answer: oneshot::Sender<Result<Vec<Numbered>, Rejected>>,
     },
@@ -64,10 +70,32 @@ pub(crate) enum Message {
     Read(Look),
 }
 
+/// When something was heard of. Until it is dropped, the message that carries it
+/// is on its way to the driver.
+#[derive(Debug)]
+pub(crate) struct Stamp {
+    at: Now,
+    on_the_way: Arc<AtomicUsize>,
+}
+
+impl Stamp {
+    /// The driver has it.
+    pub(crate) fn taken(self) -> Now {
+        self.at
+    }
+}
+
+impl Drop for Stamp {
+    fn drop(&mut self) {
+        self.on_the_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// The way to a coordinator's driver. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
     clock: Clock,
+    on_the_way: Arc<AtomicUsize>,
     messages: mpsc::Sender<Message>,
     changes: watch::Receiver<u64>,
 }
@@ -76,6 +104,8 @@ pub(crate) struct Handle {
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) messages: mpsc::Receiver<Message>,
+    /// Stamps that the driver has not got yet: in the queue, or waiting for a place in it.
+    on_the_way: Arc<AtomicUsize>,
     /// Counts changes of jobs.
     pub(crate) changes: watch::Sender<u64>,
 }
@@ -84,7 +114,16 @@ pub(crate) struct Inbox {
 pub(crate) fn channel(clock: Clock) -> (Handle, Inbox) {
     let (sender, messages) = mpsc::channel(MESSAGES_MAX);
     let (changes, seen) = watch::channel(0);
-    (Handle { clock, messages: sender, changes: seen }, Inbox { messages, changes })
+    let on_the_way = Arc::new(AtomicUsize::new(0));
+    let handle = Handle { clock, on_the_way: Arc::clone(&on_the_way), messages: sender, changes: seen };
+    (handle, Inbox { messages, on_the_way, changes })
+}
+
+impl Inbox {
+    /// Whether something was heard of that the driver has not got yet.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.on_the_way.load(Ordering::SeqCst) > 0
+    }
 }
 
 impl Handle {
@@ -148,11 +187,13 @@ impl Handle {
     }
 
     /// Lets a worker in.
-    pub(crate) async fn attach(&self, hello: Hello) -> Result<WorkerId, CallError> {
+    pub(crate) async fn attach(&self, hello: Hello) -> Result<WorkerId, rpc::NotAttached> {
         let span = info_span!("attach", host = hello.host, pid = hello.pid);
-        match self.input(Input::Attach(Box::new(hello)), span).await? {
-            Reply::Attached(worker) => Ok(worker),
-            other => unreachable!("invariant: a worker is answered with its number, not {other:?}"),
+        match self.input(Input::Attach(Box::new(hello)), span).await {
+            Ok(Reply::Attached(worker)) => Ok(worker),
+            Ok(other) => unreachable!("invariant: a worker is answered with its number, not {other:?}"),
+            Err(CallError::Rejected(Rejected::Attach(refused))) => Err(refused),
+            Err(other) => Err(rpc::NotAttached::Unavailable(other.to_string())),
         }
     }
 
@@ -165,7 +206,7 @@ impl Handle {
         wait: Duration,
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
         let (answer, directives) = oneshot::channel();
-        let sent = self.messages.send(Message::Wait { worker, after, at: self.clock.now(), answer }).await;
+        let sent = self.messages.send(Message::Wait { worker, after, at: self.stamp(), answer }).await;
         sent.map_err(|_| for_worker(CallError::Stopped))?;
         match timeout(wait, directives).await {
             Ok(Ok(answer)) => answer.map_err(|rejected| for_worker(rejected.into())),
@@ -186,9 +227,15 @@ impl Handle {
         let _ = self.input(Input::Detach { worker }, info_span!("detach", %worker)).await;
     }
 
+    /// Counted first and read then: what the driver does not see on its way is stamped later.
+    fn stamp(&self) -> Stamp {
+        self.on_the_way.fetch_add(1, Ordering::SeqCst);
+        Stamp { at: self.clock.now(), on_the_way: Arc::clone(&self.on_the_way) }
+    }
+
     async fn input(&self, input: Input, span: Span) -> Result<Reply, CallError> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.messages.send(Message::Input { input, at: self.clock.now(), span, answer }).await;
+        let sent = self.messages.send(Message::Input { input, at: self.stamp(), span, answer }).await;
         sent.map_err(|_| CallError::Stopped)?;
         Ok(answered.await.map_err(|_| CallError::Stopped)??)
     }

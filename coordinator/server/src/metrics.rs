@@ -5,10 +5,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use phalanx_core::{Completion, Coordinator, Input};
-use phalanx_protocol::{
-    message::{Directive, Event},
-    view::JobState,
-};
+use phalanx_protocol::{message::Event, view::JobState};
 
 const JOBS: &str = "phalanx_jobs";
 const WORKERS: &str = "phalanx_workers";
@@ -44,7 +41,7 @@ pub(crate) fn describe() {
     describe_gauge!(WORKERS, "workers attached");
     describe_counter!(REPORTS, "reports of workers by event");
     describe_counter!(SUBMISSIONS, "jobs handed in, wrong ones included");
-    describe_counter!(GENERATIONS, "generations that were told to train");
+    describe_counter!(GENERATIONS, "generations that have begun, of all jobs that are known");
     describe_counter!(CHECKPOINTS, "checkpoints whose manifest became durable");
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of the parts of these checkpoints");
     describe_counter!(MODEL_VERSIONS, "model versions whose manifest became durable");
@@ -61,12 +58,13 @@ pub(crate) fn describe() {
 
 /// Looks at what is counted only when somebody asks.
 pub(crate) fn observe(coordinator: &Coordinator) {
-    let jobs = coordinator.jobs();
+    let states: Vec<JobState> = coordinator.job_states().collect();
     for state in STATES {
-        let count = jobs.iter().filter(|job| job.state == state).count();
+        let count = states.iter().filter(|found| **found == state).count();
         gauge!(JOBS, "state" => state.as_str()).set(count as f64);
     }
-    gauge!(WORKERS).set(coordinator.workers().len() as f64);
+    gauge!(WORKERS).set(coordinator.worker_count() as f64);
+    counter!(GENERATIONS).absolute(coordinator.generations_begun());
 }
 
 /// An input is taken.
@@ -85,17 +83,6 @@ pub(crate) fn input(input: &Input) {
         | Input::Detach { .. }
         | Input::Tick
         | Input::EffectDone(_) => {}
-    }
-}
-
-/// A directive is in its worker's queue. A generation begins when rank 0 is told to train.
-pub(crate) fn directive_sent(directive: &Directive) {
-    match directive {
-        Directive::Train(assignment) if assignment.rank.is_leader() => counter!(GENERATIONS).increment(1),
-        Directive::Train(_)
-        | Directive::Prepare { .. }
-        | Directive::Stop { .. }
-        | Directive::Release { .. } => {}
     }
 }
 

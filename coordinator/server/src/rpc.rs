@@ -3,17 +3,17 @@
 //! call ends at its caller's deadline.
 
 use std::{
-    future::pending,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use phalanx_protocol::{
     codec::{self, Codec},
     id::WorkerId,
     message::{Attached, Hello, Numbered, Report, Timeouts},
-    rpc::{Coordinator, Rejected},
+    rpc::{Coordinator, NotAttached, Rejected},
 };
 use tarpc::{
     context::Context,
@@ -21,14 +21,20 @@ use tarpc::{
     server::{BaseChannel, Channel as _},
     tokio_util::codec::Framed,
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{handle::Handle, listen::Listener, metrics};
 
-/// The most connections at a time; further ones wait to be accepted.
-pub(crate) const CONNECTIONS_MAX: usize = 4_096;
+/// The most connections at a time beside one for each worker: of those that come
+/// anew before their old connection has ended, or are told that there is no room.
+/// Further ones wait to be accepted.
+pub(crate) const CONNECTIONS_SPARE: usize = 256;
+
+/// A connection without a call for so many leases ends: a worker calls several
+/// times within each.
+const IDLE_LEASES: u32 = 4;
 
 /// The most calls under way on one connection; further ones are refused.
 const CALLS_MAX: usize = 16;
@@ -58,13 +64,22 @@ pub(crate) async fn serve(listener: Listener, service: Service, stop: Cancellati
 async fn connection(stream: TcpStream, service: Service) {
     let transport = serde_transport::new(Framed::new(stream, codec::framing()), Codec::default());
     let channel = BaseChannel::with_defaults(transport).max_concurrent_requests(CALLS_MAX);
-    channel
-        .execute(service.serve())
-        // Calls run beside each other: a report is not held up by a wait for directives.
-        .for_each(async |call| {
-            tokio::spawn(call);
-        })
-        .await;
+    let idle_max = service.timeouts.lease * IDLE_LEASES;
+    let mut calls = pin!(channel.execute(service.serve()));
+    // Each call under way holds a clone.
+    let under_way = Arc::new(());
+    loop {
+        match timeout(idle_max, calls.next()).await {
+            // Calls run beside each other: a report is not held up by a wait for directives.
+            Ok(Some(call)) => {
+                let counted = Arc::clone(&under_way);
+                tokio::spawn(call.map(|()| drop(counted)));
+            }
+            Err(_) if Arc::strong_count(&under_way) > 1 => {}
+            Err(_) => return debug!("a connection without calls is ended"),
+            Ok(None) => return,
+        }
+    }
 }
 
 /// What answers workers.
@@ -77,13 +92,15 @@ pub(crate) struct Service {
 }
 
 impl Coordinator for Service {
-    async fn attach(self, _: Context, hello: Hello) -> Attached {
+    async fn attach(self, _: Context, hello: Hello) -> Result<Attached, NotAttached> {
+        let (host, pid) = (hello.host.clone(), hello.pid);
         match self.handle.attach(hello).await {
-            Ok(worker) => Attached { worker, store_url: self.store_url.to_string(), timeouts: self.timeouts },
-            Err(error) => {
-                // The call has no word for "no". Without an answer the worker tries again after its deadline.
-                warn!(%error, "worker not attached");
-                pending().await
+            Ok(worker) => {
+                Ok(Attached { worker, store_url: self.store_url.to_string(), timeouts: self.timeouts })
+            }
+            Err(refused) => {
+                warn!(host, pid, %refused, "worker not attached");
+                Err(refused)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Starting a coordinator and stopping it: opens the stores, takes the ports,
 //! and runs the driver between the two interfaces.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use phalanx_core::{Coordinator, Effect, Record, RestoreError, record::UnreadableRecord};
 use phalanx_protocol::message::Timeouts;
@@ -41,6 +41,15 @@ pub enum StartError {
     /// Records of the state that contradict each other.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// An object store that other processes do not see.
+    #[error(
+        "the object store `{url}` exists in one process alone, and workers could not use it: \
+         give --store a folder, s3://…, gs://… or az://…"
+    )]
+    StoreNotShared {
+        /// Its URL.
+        url: String,
+    },
     /// A lease out of bounds.
     #[error("a lease of {actual:?} is out of bounds: expected {LEASE_MIN:?} to {LEASE_MAX:?}")]
     Lease {
@@ -66,7 +75,8 @@ pub enum ServerError {
 pub struct Server {
     http_addr: SocketAddr,
     rpc_addr: SocketAddr,
-    driver: JoinHandle<Result<(), StateError>>,
+    /// `None` once it has ended and `failed` has told why.
+    driver: Option<JoinHandle<Result<(), StateError>>>,
     interfaces: TaskTracker,
     stop_interfaces: CancellationToken,
     stop_driver: CancellationToken,
@@ -82,16 +92,22 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     if !(LEASE_MIN..=LEASE_MAX).contains(&config.lease) {
         return Err(StartError::Lease { actual: config.lease });
     }
+    let scheme = config.store_url.split_once("://").map(|(scheme, _)| scheme);
+    if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("memory")) {
+        return Err(StartError::StoreNotShared { url: config.store_url });
+    }
+    let timeouts = Timeouts::from_lease(config.lease);
+    let machine = phalanx_core::Config { timeouts, ..phalanx_core::Config::default() };
+    let rpc_connections_max = machine.workers_max + rpc::CONNECTIONS_SPARE;
     let http = Listener::bind(config.http_addr, "--listen", http::CONNECTIONS_MAX).await?;
-    let rpc = Listener::bind(config.rpc_addr(http.addr()), "--rpc", rpc::CONNECTIONS_MAX).await?;
+    let rpc = Listener::bind(config.rpc_addr(http.addr()), "--rpc", rpc_connections_max).await?;
     let (http_addr, rpc_addr) = (http.addr(), rpc.addr());
 
     let store = Store::open(&config.store_url)?;
     let store_url: Arc<str> = store.url().into();
-    let timeouts = Timeouts::from_lease(config.lease);
     let clock = Clock::start();
     let (handle, inbox) = handle::channel(clock);
-    let (driver, restored) = restore(&config.state_url, timeouts, clock, store, inbox).await?;
+    let (driver, restored) = restore(&config.state_url, machine, clock, store, inbox).await?;
 
     metrics::describe();
     let (stop_interfaces, stop_driver) = (CancellationToken::new(), CancellationToken::new());
@@ -110,13 +126,14 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     interfaces.spawn(rpc::serve(rpc, service, stop_interfaces.clone()));
     interfaces.close();
     info!(http = %http_addr, rpc = %rpc_addr, state = config.state_url, store = config.store_url, "coordinator started");
+    let driver = Some(driver);
     Ok(Server { http_addr, rpc_addr, driver, interfaces, stop_interfaces, stop_driver })
 }
 
 /// A driver of the state found at `state_url`, and what it must do first.
 async fn restore(
     state_url: &str,
-    timeouts: Timeouts,
+    machine: phalanx_core::Config,
     clock: Clock,
     store: Store,
     inbox: handle::Inbox,
@@ -126,7 +143,6 @@ async fn restore(
     let records = snapshot.records.iter().map(|(key, value)| Record::decode(key, value));
     let records = records.collect::<Result<Vec<_>, _>>()?;
     let mut effects = Vec::new();
-    let machine = phalanx_core::Config { timeouts, ..phalanx_core::Config::default() };
     let coordinator = Coordinator::restore(machine, clock.now(), records, &mut effects)?;
     let driver = Driver::new(coordinator, clock, (state, snapshot.revision), store, inbox);
     Ok((driver, effects))
@@ -144,9 +160,13 @@ impl Server {
     }
 
     /// Returns when the coordinator has stopped by itself, which it does only
-    /// if it cannot go on. Nothing is lost if this is dropped while it waits.
+    /// if it cannot go on; not a second time. Nothing is lost if this is dropped
+    /// while it waits.
     pub async fn failed(&mut self) -> ServerError {
-        match (&mut self.driver).await {
+        let Some(driver) = &mut self.driver else { return pending().await };
+        let ended = driver.await;
+        self.driver = None;
+        match ended {
             Ok(Err(error)) => error.into(),
             Err(error) => ServerError::Panicked(error.to_string()),
             Ok(Ok(())) => unreachable!("invariant: the driver runs until `shutdown` takes the server"),
@@ -158,16 +178,16 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The coordinator had stopped by itself before.
+    /// The coordinator had stopped by itself before, and [`failed`](Self::failed)
+    /// has not told that.
     pub async fn shutdown(mut self) -> Result<(), ServerError> {
         self.stop_interfaces.cancel();
         if timeout(DRAIN_TIMEOUT, self.interfaces.wait()).await.is_err() {
             warn!(timeout = ?DRAIN_TIMEOUT, "calls under way were cut off");
         }
         self.stop_driver.cancel();
-        match (&mut self.driver).await {
-            Ok(ended) => ended?,
-            Err(error) => return Err(ServerError::Panicked(error.to_string())),
+        if let Some(driver) = self.driver.take() {
+            driver.await.map_err(|error| ServerError::Panicked(error.to_string()))??;
         }
         info!("coordinator stopped");
         Ok(())

@@ -8,6 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use phalanx_protocol::{
     message::{Hello, Timeouts},
+    rpc::VERSION,
     spec::JobSpec,
 };
 use tokio::task::JoinHandle;
@@ -34,7 +35,7 @@ impl StateStore for Disk {
         self.state.load().await
     }
 
-    async fn commit(&self, expected: Revision, changes: Vec<Change>) -> Result<Revision, StateError> {
+    async fn commit(&self, expected: Revision, changes: Vec<Put>) -> Result<Revision, StateError> {
         match self.delay_ms.load(Ordering::SeqCst) {
             BROKEN => Err(StateError::Full { place: "here".to_owned() }),
             delay_ms => {
@@ -69,14 +70,14 @@ async fn rig(lease: Duration) -> Rig {
     Rig { handle, delay_ms, driver, _folder: folder }
 }
 
-async fn attach(rig: &Rig) -> WorkerId {
+async fn attach(rig: &Rig, pid: u32) -> WorkerId {
     let hello = Hello {
         host: "somewhere".to_owned(),
-        pid: 7,
+        pid,
         data_addr: "127.0.0.1:9".parse().unwrap(),
         kind: "test".to_owned(),
         tasks: Vec::new(),
-        version: "0".to_owned(),
+        version: VERSION.to_owned(),
         metrics_addr: None,
     };
     rig.handle.attach(hello).await.unwrap()
@@ -96,20 +97,42 @@ fn spec() -> JobSpec {
 
 #[tokio::test]
 async fn a_slow_disk_does_not_end_the_lease_of_a_worker_that_was_heard() {
-    let lease = Duration::from_millis(800);
+    let lease = Duration::from_secs(4);
     let rig = rig(lease).await;
-    let worker = attach(&rig).await;
-    rig.delay_ms.store(2_000, Ordering::SeqCst);
+    let worker = attach(&rig, 7).await;
+    rig.delay_ms.store(6_000, Ordering::SeqCst);
     let submission = rig.handle.submit(spec());
     let heartbeats = async {
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(2_500) {
+        while begin.elapsed() < Duration::from_millis(6_500) {
             rig.handle.directives(worker, 0, lease / 8).await.unwrap();
         }
     };
     let (submitted, ()) = tokio::join!(submission, heartbeats);
     submitted.unwrap();
     assert_eq!(rig.handle.directives(worker, 0, Duration::ZERO).await, Ok(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_heartbeat_behind_more_messages_than_fit_into_a_batch_counts_too() {
+    let lease = Duration::from_secs(4);
+    let rig = rig(lease).await;
+    let worker = attach(&rig, 7).await;
+    let silent = attach(&rig, 8).await;
+    rig.delay_ms.store(5_000, Ordering::SeqCst);
+    // Heard well before the lease ends at 4 seconds; the driver gets to it after 5.
+    let heartbeat = async {
+        tokio::time::sleep(lease / 2).await;
+        let crowd = (0..2 * MESSAGES_MAX).map(|_| rig.handle.read(|_| ()));
+        let crowd = futures::future::join_all(crowd);
+        let (crowd, heard) = tokio::join!(crowd, rig.handle.directives(worker, 0, Duration::ZERO));
+        assert!(crowd.iter().all(Result::is_ok));
+        heard
+    };
+    let (submitted, heard) = tokio::join!(rig.handle.submit(spec()), heartbeat);
+    submitted.unwrap();
+    assert_eq!(heard, Ok(Vec::new()));
+    assert!(rig.handle.directives(silent, 0, Duration::ZERO).await.is_err(), "nobody has heard this one");
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ impl From<CallError> for Refused {
                     StatusCode::NOT_FOUND
                 }
                 Rejected::WrongJob { .. } | Rejected::WrongAlias(_) => StatusCode::BAD_REQUEST,
-                Rejected::WrongState { .. } | Rejected::Call(_) => StatusCode::CONFLICT,
+                Rejected::WrongState { .. } | Rejected::Call(_) | Rejected::Attach(_) => StatusCode::CONFLICT,
                 Rejected::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
             },
         };

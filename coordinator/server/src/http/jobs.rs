@@ -6,8 +6,10 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
+use phalanx_core::Rejected;
 use phalanx_protocol::{
     id::JobId,
+    spec::JobSpec,
     view::{Curve, JobView, ResumeRequest, SubmitRequest},
 };
 use tracing::{Instrument as _, info_span};
@@ -16,6 +18,10 @@ use super::{
     App, Refused,
     error::{Body, OptionalBody, Path},
 };
+use crate::handle::CallError;
+
+/// The most jobs that are over in a list; older ones are shown when they are asked for by their id.
+const JOBS_OVER_MAX: usize = 1_000;
 
 /// Takes a job. The request's `traceparent` header, if any, is the parent of
 /// everything that becomes of it.
@@ -24,6 +30,7 @@ pub(super) async fn submit(
     headers: HeaderMap,
     Body(request): Body<SubmitRequest>,
 ) -> Result<(StatusCode, Json<JobView>), Refused> {
+    check(&request.spec)?;
     let span = info_span!("submit", name = request.spec.name);
     if let Some(parent) = phalanx_telemetry::from_headers(&headers) {
         phalanx_telemetry::set_parent(&span, &parent);
@@ -35,8 +42,22 @@ pub(super) async fn submit(
     submitted.instrument(span).await
 }
 
+/// Looks for mistakes before the state machine does: a rule that panics on what
+/// nobody thought of must end this request and not the coordinator.
+fn check(spec: &JobSpec) -> Result<(), Refused> {
+    let mut problems: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
+    let relative = spec.data.paths().filter(|path| path.is_relative());
+    problems.extend(relative.map(|path| {
+        format!(
+            "the path of the data must be absolute, since it is opened on a worker, got {}",
+            path.display()
+        )
+    }));
+    if problems.is_empty() { Ok(()) } else { Err(CallError::from(Rejected::WrongJob { problems }).into()) }
+}
+
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<JobView>>, Refused> {
-    Ok(Json(app.handle.read(|coordinator| coordinator.jobs()).await?))
+    Ok(Json(app.handle.read(|coordinator| coordinator.newest_jobs(JOBS_OVER_MAX)).await?))
 }
 
 pub(super) async fn show(State(app): State<App>, Path(id): Path<JobId>) -> Result<Json<JobView>, Refused> {

@@ -7,7 +7,7 @@
 //! | `GET /metrics` | | Prometheus text |
 //! | `GET /v1/cluster` | | [`ClusterView`] |
 //! | `POST /v1/jobs` | `SubmitRequest` | `JobView`, 201 |
-//! | `GET /v1/jobs` | | `[JobView]` |
+//! | `GET /v1/jobs` | | `[JobView]`: those that are not over, and the newest thousand of the others |
 //! | `GET /v1/jobs/{id}` | | `JobView` |
 //! | `GET /v1/jobs/{id}/follow` | | a `JobView` a line, at each change, until the job is over |
 //! | `GET /v1/jobs/{id}/curve` | | `Curve` |

@@ -36,25 +36,17 @@ pub struct Snapshot {
     pub records: BTreeMap<String, Vec<u8>>,
 }
 
-/// One change of a record.
+/// One change: the record gets this value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// The record gets this value.
-    Put {
-        /// Its key.
-        key: String,
-        /// Its value, as JSON.
-        value: Vec<u8>,
-    },
-    /// The record goes away; that it is not there is no error.
-    Delete {
-        /// Its key.
-        key: String,
-    },
+pub struct Put {
+    /// Its key.
+    pub key: String,
+    /// Its value, as JSON.
+    pub value: Vec<u8>,
 }
 
-/// Why the state could not be read or written. All but [`Conflict`](Self::Conflict)
-/// name the place and, where there is one, the remedy.
+/// Why the state could not be read or written. Each names the place and, where
+/// there is one, the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// No space left.
@@ -112,7 +104,7 @@ pub trait StateStore: std::fmt::Debug + Send + Sync + 'static {
     /// Applies all `changes` in order, durably, if the state is at revision
     /// `expected`; returns the new revision. When it fails, nothing was applied,
     /// except that after [`StateError::Other`] it is not known: load again.
-    async fn commit(&self, expected: Revision, changes: Vec<Change>) -> Result<Revision, StateError>;
+    async fn commit(&self, expected: Revision, changes: Vec<Put>) -> Result<Revision, StateError>;
 }
 
 /// Opens the state store at `url`: the path of a file (also as `file:///…`),

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use phalanx_storage::{create_folders, is_full};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use super::{Change, FORMAT, Revision, Snapshot, StateError, StateStore};
+use super::{FORMAT, Put, Revision, Snapshot, StateError, StateStore};
 
 /// Numbers about the store itself.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -54,7 +54,7 @@ impl StateStore for Redb {
         blocking(move || file.load().map_err(|e| failed(&file.path, e))).await
     }
 
-    async fn commit(&self, expected: Revision, changes: Vec<Change>) -> Result<Revision, StateError> {
+    async fn commit(&self, expected: Revision, changes: Vec<Put>) -> Result<Revision, StateError> {
         let file = Arc::clone(&self.file);
         blocking(move || {
             let committed = file.commit(expected, &changes).map_err(|e| failed(&file.path, e))?;
@@ -117,11 +117,7 @@ impl OpenFile {
 
     /// Applies the changes if the state is at revision `expected`; returns the
     /// revision after that or, as the inner error, the one found instead.
-    fn commit(
-        &self,
-        expected: Revision,
-        changes: &[Change],
-    ) -> Result<Result<Revision, Revision>, redb::Error> {
+    fn commit(&self, expected: Revision, changes: &[Put]) -> Result<Result<Revision, Revision>, redb::Error> {
         let transaction = self.database.begin_write()?;
         let next = {
             let mut meta = transaction.open_table(META)?;
@@ -135,10 +131,7 @@ impl OpenFile {
         {
             let mut records = transaction.open_table(RECORDS)?;
             for change in changes {
-                match change {
-                    Change::Put { key, value } => records.insert(key.as_str(), value.as_slice())?,
-                    Change::Delete { key } => records.remove(key.as_str())?,
-                };
+                records.insert(change.key.as_str(), change.value.as_slice())?;
             }
         }
         transaction.commit()?;

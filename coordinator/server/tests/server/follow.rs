@@ -69,12 +69,13 @@ async fn following_a_job_that_is_over_tells_it_once() {
 async fn a_shutdown_ends_the_streams_of_followers() {
     let cluster = Cluster::start().await;
     let job = cluster.user.submit(spec("points")).await.id;
-    let follower = tokio::spawn(follow(cluster.user.clone(), job));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let request = cluster.user.request(Method::GET, &format!("/v1/jobs/{job}/follow"));
+    let mut follower = request.send().await.unwrap();
+    assert!(follower.chunk().await.unwrap().is_some_and(|line| line.ends_with(b"\n")));
     let begin = Instant::now();
     cluster.server.shutdown().await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
-    assert_eq!(follower.await.unwrap().len(), 1);
+    assert_eq!(follower.chunk().await.unwrap(), None, "the stream ends in order");
 }
 
 #[tokio::test]

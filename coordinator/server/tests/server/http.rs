@@ -70,6 +70,25 @@ async fn a_wrong_job_is_refused_with_all_its_mistakes() {
 }
 
 #[tokio::test]
+async fn a_job_with_a_path_of_the_clients_own_folder_is_refused() {
+    let cluster = Cluster::start().await;
+    let mut wrong = spec("points");
+    wrong["data"]["csv"]["path"] = json!("points.csv");
+    let request = cluster.user.request(Method::POST, "/v1/jobs").json(&json!({ "spec": wrong }));
+    check(request, StatusCode::BAD_REQUEST, "absolute").await;
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_counted_with_does_no_harm() {
+    let cluster = Cluster::start().await;
+    let mut wrong = spec("points");
+    wrong["train"]["batch_size"] = json!(u32::MAX);
+    let request = cluster.user.request(Method::POST, "/v1/jobs").json(&json!({ "spec": wrong }));
+    check(request, StatusCode::BAD_REQUEST, "train.batch_size").await;
+    cluster.user.submit(spec("points")).await;
+}
+
+#[tokio::test]
 async fn what_a_job_cannot_do_now_is_a_conflict() {
     let cluster = Cluster::start().await;
     let job = cluster.user.submit(spec("points")).await;

@@ -10,6 +10,7 @@ use phalanx_protocol::{
     view::{JobState, JobView, ModelView},
 };
 use phalanx_server::{ServerError, StateError, start};
+use phalanx_tests::SmallDisk;
 
 use crate::support::{Cluster, DEADLINE, User, config, spec};
 
@@ -115,36 +116,15 @@ async fn address(folder: &std::path::Path, child: &mut Child) -> std::net::Socke
     }
 }
 
-/// A file system of its own for the state.
-struct TinyDisk(tempfile::TempDir);
-
-impl TinyDisk {
-    fn mount(options: &str) -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        disk.set(options).then_some(disk)
-    }
-
-    fn set(&self, options: &str) -> bool {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(self.0.path());
-        mount.status().is_ok_and(|status| status.success())
-    }
-}
-
-impl Drop for TinyDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_stops_the_coordinator_and_loses_nothing() {
-    let Some(disk) = TinyDisk::mount("size=512k") else {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path().join("disk"), "512k") else {
         eprintln!("SKIPPED: a small file system cannot be mounted here (it takes root)");
         return;
     };
     let store = tempfile::tempdir().unwrap();
-    let mut config = config(disk.0.path());
+    let mut config = config(disk.path());
     config.store_url = store.path().to_str().unwrap().to_owned();
 
     let mut server = start(config.clone()).await.unwrap();
@@ -163,9 +143,10 @@ async fn a_full_disk_stops_the_coordinator_and_loses_nothing() {
     let error = tokio::time::timeout(DEADLINE, server.failed()).await.unwrap();
     assert!(matches!(error, ServerError::State(StateError::Full { .. })), "{error}");
     assert!(error.to_string().contains("state.redb"), "{error}");
-    drop(server);
+    // Its end was told by `failed`.
+    server.shutdown().await.unwrap();
 
-    assert!(disk.set("remount,size=8m"));
+    assert!(disk.resize("8m"));
     let server = start(config).await.unwrap();
     let found = User::of(&server).get::<Vec<JobView>>("/v1/jobs").await.len();
     assert!(found == confirmed || found == confirmed + 1, "{found} jobs of {confirmed}");

@@ -1,12 +1,16 @@
 //! Workers that do not behave.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use phalanx_protocol::{
     codec::FRAME_BYTES_MAX,
     id::{Generation, JobId, WorkerId},
-    message::{Assignment, Event, Report},
-    rpc::Rejected,
+    message::{Assignment, Event, Hello, Report},
+    rpc::{NotAttached, Rejected},
+    view::WorkerView,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Cluster, DEADLINE, connect, context, spec};
+use crate::support::{Cluster, DEADLINE, connect, context, hello, spec};
 
 #[tokio::test]
 async fn a_wait_without_directives_ends_with_the_heartbeat() {
@@ -28,16 +32,48 @@ async fn a_wait_without_directives_ends_with_the_heartbeat() {
 
 #[tokio::test]
 async fn a_worker_stays_while_it_is_heard_and_must_attach_again_after_a_silence() {
-    let lease = Duration::from_millis(1_600);
+    let lease = Duration::from_secs(6);
     let cluster = Cluster::with_lease(lease).await;
     let worker = cluster.worker().await;
     let begin = Instant::now();
     while begin.elapsed() < lease * 3 / 2 {
         worker.poll().await.unwrap();
     }
-    tokio::time::sleep(lease * 5 / 4).await;
+    let begin = Instant::now();
+    while !cluster.user.get::<Vec<WorkerView>>("/v1/workers").await.is_empty() {
+        assert!(begin.elapsed() < DEADLINE, "a silent worker stays");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(worker.poll().await, Err(Rejected::UnknownWorker(worker.id())));
     assert_ne!(cluster.worker().await.id(), worker.id());
+}
+
+#[tokio::test]
+async fn a_worker_of_another_version_is_told_so() {
+    let cluster = Cluster::start().await;
+    let client = connect(cluster.server.rpc_addr()).await;
+    let old = Hello { version: "0.0.1".to_owned(), ..hello() };
+    let refused = client.attach(context(), old).await.unwrap().unwrap_err();
+    assert!(matches!(refused, NotAttached::Version { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_connection_without_calls_ends_and_one_with_calls_stays() {
+    let cluster = Cluster::with_lease(Duration::from_millis(500)).await;
+    let mut silent = TcpStream::connect(cluster.server.rpc_addr()).await.unwrap();
+    let client = connect(cluster.server.rpc_addr()).await;
+    let stranger = WorkerId::new(99);
+    let mut ended = pin!(timeout(DEADLINE, silent.read_u8()));
+    loop {
+        let refused = client.directives(context(), stranger, 0).await.unwrap();
+        assert_eq!(refused, Err(Rejected::UnknownWorker(stranger)));
+        if let Ok(ended) = timeout(Duration::from_millis(20), &mut ended).await {
+            assert!(ended.expect("it ends in time").is_err());
+            break;
+        }
+    }
+    let refused = client.directives(context(), stranger, 0).await.unwrap();
+    assert_eq!(refused, Err(Rejected::UnknownWorker(stranger)));
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn a_record_that_nobody_can_read_stops_the_start() {
     let url = config(folder.path()).state_url;
     let state = phalanx_server::state::open(&url).await.unwrap();
     let before = state.load().await.unwrap().revision;
-    let record = phalanx_server::state::Change::Put { key: "job/points-1".to_owned(), value: b"{}".to_vec() };
+    let record = phalanx_server::state::Put { key: "job/points-1".to_owned(), value: b"{}".to_vec() };
     state.commit(before, vec![record]).await.unwrap();
     drop(state);
     let error = start(config(folder.path())).await.unwrap_err();
@@ -81,4 +81,14 @@ async fn a_store_that_is_none_is_refused() {
     let wrong = Config { store_url: "ftp://somewhere".to_owned(), ..config(folder.path()) };
     let error = start(wrong).await.unwrap_err();
     assert!(error.to_string().contains("expected a folder"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_in_memory_is_refused_since_workers_would_not_see_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = Config { store_url: "memory://".to_owned(), ..config(folder.path()) };
+    let error = start(alone).await.unwrap_err();
+    assert!(matches!(error, StartError::StoreNotShared { .. }), "{error:?}");
+    assert!(error.to_string().contains("--store"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
 }

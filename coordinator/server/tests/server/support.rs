@@ -15,7 +15,7 @@ use phalanx_protocol::{
         Report,
     },
     reference::{DatasetRef, FileRef, ModelArtifact},
-    rpc::{CoordinatorClient, Rejected},
+    rpc::{CoordinatorClient, Rejected, VERSION},
     view::JobView,
 };
 use phalanx_server::{Config, Server, start};
@@ -165,16 +165,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) async fn attach(addr: SocketAddr) -> Self {
         let client = connect(addr).await;
-        let hello = Hello {
-            host: "somewhere".to_owned(),
-            pid: 7,
-            data_addr: "127.0.0.1:9".parse().unwrap(),
-            kind: "test".to_owned(),
-            tasks: Vec::new(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            metrics_addr: None,
-        };
-        let attached = client.attach(context(), hello).await.unwrap();
+        let attached = client.attach(context(), hello()).await.unwrap().unwrap();
         Self { client, attached, seen: 0 }
     }
 
@@ -232,7 +223,6 @@ impl Worker {
     pub(crate) async fn step(&self, job: &JobId, generation: Generation, step: u64) {
         let progress = Progress {
             step,
-            total_steps: 10,
             epoch: 0,
             cursor: step * 8,
             loss: 1.0 / step as f64,
@@ -280,6 +270,19 @@ impl Worker {
         self.checkpoint(&job, generation, 10).await;
         self.finish(&job, generation).await;
         job
+    }
+}
+
+/// How a worker introduces itself.
+pub(crate) fn hello() -> Hello {
+    Hello {
+        host: "somewhere".to_owned(),
+        pid: 7,
+        data_addr: "127.0.0.1:9".parse().unwrap(),
+        kind: "test".to_owned(),
+        tasks: Vec::new(),
+        version: VERSION.to_owned(),
+        metrics_addr: None,
     }
 }
 

@@ -47,7 +47,7 @@ async fn a_job_and_all_its_directives_hang_under_the_request_that_submitted_it()
 
     let mut worker = cluster.worker().await;
     let Directive::Prepare { trace, .. } = worker.next().await else { panic!("expected to prepare") };
-    assert_eq!(trace, Some(TraceParent(parent_text(&schedule))));
+    assert_eq!(trace, Some(TraceParent::new(parent_text(&schedule))));
 }
 
 #[tokio::test]

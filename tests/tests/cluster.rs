@@ -26,7 +26,7 @@ fn jobs_run_side_by_side_where_workers_suffice_and_queue_where_they_do_not() {
     for _ in 0..3 {
         cluster.submit(&job);
     }
-    let running = |job: &JobView| job.world_size == 1;
+    let running = |job: &JobView| job.workers.len() == 1;
     eventually("two jobs to run and one to wait", Deadline::default(), || {
         let jobs = ["mlp-1", "mlp-2", "mlp-3"].map(|id| cluster.job(id));
         let at_work = jobs.iter().flatten().filter(|job| running(job)).count();

@@ -63,7 +63,7 @@ impl Coordinator {
         })
         .await
         .map_err(refused)?;
-        let (http, rpc) = (server.http_addr(), server.rpc_addr());
+        let [http, rpc] = [server.http_addr(), server.rpc_addr()].map(reached_at);
         anstream::eprintln!(
             "{DIM}users  {DIM:#} phalanx submit JOB {STRONG}--coordinator http://{http}{STRONG:#}"
         );
@@ -80,9 +80,19 @@ impl Coordinator {
     }
 }
 
+/// How others reach what listens at `addr`: where that is every address, by the machine's name.
+fn reached_at(addr: SocketAddr) -> String {
+    if !addr.ip().is_unspecified() {
+        return addr.to_string();
+    }
+    format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), addr.port())
+}
+
 fn refused(error: StartError) -> CliError {
     match error {
-        StartError::Bind(_) | StartError::Lease { .. } => CliError::usage(error),
+        StartError::Bind(_) | StartError::Lease { .. } | StartError::StoreNotShared { .. } => {
+            CliError::usage(error)
+        }
         _ => CliError::failed(error),
     }
 }

@@ -163,7 +163,11 @@ impl<'a> Session<'a> {
                 let span = info_span!("submit", name = spec.name);
                 self.client.submit(*spec).instrument(span).await?
             }
-            Begin::Resume { id, .. } => self.client.resume(&id, Some(self.workers)).await?,
+            Begin::Resume { id, .. } => match self.client.job(&id).await? {
+                // Its training is over: what is left is done without workers.
+                job if job.state == JobState::Registering => job,
+                _ => self.client.resume(&id, Some(self.workers)).await?,
+            },
         };
         let id = job.id.to_string();
         let mut follow = self.client.follow(&id);
@@ -297,10 +301,16 @@ pub(crate) fn worker_count(wanted: Option<u32>, lanes: u32, cores: u32) -> Resul
 /// run's workers are for its own job.
 async fn pause_unfinished(client: &Client, screen: &Screen, begin: &Begin) -> Result<(), CliError> {
     for job in client.jobs().await? {
-        if job.state.is_over() {
+        // One that is being registered needs no worker, and is done in a moment.
+        if job.state.is_over() || job.state == JobState::Registering {
             continue;
         }
-        client.interrupt(job.id.as_str()).await?;
+        match client.interrupt(job.id.as_str()).await {
+            Ok(_) => {}
+            // It has ended by itself in this moment.
+            Err(ClientError::Refused { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        }
         if !matches!(begin, Begin::Resume { id, .. } if id == job.id.as_str()) {
             screen.say(format!("{} was left unfinished and is paused", job.id));
         }

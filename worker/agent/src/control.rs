@@ -104,10 +104,10 @@ impl Control {
                 };
                 self.begin(&member, (job, generation), orders, training.run());
             }
-            Directive::Stop { job, generation, save } => {
+            Directive::Stop { job, generation } => {
                 if let Some(work) = self.work_of(&job, generation) {
-                    info!(%job, %generation, save, "told to stop");
-                    work.orders.stop(save);
+                    info!(%job, %generation, "told to stop");
+                    work.orders.stop();
                 }
             }
             Directive::Release { job, generation } => self.release(&job, generation).await?,

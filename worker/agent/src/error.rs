@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
+use phalanx_protocol::rpc::NotAttached;
 use phalanx_storage::StorageError;
 use phalanx_telemetry::TelemetryError;
 
@@ -23,6 +24,9 @@ pub enum AgentError {
     /// The object store that the coordinator names cannot be used from here.
     #[error("the coordinator's object store cannot be used by this worker: {0}")]
     Store(#[from] StorageError),
+    /// The coordinator does not let it in, and will not later either.
+    #[error("this worker cannot attach: {0}")]
+    NotAttached(#[from] NotAttached),
     /// A generation that is over does not let go of the trainer's thread.
     #[error("the trainer did not end within {limit:?} after its generation was over")]
     Hung {
@@ -44,7 +48,9 @@ impl AgentError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Listen { .. } | Self::Telemetry(_) => ExitCode::from(2),
-            Self::Store(_) | Self::Hung { .. } | Self::Part { .. } => ExitCode::FAILURE,
+            Self::Store(_) | Self::NotAttached(_) | Self::Hung { .. } | Self::Part { .. } => {
+                ExitCode::FAILURE
+            }
         }
     }
 }

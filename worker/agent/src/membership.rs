@@ -16,7 +16,7 @@ use kameo::actor::ActorRef;
 use phalanx_protocol::{
     id::WorkerId,
     message::{Attached, Hello, Numbered, Timeouts},
-    rpc::Rejected,
+    rpc::{NotAttached, Rejected, VERSION},
 };
 use phalanx_storage::Store;
 use tokio::sync::watch;
@@ -92,27 +92,31 @@ impl Membership {
 
     async fn attach(&self) -> Result<Member, AgentError> {
         let mut backoff = Backoff::new();
-        let mut told = false;
+        let mut told = None;
         loop {
-            match self.try_attach().await {
-                Ok(Attached { worker, store_url, timeouts }) => {
+            let why = match self.try_attach().await {
+                Ok(Ok(Attached { worker, store_url, timeouts })) => {
                     let store = Store::open(&store_url)?;
                     info!(%worker, store = store_url, "attached");
                     let member = Member { worker, timeouts, store };
                     self.member.send_replace(Some(member.clone()));
                     return Ok(member);
                 }
-                Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        warn!(%error, "waiting for the coordinator");
-                    }
-                    backoff.wait().await;
+                Ok(Err(refused @ NotAttached::Version { .. })) => return Err(refused.into()),
+                Ok(Err(refused @ (NotAttached::Full { .. } | NotAttached::Unavailable(_)))) => {
+                    refused.to_string()
                 }
+                Err(error) => error.to_string(),
+            };
+            if told.as_ref() != Some(&why) {
+                warn!(why, "waiting for the coordinator");
+                told = Some(why);
             }
+            backoff.wait().await;
         }
     }
 
-    async fn try_attach(&self) -> Result<Attached, LinkError> {
+    async fn try_attach(&self) -> Result<Result<Attached, NotAttached>, LinkError> {
         let Introduction { listen, advertise, tasks, metrics_addr } = self.introduction.clone();
         let near = self.link.local_ip().await?;
         let seen_from_outside = |addr: SocketAddr| {
@@ -125,7 +129,7 @@ impl Membership {
             data_addr: seen_from_outside(listen),
             kind: machine_kind(),
             tasks,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: VERSION.to_owned(),
             metrics_addr: metrics_addr.map(seen_from_outside),
         };
         self.link.call(ATTACH_MAX, |client, context| async move { client.attach(context, hello).await }).await

@@ -46,16 +46,17 @@ impl Orders {
         })
     }
 
-    /// Stop after the step under way; `save` the state first.
-    pub(crate) fn stop(&self, save: bool) {
-        self.vote.store(if save { SAVE_AND_STOP } else { STOP }, Ordering::Release);
+    /// Save the state after the step under way, and stop.
+    pub(crate) fn stop(&self) {
+        self.vote.store(SAVE_AND_STOP, Ordering::Release);
         self.stop.cancel();
     }
 
     /// The generation is over: whoever works for it ends without a word.
     pub(crate) fn end(&self) {
         self.over.cancel();
-        self.stop(false);
+        self.vote.store(STOP, Ordering::Release);
+        self.stop.cancel();
         self.abort.abort();
     }
 

@@ -247,7 +247,6 @@ mod tests {
     fn progress(step: u64) -> Event {
         Event::Progress(Progress {
             step,
-            total_steps: 100,
             epoch: 0,
             cursor: step,
             loss: 1.0,

@@ -11,6 +11,7 @@ use phalanx_protocol::{
     id::{Generation, WorkerId},
     message::{Directive, Event, Failure, Finished, Hello},
     reference::CheckpointRef,
+    rpc::NotAttached,
 };
 use phalanx_storage::Store;
 
@@ -104,7 +105,7 @@ async fn two_workers_prepare_train_stop_and_resume_to_a_finished_model() {
     train(fake, workers, G1, &endless, &dataset, None);
     formed(fake, G1).await;
     for (worker, _) in workers {
-        fake.direct(*worker, Directive::Stop { job: job(), generation: G1, save: true });
+        fake.direct(*worker, Directive::Stop { job: job(), generation: G1 });
     }
     let steps = [stopped(fake, G1, workers[0].0).await, stopped(fake, G1, workers[1].0).await];
     assert_eq!(steps[0], steps[1], "all ranks stop after the same step");
@@ -150,9 +151,9 @@ async fn training_goes_on_while_the_coordinator_is_away() {
 
     let addr = cluster.served.addr.to_string();
     cluster.served.stop().await;
-    let artifact = format!("artifacts/{}/g1/description.json", job());
+    let artifact = format!("artifacts/{}/g1", job());
     let written = async {
-        while !cluster.store.exists(&artifact).await.expect("the store answers") {
+        while cluster.store.list_prefix(&artifact).await.expect("the store answers").is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -305,5 +306,26 @@ async fn a_store_that_cannot_be_written_pauses_the_job() {
     train(fake, workers, G1, &spec, &dataset, None);
     let failure = failed(fake, G1).await;
     assert!(matches!(failure, Failure::Storage { .. }), "{failure:?}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_of_another_version_ends_and_one_too_many_waits() {
+    let mut cluster = Cluster::start(0).await;
+    let coordinator = cluster.served.addr.to_string();
+    let full = NotAttached::Full { limit: 0 };
+    cluster.fake.refuse(Some(full));
+    let waiting = Worker::start(&coordinator, cluster.folder());
+    cluster.fake.refused(1).await;
+    cluster.fake.refuse(None);
+    cluster.workers = cluster.fake.attached(1).await;
+    cluster.running.push(waiting);
+
+    let other = NotAttached::Version { worker: "1.0.0".to_owned(), coordinator: "2.0.0".to_owned() };
+    cluster.fake.refuse(Some(other));
+    let error = Worker::start(&coordinator, cluster.folder()).ended().await.expect_err("it cannot attach");
+    let expected = "this worker cannot attach: the worker has version 1.0.0 and the coordinator 2.0.0: install \
+                    the same on both";
+    assert_eq!(error.to_string(), expected);
     cluster.end().await;
 }

@@ -34,7 +34,7 @@ async fn steps_and_checkpoints_belong_to_the_span_of_the_directive() {
     let workers = fake.attached(1).await;
     let (generation, spec) = (Generation::new(1), points_job(folder.path(), 4, 2));
     let dataset = prepare(&fake, workers[0].0, generation, &spec).await;
-    let trace = TraceParent(format!("00-{TRACE}-{PARENT}-01"));
+    let trace = TraceParent::new(format!("00-{TRACE}-{PARENT}-01"));
     train_within(Some(trace), &fake, &workers, generation, &spec, &dataset, None);
     fake.reported(generation, |_, event| matches!(event, Event::Finished(_)).then_some(())).await;
     worker.end().await;

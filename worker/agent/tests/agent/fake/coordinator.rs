@@ -15,7 +15,7 @@ use phalanx_protocol::{
     codec::{self, Codec},
     id::{Generation, WorkerId},
     message::{Attached, Directive, Event, Hello, Numbered, Report, Timeouts},
-    rpc::{Coordinator, Rejected},
+    rpc::{Coordinator, NotAttached, Rejected},
 };
 use tarpc::{
     context::Context,
@@ -33,6 +33,10 @@ struct Known {
     queues: BTreeMap<WorkerId, Vec<Directive>>,
     reports: Vec<(WorkerId, Report)>,
     detached: Vec<WorkerId>,
+    /// What workers that want to attach are told.
+    refusal: Option<NotAttached>,
+    /// How many have been told so.
+    refused: usize,
     /// Workers ever attached.
     workers: u64,
     /// Reports of generations before this one are stale.
@@ -113,6 +117,11 @@ impl Fake {
         self.change(|known| known.generation = generation);
     }
 
+    /// From here on, refuses workers that want to attach; or no longer.
+    pub(crate) fn refuse(&self, refusal: Option<NotAttached>) {
+        self.change(|known| known.refusal = refusal);
+    }
+
     /// Knows none of its workers any more.
     pub(crate) fn forget(&self) {
         self.change(|known| {
@@ -127,6 +136,11 @@ impl Fake {
             (known.attached.len() == count).then(|| known.attached.clone())
         })
         .await
+    }
+
+    /// Waits until workers were refused so often.
+    pub(crate) async fn refused(&self, count: usize) {
+        self.eventually("workers are refused", |known| (known.refused >= count).then_some(())).await;
     }
 
     /// Waits for the first report of `generation` for which `pick` has an answer.
@@ -170,7 +184,14 @@ impl Fake {
 }
 
 impl Coordinator for Fake {
-    async fn attach(self, _: Context, hello: Hello) -> Attached {
+    async fn attach(self, _: Context, hello: Hello) -> Result<Attached, NotAttached> {
+        self.change(|known| match &known.refusal {
+            Some(refusal) => {
+                known.refused += 1;
+                Err(refusal.clone())
+            }
+            None => Ok(()),
+        })?;
         let worker = self.change(|known| {
             known.workers += 1;
             let worker = WorkerId::new(known.workers);
@@ -178,7 +199,7 @@ impl Coordinator for Fake {
             known.queues.insert(worker, Vec::new());
             worker
         });
-        Attached { worker, store_url: self.store_url, timeouts: self.timeouts }
+        Ok(Attached { worker, store_url: self.store_url, timeouts: self.timeouts })
     }
 
     async fn directives(self, _: Context, worker: WorkerId, after: u64) -> Result<Vec<Numbered>, Rejected> {

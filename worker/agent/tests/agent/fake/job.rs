@@ -68,6 +68,12 @@ impl Worker {
         Self { end, task: tokio::spawn(run_until(config, told)) }
     }
 
+    /// How it ends by itself.
+    pub(crate) async fn ended(self) -> Result<(), AgentError> {
+        let ended = tokio::time::timeout(super::DEADLINE, self.task).await;
+        ended.expect("it ends").expect("it does not panic")
+    }
+
     /// Ends it and waits for that.
     pub(crate) async fn end(self) {
         self.end.cancel();

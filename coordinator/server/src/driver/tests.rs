@@ -83,6 +83,11 @@ async fn attach(rig: &Rig, pid: u32) -> WorkerId {
     rig.handle.attach(hello).await.unwrap()
 }
 
+async fn attached(rig: &Rig) -> Vec<WorkerId> {
+    let ids = |coordinator: &Coordinator| coordinator.workers().into_iter().map(|worker| worker.id).collect();
+    rig.handle.read(ids).await.unwrap()
+}
+
 fn spec() -> JobSpec {
     serde_json::from_value(serde_json::json!({
         "name": "points",
@@ -110,29 +115,28 @@ async fn a_slow_disk_does_not_end_the_lease_of_a_worker_that_was_heard() {
     };
     let (submitted, ()) = tokio::join!(submission, heartbeats);
     submitted.unwrap();
-    assert_eq!(rig.handle.directives(worker, 0, Duration::ZERO).await, Ok(Vec::new()));
+    assert_eq!(attached(&rig).await, [worker]);
 }
 
 #[tokio::test]
 async fn a_heartbeat_behind_more_messages_than_fit_into_a_batch_counts_too() {
-    let lease = Duration::from_secs(4);
+    let lease = Duration::from_secs(8);
     let rig = rig(lease).await;
     let worker = attach(&rig, 7).await;
     let silent = attach(&rig, 8).await;
-    rig.delay_ms.store(5_000, Ordering::SeqCst);
-    // Heard well before the lease ends at 4 seconds; the driver gets to it after 5.
+    assert_eq!(attached(&rig).await, [worker, silent]);
+    rig.delay_ms.store(9_000, Ordering::SeqCst);
+    // Heard well before the lease ends after 8 seconds; the driver gets to it after 9.
     let heartbeat = async {
-        tokio::time::sleep(lease / 2).await;
+        tokio::time::sleep(lease * 3 / 4).await;
         let crowd = (0..2 * MESSAGES_MAX).map(|_| rig.handle.read(|_| ()));
-        let crowd = futures::future::join_all(crowd);
-        let (crowd, heard) = tokio::join!(crowd, rig.handle.directives(worker, 0, Duration::ZERO));
-        assert!(crowd.iter().all(Result::is_ok));
-        heard
+        let heard = rig.handle.directives(worker, 0, Duration::ZERO);
+        let (crowd, heard) = tokio::join!(futures::future::join_all(crowd), heard);
+        assert!(crowd.iter().all(Result::is_ok) && heard.is_ok());
     };
-    let (submitted, heard) = tokio::join!(rig.handle.submit(spec()), heartbeat);
+    let (submitted, ()) = tokio::join!(rig.handle.submit(spec()), heartbeat);
     submitted.unwrap();
-    assert_eq!(heard, Ok(Vec::new()));
-    assert!(rig.handle.directives(silent, 0, Duration::ZERO).await.is_err(), "nobody has heard this one");
+    assert_eq!(attached(&rig).await, [worker], "of the other one nothing was heard");
 }
 
 #[tokio::test]

@@ -38,3 +38,7 @@ pub use args::{TelemetryArgs, WorkerArgs, main, start};
 pub use bench::{MeasureError, StepRate, measure_steps};
 pub use config::Config;
 pub use error::AgentError;
+pub use phalanx_collective::{
+    LANES_MAX, Transport,
+    bench::{AllReduceBench, AllReduceTimes, BenchError, serve as serve_all_reduce},
+};

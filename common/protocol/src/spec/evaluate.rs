@@ -56,6 +56,16 @@ impl Metric {
         Self { name, more_is_better, measured_on, per_class: false }
     }
 
+    /// The least and the greatest value that it can have.
+    pub fn range(&self) -> (f64, f64) {
+        match self.name {
+            "r2" => (f64::NEG_INFINITY, 1.0),
+            "perplexity" => (1.0, f64::INFINITY),
+            _ if self.more_is_better => (0.0, 1.0),
+            _ => (0.0, f64::INFINITY),
+        }
+    }
+
     /// The metric called `name`; that of a single class is as its average is.
     pub fn named(name: &str) -> Option<&'static Self> {
         let average =

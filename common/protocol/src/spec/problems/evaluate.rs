@@ -22,6 +22,15 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
             rules.require(bound.is_finite(), [&path], || {
                 format!("`evaluate.gates` must compare with a finite number, got {bound}")
             });
+            let Some((least, greatest)) = Metric::named(&gate.metric).map(Metric::range) else { continue };
+            let possible = !bound.is_finite() || gate.holds(least) || gate.holds(greatest);
+            rules.require(possible, [&path], || {
+                format!(
+                    "`evaluate.gates`: no model can meet `{gate}`: {} is {}",
+                    gate.metric,
+                    between(least, greatest)
+                )
+            });
         }
     }
     if let Some(register) = sections.register {
@@ -36,6 +45,15 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
                 false => not_a_name(path, alias, NAME_CHARS_MAX),
             });
         }
+    }
+}
+
+/// A range, for people.
+fn between(least: f64, greatest: f64) -> String {
+    match (least.is_finite(), greatest.is_finite()) {
+        (true, true) => format!("from {least} to {greatest}"),
+        (true, false) => format!("at least {least}"),
+        (false, _) => format!("at most {greatest}"),
     }
 }
 

@@ -274,6 +274,13 @@ fn metrics_are_known_and_fit_the_target() {
         &["evaluate.gates=['accuracy[a] > 0.5']"],
         &["only `precision`, `recall`, `f1` and `roc_auc`"],
     );
+    check(
+        TABLE,
+        &["evaluate.gates=['accuracy > 1']"],
+        &["no model can meet `accuracy > 1`: accuracy is from 0 to 1"],
+    );
+    check(TABLE, &["evaluate.gates=['log_loss < 0']"], &["log_loss is at least 0"]);
+    check(TABLE, &["evaluate.gates=['accuracy >= 1', 'log_loss <= 0']"], &[]);
     check(IMAGES, &["evaluate.gates=['r2 > 0.5']"], &["`r2`, which a target of classes does not have"]);
     check(TEXT, &["evaluate.gates=['accuracy > 0.5']"], &["it has `bits_per_byte`, `perplexity` and `loss`"]);
     check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);

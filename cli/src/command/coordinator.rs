@@ -4,7 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use phalanx_agent::TelemetryArgs;
-use phalanx_server::{Config, HTTP_PORT, StartError};
+use phalanx_server::{Config, HTTP_PORT, StartError, StateError};
+use phalanx_storage::StorageError;
 use phalanx_telemetry::install_metrics;
 
 use super::telemetry;
@@ -90,9 +91,13 @@ fn reached_at(addr: SocketAddr) -> String {
 
 fn refused(error: StartError) -> CliError {
     match error {
-        StartError::Bind(_) | StartError::Lease { .. } | StartError::StoreNotShared { .. } => {
-            CliError::usage(error)
+        StartError::Bind(_)
+        | StartError::Lease { .. }
+        | StartError::StoreNotShared { .. }
+        | StartError::State(StateError::Url { .. } | StateError::InUse { .. })
+        | StartError::Storage(StorageError::Url { .. }) => CliError::usage(error),
+        StartError::State(_) | StartError::Storage(_) | StartError::Record(_) | StartError::Restore(_) => {
+            CliError::failed(error)
         }
-        _ => CliError::failed(error),
     }
 }

@@ -1,10 +1,7 @@
 //! One job on this machine, from its beginning to its end: a coordinator in this
 //! process, workers beside it, and somebody at the keyboard who may interrupt.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use phalanx_protocol::{
     spec::JobSpec,
@@ -28,7 +25,7 @@ use crate::{
 /// How often it is asked which workers have come up.
 const ARRIVALS_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a job may wait for workers when all of this run have come up.
+/// How long nothing may be heard of a job that waits for workers when all of this run have come up.
 const VAIN_AFTER: Duration = Duration::from_secs(3);
 
 /// Where and with how many workers.
@@ -86,8 +83,6 @@ struct Session<'a> {
     signals: StopSignals,
     /// Process ids of workers that have come up.
     arrived: BTreeSet<u32>,
-    /// Since when all of them have.
-    complete_since: Option<Instant>,
 }
 
 /// Runs a job to its end, then hands it with a client of the still living coordinator to `tell`.
@@ -144,16 +139,7 @@ impl<'a> Session<'a> {
             }
         };
         let fleet = Fleet::start(workers, embedded.rpc_addr(), &options.home, &options.worker)?;
-        Ok(Self {
-            options,
-            workers,
-            client,
-            fleet,
-            screen,
-            signals,
-            arrived: BTreeSet::new(),
-            complete_since: None,
-        })
+        Ok(Self { options, workers, client, fleet, screen, signals, arrived: BTreeSet::new() })
     }
 
     /// Begins the job and watches it to its end.
@@ -195,7 +181,7 @@ impl<'a> Session<'a> {
                     self.interrupt(&id).await?;
                 }
                 _ = arrivals.tick(), if !self.have_arrived() => self.greet().await?,
-                () = sleep(VAIN_AFTER), if self.complete_since.is_some() => {
+                () = sleep(VAIN_AFTER), if self.have_arrived() => {
                     if let Some(error) = self.waits_in_vain(&self.client.job(&id).await?) {
                         return Err(error);
                     }
@@ -231,9 +217,6 @@ impl<'a> Session<'a> {
                 ));
             }
         }
-        if self.have_arrived() {
-            self.complete_since = Some(Instant::now());
-        }
         Ok(())
     }
 
@@ -260,8 +243,7 @@ impl<'a> Session<'a> {
 
     /// A job that waits although all workers of this run are there: no other one will come.
     fn waits_in_vain(&self, job: &JobView) -> Option<CliError> {
-        let waited = self.complete_since?.elapsed() >= VAIN_AFTER;
-        let reason = job.reason.as_ref().filter(|_| waited && job.state == JobState::Queued)?;
+        let reason = job.reason.as_ref().filter(|_| job.state == JobState::Queued)?;
         let error = CliError::failed(format!("{} cannot run here: {reason}", job.id));
         Some(error.hint(format!("`{}` goes on", self.resume_command(job.id.as_str()))))
     }

@@ -5,6 +5,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::Rc,
+    sync::Arc,
 };
 
 use burn::{
@@ -73,7 +74,7 @@ pub(crate) struct Model<T> {
     /// Absent only inside [`Learner::update`] and [`Learner::load`].
     module: Option<T>,
     optimizer: ModuleOptimizer,
-    layout: Layout,
+    layout: Arc<Layout>,
     /// What forward passes change, as it was after the last update; by place in the walk.
     untrained: BTreeMap<usize, Vec<f32>>,
     /// Trained tensors whose gradients are not final when they first have one, by place in
@@ -97,7 +98,7 @@ impl<T: Task> Model<T> {
         bucket_bytes: usize,
     ) -> Result<Self, String> {
         let module = layout::with_ids(module.materialize());
-        let layout = Layout::of(&module, bucket_bytes)?;
+        let layout = Arc::new(Layout::of(&module, bucket_bytes)?);
         Ok(Self {
             optimizer: optimizer::build(optimizer, &layout),
             untrained: layout.untrained(&module),
@@ -183,7 +184,7 @@ impl<T: Task> Learner for Model<T> {
         buckets: Vec<Vec<f32>>,
         ready: Ready,
     ) -> Result<(), TrainError> {
-        let filling = Rc::new(RefCell::new(Filling::new(&self.layout, buckets, ready)));
+        let filling = Rc::new(RefCell::new(Filling::new(Arc::clone(&self.layout), buckets, ready)));
         let Pass { loss, mut gradients, untrained } = if self.layout.bucket_lens().len() == 1 {
             self.pass(batch, seed)
         } else {
@@ -245,7 +246,7 @@ impl<T: Task> Learner for Model<T> {
     fn state(&self) -> Box<dyn FnOnce() -> State + Send> {
         // Handles of the tensors. `valid` must be called on the thread that trains.
         let (module, optimizer, layout) =
-            (self.module().valid(), self.optimizer.clone(), self.layout.clone());
+            (self.module().valid(), self.optimizer.clone(), Arc::clone(&self.layout));
         Box::new(move || {
             let mut state = State::default();
             for (path, data) in layout::values(&module) {
@@ -276,7 +277,7 @@ struct Pass {
 
 /// One lane's buckets while they fill.
 struct Filling {
-    layout: Layout,
+    layout: Arc<Layout>,
     buckets: Vec<Vec<f32>>,
     ready: Ready,
     /// Tensors that have been put, by place in the walk.
@@ -288,11 +289,11 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(layout: &Layout, buckets: Vec<Vec<f32>>, ready: Ready) -> Self {
+    fn new(layout: Arc<Layout>, buckets: Vec<Vec<f32>>, ready: Ready) -> Self {
         let mut left = vec![0; buckets.len()];
         layout.slots().iter().for_each(|slot| left[slot.place.bucket] += 1);
         left[layout.tail().bucket] += 1;
-        Self { buckets, ready, put: vec![false; layout.slots().len()], left, next: 0, layout: layout.clone() }
+        Self { buckets, ready, put: vec![false; layout.slots().len()], left, next: 0, layout }
     }
 
     fn has(&self, slot: usize) -> bool {

@@ -177,11 +177,12 @@ pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> 
             host.checkpoint(trainer.snapshot());
         }
     }
-    if trainer.steps_done() > resumed_at {
+    let end = trainer.snapshot();
+    if end.step() > resumed_at {
         // What comes now may fail; training is not done again for that.
-        host.checkpoint(trainer.snapshot());
+        host.checkpoint(end.clone());
     }
-    finish(&mut trainer, leads, host)
+    finish(&mut trainer, &end, leads, host)
 }
 
 /// Measures the validation split, if there is one.
@@ -198,7 +199,12 @@ fn validate(trainer: &mut Trainer, leads: bool, host: &mut dyn Host) -> Result<(
 }
 
 /// Measures the test split and takes the model out.
-fn finish(trainer: &mut Trainer, leads: bool, host: &mut dyn Host) -> Result<Ending, TrainError> {
+fn finish(
+    trainer: &mut Trainer,
+    end: &Snapshot,
+    leads: bool,
+    host: &mut dyn Host,
+) -> Result<Ending, TrainError> {
     if leads {
         host.event(Event::Evaluating);
     }
@@ -206,15 +212,14 @@ fn finish(trainer: &mut Trainer, leads: bool, host: &mut dyn Host) -> Result<End
         0 => Evaluation::default(),
         _ => trainer.measure(Split::Test)?,
     };
-    let snapshot = trainer.snapshot();
     Ok(Ending::Finished(Box::new(Outcome {
-        step: snapshot.step(),
-        cursor: snapshot.cursor(),
+        step: end.step(),
+        cursor: end.cursor(),
         stopped_early: trainer.stopped_early().map(str::to_owned),
         evaluation,
-        state_hash: snapshot.state_hash().to_owned(),
+        state_hash: end.state_hash().to_owned(),
         sample: if leads { trainer.sample()? } else { None },
-        model: leads.then(|| export(trainer, &snapshot)),
+        model: leads.then(|| export(trainer, end)),
     })))
 }
 

@@ -92,9 +92,11 @@ impl Trainer {
 
         let lanes = self.spec.train.lanes as f32;
         let mut finite = true;
-        for sum in exchange.sums().flatten() {
-            *sum /= lanes;
-            finite &= sum.is_finite();
+        for bucket in exchange.sums() {
+            for sum in bucket.iter_mut() {
+                *sum /= lanes;
+                finite &= sum.is_finite();
+            }
         }
         let layout = self.learner.layout();
         let mut means: Vec<_> = exchange.sums().collect();

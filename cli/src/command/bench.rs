@@ -5,7 +5,7 @@ use std::{num::ParseIntError, process::Command, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use phalanx_agent::{
-    AllReduceBench, AllReduceTimes, BenchError, LANES_MAX, MeasureError, StepRate, Transport,
+    AllReduceBench, AllReduceTimes, BenchError, LANES_MAX, MeasureError, StepRate, Transport, VectorMemory,
     serve_all_reduce,
 };
 use phalanx_data::Schema;
@@ -78,6 +78,10 @@ struct AllReduce {
     #[arg(long, value_enum, default_value_t = Carrier::Auto)]
     transport: Carrier,
 
+    /// Where the vector lies
+    #[arg(long, value_enum, default_value_t = Memory::Bucket)]
+    memory: Memory,
+
     /// Sizes of the vector
     #[arg(long, value_name = "SIZE,…", value_delimiter = ',', value_parser = size, default_value = "1KiB,64KiB,1MiB,4MiB,16MiB,64MiB")]
     bytes: Vec<usize>,
@@ -107,6 +111,15 @@ enum Carrier {
     Shm,
     /// TCP
     Tcp,
+}
+
+/// Where a vector lies that is reduced.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Memory {
+    /// In memory of the group's, as in training: on one host nothing is copied
+    Bucket,
+    /// In a vector of the caller's
+    Caller,
 }
 
 /// What was measured, and of what.
@@ -163,7 +176,12 @@ impl AllReduce {
             Carrier::Tcp => Transport::Tcp,
         };
         let own = std::env::current_exe().map_err(CliError::failed)?;
-        let bench = AllReduceBench { ranks: self.ranks, transport, bytes: self.bytes, time: self.seconds };
+        let memory = match self.memory {
+            Memory::Bucket => VectorMemory::Bucket,
+            Memory::Caller => VectorMemory::Caller,
+        };
+        let (ranks, bytes, time) = (self.ranks, self.bytes, self.seconds);
+        let bench = AllReduceBench { ranks, transport, memory, bytes, time };
         let rank = || {
             let mut command = Command::new(&own);
             command.args(["bench", "allreduce", "--rank"]);

@@ -40,5 +40,5 @@ pub use config::Config;
 pub use error::AgentError;
 pub use phalanx_collective::{
     LANES_MAX, Transport,
-    bench::{AllReduceBench, AllReduceTimes, BenchError, serve as serve_all_reduce},
+    bench::{AllReduceBench, AllReduceTimes, BenchError, VectorMemory, serve as serve_all_reduce},
 };

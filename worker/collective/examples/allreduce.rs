@@ -1,6 +1,6 @@
 //! Measures an all-reduce between processes of this machine.
 //!
-//!     allreduce [--ranks 2] [--transport shm|tcp|auto] [--bytes 1024,65536] [--seconds 1]
+//!     allreduce [--ranks 2] [--transport shm|tcp|auto] [--memory bucket|caller] [--bytes 1024,65536] [--seconds 1]
 //!
 //! Prints one line of JSON per size.
 
@@ -8,7 +8,7 @@ use std::{env, error::Error, process::Command, time::Duration};
 
 use phalanx_collective::{
     Transport,
-    bench::{AllReduceBench, serve},
+    bench::{AllReduceBench, VectorMemory, serve},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut bench = AllReduceBench {
         ranks: 2,
         transport: Transport::Auto,
+        memory: VectorMemory::Bucket,
         bytes: vec![1 << 10, 1 << 16, 1 << 20, 1 << 22, 1 << 24, 1 << 26],
         time: Duration::from_secs(1),
     };
@@ -34,6 +35,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                     "tcp" => Transport::Tcp,
                     "auto" => Transport::Auto,
                     other => return Err(format!("no transport is called {other}").into()),
+                }
+            }
+            "--memory" => {
+                bench.memory = match value.as_str() {
+                    "bucket" => VectorMemory::Bucket,
+                    "caller" => VectorMemory::Caller,
+                    other => return Err(format!("no memory is called {other}").into()),
                 }
             }
             other => return Err(format!("no option is called {other}").into()),

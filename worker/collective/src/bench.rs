@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! process ── where it listens ─────────────────────────► bench
-//! process ◄─ rank, transport, seconds, sizes, peers ──── bench
+//! process ◄─ rank, transport, memory, time, sizes, peers ──── bench
 //! process ── per size: rounds, median, percentile, CPU ─► bench
 //! ```
 
@@ -20,10 +20,12 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
+    bucket::BucketPlan,
     config::{GroupConfig, Transport},
     error::CollectiveError,
     group::Group,
     listener::Listener,
+    reduction::Reduction,
     signal::AbortHandle,
 };
 
@@ -40,10 +42,22 @@ pub struct AllReduceBench {
     pub ranks: u32,
     /// What carries messages between them.
     pub transport: Transport,
+    /// Where the vector lies.
+    pub memory: VectorMemory,
     /// Sizes of the vector in bytes, multiples of 4.
     pub bytes: Vec<usize>,
     /// How long one size is measured, about.
     pub time: Duration,
+}
+
+/// Where a vector lies that is reduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VectorMemory {
+    /// In a [`Bucket`](crate::Bucket) of the group's: on one host ranks read it there.
+    #[default]
+    Bucket,
+    /// In a vector of the caller's own.
+    Caller,
 }
 
 /// What one size took.
@@ -149,8 +163,10 @@ impl AllReduceBench {
         }
         let bytes: Vec<_> = self.bytes.iter().map(usize::to_string).collect();
         let (peers, bytes, transport) = (peers.join(","), bytes.join(","), name(self.transport));
+        let memory = memory_name(self.memory);
         for (number, rank) in ranks.iter_mut().enumerate() {
-            let order = format!("{number} {transport} {} {bytes} {peers}\n", self.time.as_nanos());
+            let time = self.time.as_nanos();
+            let order = format!("{number} {transport} {memory} {time} {bytes} {peers}\n");
             let mut input = rank.child.stdin.take().expect("invariant: it was asked for");
             input.write_all(order.as_bytes()).map_err(process("talking to a rank"))?;
         }
@@ -219,6 +235,13 @@ fn name(transport: Transport) -> &'static str {
     }
 }
 
+fn memory_name(memory: VectorMemory) -> &'static str {
+    match memory {
+        VectorMemory::Bucket => "bucket",
+        VectorMemory::Caller => "caller",
+    }
+}
+
 /// What a started process does: one rank's part of a measurement, told over standard
 /// input and output.
 ///
@@ -245,7 +268,20 @@ pub fn serve() -> Result<(), BenchError> {
     };
     let mut group = Group::connect(&listener, config, &AbortHandle::new().map_err(&talking)?)?;
     for bytes in order.bytes {
-        let [rounds, median, percentile_10, cpu] = measure(&mut group, bytes / size_of::<f32>(), order.time)?;
+        let len = bytes / size_of::<f32>();
+        let [rounds, median, percentile_10, cpu] = match order.memory {
+            VectorMemory::Bucket => {
+                let mut buckets = group.buckets(&BucketPlan::new(&[len], bytes))?;
+                buckets.iter_mut().for_each(|bucket| bucket.lanes[0].fill(1.0));
+                measure(&mut group, order.time, |group| {
+                    buckets.iter_mut().try_for_each(|bucket| group.all_reduce_bucket(Reduction::Sum, bucket))
+                })?
+            }
+            VectorMemory::Caller => {
+                let (mut lanes, mut sum) = ([vec![1.0; len]], vec![0.0; len]);
+                measure(&mut group, order.time, |group| group.all_reduce_lanes(&mut lanes, &mut sum))?
+            }
+        };
         writeln!(output, "{rounds} {median} {percentile_10} {cpu}")
             .and_then(|()| output.flush())
             .map_err(&talking)?;
@@ -256,6 +292,7 @@ pub fn serve() -> Result<(), BenchError> {
 struct Order {
     rank: u32,
     transport: Transport,
+    memory: VectorMemory,
     time: Duration,
     bytes: Vec<usize>,
     peers: Vec<SocketAddr>,
@@ -264,11 +301,14 @@ struct Order {
 impl Order {
     fn parse(line: &str) -> Option<Self> {
         let words: Vec<_> = line.split(' ').collect();
-        let [rank, transport, time, bytes, peers] = words[..] else { return None };
+        let [rank, transport, memory, time, bytes, peers] = words[..] else { return None };
         let transports = [Transport::Auto, Transport::SharedMemory, Transport::Tcp];
         Some(Self {
             rank: rank.parse().ok()?,
             transport: transports.into_iter().find(|known| name(*known) == transport)?,
+            memory: [VectorMemory::Bucket, VectorMemory::Caller]
+                .into_iter()
+                .find(|known| memory_name(*known) == memory)?,
             time: Duration::from_nanos(time.parse().ok()?),
             bytes: bytes.split(',').map(str::parse).collect::<Result<_, _>>().ok()?,
             peers: peers.split(',').map(str::parse).collect::<Result<_, _>>().ok()?,
@@ -277,12 +317,14 @@ impl Order {
 }
 
 /// Rounds, median, 10th percentile and CPU time of a round, times in nanoseconds.
-fn measure(group: &mut Group, len: usize, time: Duration) -> Result<[u64; 4], CollectiveError> {
-    let mut lanes = [vec![1.0; len]];
-    let mut sum = vec![0.0; len];
+fn measure(
+    group: &mut Group,
+    time: Duration,
+    mut reduce: impl FnMut(&mut Group) -> Result<(), CollectiveError>,
+) -> Result<[u64; 4], CollectiveError> {
     let mut round = |group: &mut Group| -> Result<u64, CollectiveError> {
         let begun = Instant::now();
-        group.all_reduce_lanes(&mut lanes, &mut sum)?;
+        reduce(group)?;
         Ok(begun.elapsed().as_nanos() as u64)
     };
     let mut times = Vec::new();

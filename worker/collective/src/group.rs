@@ -12,6 +12,7 @@ use crate::{
     connect::connect_all,
     error::CollectiveError,
     halving::Halving,
+    in_place::Pools,
     listener::Listener,
     meet::meet,
     mesh::{Mesh, Round},
@@ -45,6 +46,8 @@ pub struct Group {
     lanes: u32,
     abort: AbortHandle,
     plan: TreePlan,
+    /// Where all ranks share memory.
+    pub(crate) pools: Option<Pools>,
     /// This rank's elements of the other ranks' subtrees' sums; kept from one round to the next.
     partials: Vec<f32>,
     /// `None` after an error.
@@ -75,7 +78,7 @@ impl Group {
         let mut mesh = Mesh::new(streams, config.generation, config.timeout, abort.clone());
         // It ends with a round in which everyone hears from everyone: a rank that is done
         // early does not leave while others still connect.
-        meet(&mut mesh, &config)?;
+        let pools = meet(&mut mesh, &config)?;
         let (job, rank, generation) = (&config.job, config.rank, config.generation);
         debug!(job, generation, rank, world_size = config.world_size(), "group connected");
         Ok(Self {
@@ -84,6 +87,7 @@ impl Group {
             lanes: config.lanes,
             abort: abort.clone(),
             plan: TreePlan::new(config.lanes, config.world_size()),
+            pools,
             partials: Vec::new(),
             mesh: Some(mesh),
         })
@@ -107,6 +111,11 @@ impl Group {
     /// The lanes that this rank owns.
     pub fn lanes(&self) -> Range<u32> {
         share(self.lanes, self.world_size(), self.rank())
+    }
+
+    /// Lanes of all ranks.
+    pub(crate) fn all_lanes(&self) -> u32 {
+        self.lanes
     }
 
     /// The elements of a vector of `len` that this rank owns, in
@@ -283,7 +292,8 @@ impl Group {
         self.mesh.iter_mut().for_each(|mesh| mesh.set_patience(Patience::Sleep));
     }
 
-    fn meet_at(&mut self, round: Round) -> Result<(), CollectiveError> {
+    /// A round without a payload: returns when all ranks are in it.
+    pub(crate) fn meet_at(&mut self, round: Round) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
         let mut nothing = [[0_u8; 0]; LANES_MAX as usize];
         mesh.exchange(round, &mut ToAll { mine: &[], all: &mut nothing })?;
@@ -297,7 +307,7 @@ impl Group {
         self.mesh.take().ok_or(CollectiveError::Broken)
     }
 
-    fn check_lanes(&self, lanes: &[impl Lane], len: usize) -> Result<(), CollectiveError> {
+    pub(crate) fn check_lanes(&self, lanes: &[impl Lane], len: usize) -> Result<(), CollectiveError> {
         let owned = self.lanes().len() as u64;
         in_range("the number of vectors", lanes.len() as u64, owned, owned)?;
         lanes.iter().try_for_each(|lane| {

@@ -10,8 +10,8 @@
 //! In reading order: shares, reductions, the tree, the wire, signals and waiting, the
 //! listener (handshake, admission), connecting, what ranks tell each other when they meet,
 //! a link and what carries its bytes (TCP; shared memory, its rings), rounds over all
-//! links, what they carry, the group, buckets, reducing while the caller computes, and
-//! what can go wrong.
+//! links, what they carry, the group, buckets, vectors that are reduced where they lie,
+//! reducing while the caller computes, and what can go wrong.
 //!
 //! # Architecture invariants
 //!
@@ -32,7 +32,7 @@
 //!    2(n-1)/n of the vector per rank each way, and a header per message; where all
 //!    partial sums are 16 KiB at most, they go to everyone in one round.
 //! 9. Memory shared with other processes has no name and a sealed size; each process
-//!    writes to its own only. `unsafe` code stands in `memory` and `ring`, nowhere else.
+//!    writes to its own only. `unsafe` code stands in `memory`, `ring` and `pool`, nowhere else.
 //!
 //! What is absent: everything else of Phalanx, an async runtime, threads besides the
 //! listener's and a [`Reducer`]'s, and encryption: the network between ranks is trusted.
@@ -41,6 +41,7 @@ mod admission;
 mod anything;
 pub mod bench;
 mod bucket;
+mod buffer;
 mod caches;
 mod config;
 mod connect;
@@ -48,6 +49,7 @@ mod error;
 mod group;
 mod halving;
 mod handshake;
+mod in_place;
 mod link;
 mod listener;
 mod meet;
@@ -56,6 +58,7 @@ mod mesh;
 mod overlap;
 mod patience;
 mod payload;
+mod pool;
 mod presence;
 mod reduction;
 mod ring;
@@ -69,11 +72,13 @@ mod wire;
 
 pub use anything::decode_anything;
 pub use bucket::{BUCKET_BYTES_DEFAULT, BucketPlan};
+pub use buffer::Buffer;
 pub use config::{GroupConfig, TIMEOUT_MAX, Transport};
 pub use error::{CollectiveError, Field};
 pub use group::Group;
+pub use in_place::Bucket;
 pub use listener::Listener;
-pub use overlap::{Bucket, Reducer};
+pub use overlap::Reducer;
 pub use reduction::Reduction;
 pub use share::{LANES_MAX, share};
 pub use signal::AbortHandle;

@@ -37,9 +37,11 @@ use tracing::debug;
 use crate::{
     config::{GroupConfig, Transport},
     error::CollectiveError,
+    in_place::Pools,
     memory::{Layout, Segment},
     mesh::{Mesh, Round},
     payload::{ToAll, ToEach},
+    pool::{ForeignPool, Pool},
     presence::{PRESENCE_BYTES, Presence},
     ring::End,
     shm::Doorbell,
@@ -51,7 +53,7 @@ const VISITORS_MAX: usize = 256;
 
 /// Lets all ranks of the group meet: each learns where the others are, and pairs that can
 /// share memory do so from then on, as far as the settings of both want it.
-pub(crate) fn meet(mesh: &mut Mesh, config: &GroupConfig) -> Result<(), CollectiveError> {
+pub(crate) fn meet(mesh: &mut Mesh, config: &GroupConfig) -> Result<Option<Pools>, CollectiveError> {
     let system = |cause| CollectiveError::System { doing: "preparing shared memory", cause };
     let own_rank = config.rank as usize;
     let door = match config.transport {
@@ -71,7 +73,7 @@ pub(crate) fn meet(mesh: &mut Mesh, config: &GroupConfig) -> Result<(), Collecti
     let visits = if door.is_some() { knock(&peers, &all) } else { Vec::new() };
     let handed = hand_over(config, visits, &all).unwrap_or_else(|error| {
         debug!(%error, "no memory to be shared");
-        Handed { memory: None, slots: Vec::new() }
+        Handed::default()
     });
     let mut mine = vec![[0]; all.len()];
     handed.slots.iter().for_each(|(peer, _)| mine[*peer] = [1]);
@@ -83,28 +85,37 @@ pub(crate) fn meet(mesh: &mut Mesh, config: &GroupConfig) -> Result<(), Collecti
     mine.fill([0]);
     taken.iter().for_each(|taken| mine[taken.from] = [1]);
     mesh.exchange(Round::plain(Operation::Opened, 1), &mut ToEach { mine: &mine, theirs: &mut theirs })?;
-    share(mesh, handed, taken, &theirs).map_err(system)?;
+    let pools = share(mesh, own_rank, handed, taken, &theirs).map_err(system)?;
     match peers.iter().find(|peer| mine[**peer] == [0] || theirs[**peer] == [0]) {
         Some(peer) if config.transport == Transport::SharedMemory => {
             Err(CollectiveError::NotShared { rank: *peer as u32 })
         }
-        Some(_) | None => Ok(()),
+        Some(_) | None => Ok(pools),
     }
 }
 
 /// Of the peers in `taken`, those that could take this rank's memory in too share theirs.
-fn share(mesh: &mut Mesh, handed: Handed, taken: Vec<Taken>, could: &[[u8; 1]]) -> io::Result<()> {
-    let Some((segment, event)) = handed.memory else { return Ok(()) };
-    for Taken { from, segment: theirs, slot, bell } in taken {
+/// What they have for vectors too, if all of them do.
+fn share(
+    mesh: &mut Mesh,
+    own_rank: usize,
+    handed: Handed,
+    taken: Vec<Taken>,
+    could: &[[u8; 1]],
+) -> io::Result<Option<Pools>> {
+    let Some(Memory { segment, event, pool }) = handed.memory else { return Ok(None) };
+    let mut pools: Vec<_> = could.iter().map(|_| None).collect();
+    for Taken { from, segment: theirs, slot, bell, pool } in taken {
         let own = handed.slots.iter().find(|(peer, _)| *peer == from);
         if let Some((_, own_slot)) = own.filter(|_| could[from] == [1]) {
             let own = End { segment: Arc::clone(&segment), slot: *own_slot };
             mesh.share(from, own, End { segment: Arc::new(theirs), slot }, bell)?;
+            pools[from] = Some(pool);
             debug!(rank = from, "memory is shared");
         }
     }
     mesh.set_doorbell(Doorbell::new(segment, event));
-    Ok(())
+    Ok(Pools::new(pool, own_rank, pools))
 }
 
 /// Where other ranks hand their memory in. Gone when dropped.
@@ -120,6 +131,7 @@ struct Taken {
     /// Which of its slots is this rank's.
     slot: usize,
     bell: OwnedFd,
+    pool: ForeignPool,
 }
 
 impl Door {
@@ -154,7 +166,7 @@ impl Door {
 fn take(visitor: &UnixStream, token: [u8; TOKEN_BYTES]) -> io::Result<Taken> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let mut bytes = [0; OFFER_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let received = recvmsg(visitor, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags)?;
@@ -162,14 +174,15 @@ fn take(visitor: &UnixStream, token: [u8; TOKEN_BYTES]) -> io::Result<Taken> {
         RecvAncillaryMessage::ScmRights(files) => files.collect::<Vec<_>>(),
         _ => Vec::new(),
     });
-    let [memory, bell]: [OwnedFd; 2] = files.collect::<Vec<_>>().try_into().map_err(|_| invalid())?;
+    let [memory, bell, pool]: [OwnedFd; 3] = files.collect::<Vec<_>>().try_into().map_err(|_| invalid())?;
     let offer = Offer::decode(&bytes).map_err(|_| invalid())?;
     if received.bytes != OFFER_BYTES || offer.token != token || offer.slot >= offer.slots {
         return Err(invalid());
     }
     let layout = Layout::announced(offer.slots, offer.ring_bytes).ok_or_else(invalid)?;
     let segment = Segment::open(&memory, layout)?;
-    Ok(Taken { from: offer.from as usize, segment, slot: offer.slot as usize, bell })
+    let (from, slot, pool) = (offer.from as usize, offer.slot as usize, ForeignPool::new(pool)?);
+    Ok(Taken { from, segment, slot, bell, pool })
 }
 
 /// Connects with the doors that can be reached from here.
@@ -183,20 +196,29 @@ fn knock(peers: &[usize], all: &[Presence]) -> Vec<(usize, OwnedFd)> {
     peers.iter().filter_map(visit).collect()
 }
 
-/// What this rank has handed over: its memory and its event, and to whom which slot.
+/// What this rank has handed over, and to whom which slot of it.
+#[derive(Default)]
 struct Handed {
-    memory: Option<(Arc<Segment>, OwnedFd)>,
+    memory: Option<Memory>,
     slots: Vec<(usize, usize)>,
+}
+
+/// What a rank hands over: memory for messages, what wakes it, memory for vectors.
+struct Memory {
+    segment: Arc<Segment>,
+    event: OwnedFd,
+    pool: Pool,
 }
 
 /// Makes this rank's memory and hands it to everyone whose door was reached.
 fn hand_over(config: &GroupConfig, visits: Vec<(usize, OwnedFd)>, all: &[Presence]) -> io::Result<Handed> {
     if visits.is_empty() {
-        return Ok(Handed { memory: None, slots: Vec::new() });
+        return Ok(Handed::default());
     }
     let layout = Layout::for_peers(visits.len());
     let (segment, file) = Segment::create(layout)?;
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let (pool, pool_file) = Pool::create()?;
     let mut slots = Vec::new();
     for (slot, (peer, socket)) in visits.iter().enumerate() {
         let offer = Offer {
@@ -206,8 +228,8 @@ fn hand_over(config: &GroupConfig, visits: Vec<(usize, OwnedFd)>, all: &[Presenc
             ring_bytes: layout.ring_bytes() as u64,
             token: all[*peer].token,
         };
-        let files = [file.as_fd(), event.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let files = [file.as_fd(), event.as_fd(), pool_file.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(&files));
         let sent = sendmsg(socket, &[IoSlice::new(&offer.encode())], &mut control, SendFlags::NOSIGNAL);
@@ -215,7 +237,7 @@ fn hand_over(config: &GroupConfig, visits: Vec<(usize, OwnedFd)>, all: &[Presenc
             slots.push((*peer, slot));
         }
     }
-    Ok(Handed { memory: Some((Arc::new(segment), event)), slots })
+    Ok(Handed { memory: Some(Memory { segment: Arc::new(segment), event, pool }), slots })
 }
 
 /// The name of a door as the system knows it.

@@ -9,7 +9,7 @@
 //! then, from the next page on, the rings, one per slot
 //! ```
 //!
-//! This file and `ring.rs` are the only ones with `unsafe` code.
+//! This file, `pool.rs` and `ring.rs` are the only ones with `unsafe` code.
 
 #![expect(unsafe_code, reason = "memory that another process writes to is outside of what Rust can check")]
 
@@ -20,6 +20,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64},
 };
 
+use crate::pool::PAGE_BYTES;
 use rustix::{
     fs::{
         MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
@@ -30,8 +31,6 @@ use rustix::{
 /// Words that different ranks write to lie this far apart: two cache lines, since
 /// processors fetch them in pairs.
 const LINE_BYTES: usize = 128;
-
-const PAGE_BYTES: usize = 4_096;
 
 /// The smallest ring.
 pub(crate) const RING_BYTES_MIN: usize = 1 << 16;

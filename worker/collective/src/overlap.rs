@@ -13,25 +13,8 @@ use std::{
 };
 
 use crate::{
-    bucket::BucketPlan, error::CollectiveError, group::Group, reduction::Reduction, signal::AbortHandle,
+    error::CollectiveError, group::Group, in_place::Bucket, reduction::Reduction, signal::AbortHandle,
 };
-
-/// One bucket's memory, kept from step to step.
-#[derive(Debug, Clone, Default)]
-pub struct Bucket {
-    /// One vector per owned lane, in order. Lost in the reduction.
-    pub lanes: Vec<Vec<f32>>,
-    /// As long as each of them. Holds their reduction afterwards.
-    pub sum: Vec<f32>,
-}
-
-impl Bucket {
-    /// The memory for all buckets of a plan, for a rank that owns this many lanes.
-    pub fn for_plan(plan: &BucketPlan, lanes: usize) -> Vec<Self> {
-        let bucket = |len: usize| Self { lanes: vec![vec![0.0; len]; lanes], sum: vec![0.0; len] };
-        (0..plan.len()).map(|nth| bucket(plan.elements(nth).len())).collect()
-    }
-}
 
 /// A group on a thread of its own. While it waits for other ranks it sleeps, so that it
 /// takes no core from whoever computes.
@@ -65,7 +48,7 @@ impl Reducer {
         let thread = thread::Builder::new().name("collective-reducer".into()).spawn(move || {
             for (reduction, mut bucket) in ordered {
                 let mut group = lock(&shared);
-                let result = group.all_reduce(reduction, &mut bucket.lanes, &mut bucket.sum);
+                let result = group.all_reduce_bucket(reduction, &mut bucket);
                 drop(group);
                 if finished.send(result.map(|()| bucket)).is_err() {
                     return;
@@ -88,7 +71,7 @@ impl Reducer {
     ///
     /// # Errors
     ///
-    /// Those of [`Group::all_reduce`]. The bucket is lost.
+    /// Those of [`Group::all_reduce_bucket`]. The bucket is lost.
     pub fn wait(&mut self) -> Option<Result<Bucket, CollectiveError>> {
         self.pending = self.pending.checked_sub(1)?;
         Some(self.done.recv().unwrap_or(Err(CollectiveError::Broken)))

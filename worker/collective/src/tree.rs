@@ -51,6 +51,37 @@ pub fn tree_reduce(reduction: Reduction, lanes: &mut [impl Lane], out: &mut [f32
     reduction.finish(lanes.len() as u32, out);
 }
 
+/// [`tree_reduce`] over lanes that stay as they are, before it is finished. `scratch` is
+/// kept from call to call.
+pub(crate) fn reduce_views(reduction: Reduction, lanes: &[&[f32]], out: &mut [f32], scratch: &mut Vec<f32>) {
+    scratch.resize(lanes.len().next_power_of_two().ilog2() as usize * BLOCK, 0.0);
+    for block in blocks(0..out.len()) {
+        reduce_block(reduction, lanes, &block, &mut out[block.clone()], scratch);
+    }
+}
+
+/// One block of a node's sum. `scratch` has a block for each level below the node.
+fn reduce_block(
+    reduction: Reduction,
+    lanes: &[&[f32]],
+    block: &Range<usize>,
+    out: &mut [f32],
+    scratch: &mut [f32],
+) {
+    match lanes {
+        [lane] => out.copy_from_slice(&lane[block.clone()]),
+        [left, right] => reduction.fold(&left[block.clone()], &right[block.clone()], out),
+        _ => {
+            let (left, right) = lanes.split_at(lanes.len().next_power_of_two() / 2);
+            reduce_block(reduction, left, block, out, scratch);
+            let (sum, below) = scratch.split_at_mut(BLOCK);
+            let sum = &mut sum[..out.len()];
+            reduce_block(reduction, right, block, sum, below);
+            reduction.fold_into(out, sum);
+        }
+    }
+}
+
 /// `left += right`, for two places in a list of partial sums. `left < right` always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Addition {
@@ -319,6 +350,10 @@ mod tests {
                 .map(|place| define(&lanes.iter().map(|lane| lane[place]).collect::<Vec<_>>()))
                 .collect();
             let mut out = vec![0.0; 33];
+            let mut in_place = vec![0.0; 33];
+            let views: Vec<&[f32]> = lanes.iter().map(Vec::as_slice).collect();
+            reduce_views(Reduction::Sum, &views, &mut in_place, &mut Vec::new());
+            prop_assert_eq!(bits(&in_place), bits(&expected));
             tree_sum(&mut lanes, &mut out);
             prop_assert_eq!(bits(&out), bits(&expected));
         }

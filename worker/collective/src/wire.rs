@@ -19,7 +19,7 @@ use std::fmt;
 use crate::reduction::Reduction;
 
 /// Version of everything in this file.
-pub(crate) const WIRE_VERSION: u16 = 2;
+pub(crate) const WIRE_VERSION: u16 = 3;
 
 /// Length of a hello.
 pub(crate) const HELLO_BYTES: usize = 168;

@@ -2,6 +2,7 @@
 
 mod support;
 
+use phalanx_collective::{BucketPlan, Reduction};
 use support::{TRANSPORTS, on_ranks};
 
 #[test]
@@ -12,13 +13,17 @@ fn an_all_reduce_of_the_same_length_allocates_nothing() {
         on_ranks(transport, 4, world_size, |mut group| {
             let mut lanes: Vec<_> = group.lanes().map(|lane| vec![lane as f32; 100_003]).collect();
             let mut sum = vec![0.0; 100_003];
-            group.all_reduce_lanes(&mut lanes, &mut sum).expect("all ranks take part");
+            let plan = BucketPlan::new(&[100_003], 0);
+            let mut buckets = group.buckets(&plan).expect("all ranks take part");
+            let mut reduce = || {
+                group.all_reduce_lanes(&mut lanes, &mut sum).expect("all ranks take part");
+                group.all_reduce_bucket(Reduction::Sum, &mut buckets[0]).expect("all ranks take part");
+            };
+            reduce();
             let counted = allocation_counter::measure(|| {
-                for _ in 0..10 {
-                    group.all_reduce_lanes(&mut lanes, &mut sum).expect("all ranks take part");
-                }
-                group.barrier().expect("all ranks take part");
+                (0..10).for_each(|_| reduce());
             });
+            group.barrier().expect("all ranks take part");
             assert_eq!(counted.count_total, 0, "rank {} of {world_size}, {transport:?}", group.rank());
         });
     }

@@ -5,8 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use phalanx_collective::{
-    Bucket, BucketPlan, CollectiveError, Field, Group, GroupConfig, Reducer, Reduction, Transport,
-    tree_reduce, tree_sum,
+    BucketPlan, CollectiveError, Field, Group, GroupConfig, Reduction, Transport, tree_reduce, tree_sum,
 };
 use proptest::prelude::*;
 use support::{TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks};
@@ -255,33 +254,6 @@ fn shared_memory_that_is_asked_for_and_refused_is_an_error() {
             });
         }
     });
-}
-
-#[test]
-fn buckets_are_reduced_while_the_caller_goes_on() {
-    let lens = [10, 70_001, 3, 0, 500];
-    let plan = BucketPlan::new(&lens, 4_096);
-    for transport in TRANSPORTS {
-        on_ranks(transport, 4, 2, |mut group| {
-            group.agree(&plan).expect("all have the same plan");
-            let lanes = group.lanes();
-            let mut reducer = Reducer::new(group).expect("threads are left");
-            for step in 0..3 {
-                for bucket in (0..plan.len()).rev() {
-                    let len = plan.elements(bucket).len();
-                    let vectors = lanes.clone().map(|lane| lane_vector(step, lane, len)).collect();
-                    reducer.submit(Reduction::Mean, Bucket { lanes: vectors, sum: vec![0.0; len] });
-                }
-                for bucket in (0..plan.len()).rev() {
-                    let reduced_bucket = reducer.wait().expect("it is pending").expect("all ranks take part");
-                    let len = plan.elements(bucket).len();
-                    assert!(bits(&reduced_bucket.sum) == reduced(Reduction::Mean, step, 4, len));
-                }
-                assert!(reducer.wait().is_none());
-                reducer.group().barrier().expect("all ranks take part");
-            }
-        });
-    }
 }
 
 #[test]

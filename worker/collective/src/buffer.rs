@@ -1,0 +1,67 @@
+//! The memory of gradients: vectors on the heap, or where the other ranks of the host read
+//! them. Which it is, is decided once for all ranks of a group.
+
+use std::ops::{Deref, DerefMut};
+
+use crate::pool::Mapped;
+
+/// A vector of this rank's own.
+#[derive(Debug, Default)]
+pub struct Buffer(Memory);
+
+#[derive(Debug)]
+enum Memory {
+    Heap(Vec<f32>),
+    Shared(Mapped),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::Heap(Vec::new())
+    }
+}
+
+impl Buffer {
+    /// One that other ranks see. All of it lies in this rank's pool.
+    pub(crate) fn shared(mapped: Mapped) -> Self {
+        Self(Memory::Shared(mapped))
+    }
+}
+
+impl From<Vec<f32>> for Buffer {
+    fn from(numbers: Vec<f32>) -> Self {
+        Self(Memory::Heap(numbers))
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &self.0 {
+            Memory::Heap(numbers) => numbers,
+            Memory::Shared(mapped) => mapped.as_slice(),
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match &mut self.0 {
+            Memory::Heap(numbers) => numbers,
+            Memory::Shared(mapped) => mapped.own_mut(),
+        }
+    }
+}
+
+impl AsRef<[f32]> for Buffer {
+    fn as_ref(&self) -> &[f32] {
+        self
+    }
+}
+
+impl AsMut<[f32]> for Buffer {
+    fn as_mut(&mut self) -> &mut [f32] {
+        self
+    }
+}

@@ -22,17 +22,26 @@ impl BucketPlan {
     /// The plan for tensors of these lengths, in elements, and buckets of up to
     /// `bucket_bytes` ([`BUCKET_BYTES_DEFAULT`]).
     pub fn new(tensor_lens: &[usize], bucket_bytes: usize) -> Self {
+        Self::of_groups(&[tensor_lens], bucket_bytes)
+    }
+
+    /// The plan for groups of tensors, one behind the other, of which no two share a bucket.
+    pub fn of_groups(groups: &[&[usize]], bucket_bytes: usize) -> Self {
         let mut offsets = vec![0];
         let mut buckets: Vec<Range<usize>> = Vec::new();
         let mut end = 0;
-        for (tensor, len) in tensor_lens.iter().enumerate() {
-            end += len;
-            offsets.push(end);
-            match buckets.last_mut() {
-                Some(last) if (end - offsets[last.start]) * size_of::<f32>() <= bucket_bytes => {
-                    last.end = tensor + 1;
+        for group in groups {
+            let first = buckets.len();
+            for len in *group {
+                let tensor = offsets.len() - 1;
+                end += len;
+                offsets.push(end);
+                match buckets[first..].last_mut() {
+                    Some(last) if (end - offsets[last.start]) * size_of::<f32>() <= bucket_bytes => {
+                        last.end = tensor + 1;
+                    }
+                    Some(_) | None => buckets.push(tensor..tensor + 1),
                 }
-                Some(_) | None => buckets.push(tensor..tensor + 1),
             }
         }
         Self { offsets, buckets }
@@ -109,6 +118,13 @@ mod tests {
         check(&[9, 1, 9], 16, &[1, 2, 3]);
         check(&[0, 0, 4, 0], 16, &[4]);
         check(&[3], 0, &[1]);
+    }
+
+    #[test]
+    fn groups_share_no_bucket() {
+        let plan = BucketPlan::of_groups(&[&[1, 1], &[], &[1, 2, 9]], 16);
+        assert_eq!(plan.buckets, [0..2, 2..4, 4..5]);
+        assert_eq!(plan.place(3), (1, 1..3));
     }
 
     #[test]

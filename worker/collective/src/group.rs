@@ -16,6 +16,7 @@ use crate::{
     listener::Listener,
     meet::meet,
     mesh::{Mesh, Round},
+    packed::Staging,
     patience::Patience,
     payload::{Cut, FromRoot, Scatter, Segments, ToAll},
     reduction::Reduction,
@@ -50,6 +51,7 @@ pub struct Group {
     pub(crate) pools: Option<Pools>,
     /// This rank's elements of the other ranks' subtrees' sums; kept from one round to the next.
     partials: Vec<f32>,
+    staging: Staging,
     /// `None` after an error.
     mesh: Option<Mesh>,
 }
@@ -89,6 +91,7 @@ impl Group {
             plan: TreePlan::new(config.lanes, config.world_size()),
             pools,
             partials: Vec::new(),
+            staging: Staging::default(),
             mesh: Some(mesh),
         })
     }
@@ -160,7 +163,7 @@ impl Group {
         if self.world_size == 1 {
             self.plan.sum_all(reduction, lanes, out);
             reduction.finish(self.lanes, out);
-        } else if self.world_size >= HALVING_FROM_RANKS && self.plan.is_perfect() {
+        } else if self.halves(reduction) {
             self.halve(&mut mesh, reduction, lanes, out)?;
         } else if self.takes_one_round(len) {
             for cut in Cut::rounds(len, 1) {
@@ -171,7 +174,10 @@ impl Group {
             for cut in Cut::rounds(len, self.world_size) {
                 let own = &mut out[cut.of(self.rank)];
                 self.scatter(&mut mesh, Operation::ReduceScatter, reduction, cut.clone(), lanes, own)?;
-                self.gather(&mut mesh, cut, out)?;
+                match reduction {
+                    Reduction::Bf16Sum => self.staging.gather(&mut mesh, self.rank, &cut, out)?,
+                    Reduction::Sum | Reduction::Mean | Reduction::Max => self.gather(&mut mesh, cut, out)?,
+                }
             }
         }
         self.mesh = Some(mesh);
@@ -321,6 +327,12 @@ impl Group {
         self.plan.is_pair() || self.plan.subtrees() * len * size_of::<f32>() <= ONE_ROUND_BYTES_MAX
     }
 
+    /// Whether each rank exchanges with one other at a time. Packed numbers do not: there
+    /// are so few bytes to them that rounds would cost more.
+    fn halves(&self, reduction: Reduction) -> bool {
+        self.world_size >= HALVING_FROM_RANKS && self.plan.is_perfect() && reduction != Reduction::Bf16Sum
+    }
+
     /// All rounds of an all-reduce among many ranks.
     fn halve(
         &mut self,
@@ -364,7 +376,10 @@ impl Group {
         let round = Round { operation, reduction: Some(reduction), subject: cut.len as u64 };
         let mut scatter =
             Scatter { plan, rank, reduction, cut, lanes, partials, out: &mut *out, folded: false };
-        mesh.exchange(round, &mut scatter)?;
+        match reduction {
+            Reduction::Bf16Sum => self.staging.scatter(mesh, round, &mut scatter)?,
+            Reduction::Sum | Reduction::Mean | Reduction::Max => mesh.exchange(round, &mut scatter)?,
+        }
         scatter.finish();
         reduction.finish(self.lanes, out);
         Ok(())

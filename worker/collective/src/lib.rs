@@ -10,7 +10,8 @@
 //! In reading order: shares, reductions, the tree, the wire, signals and waiting, the
 //! listener (handshake, admission), connecting, what ranks tell each other when they meet,
 //! a link and what carries its bytes (TCP; shared memory, its rings), rounds over all
-//! links, what they carry, the group, buckets, vectors that are reduced where they lie,
+//! links, what they carry, the group, buckets, vectors that are reduced where they lie, numbers
+//! that are packed for the wire,
 //! reducing while the caller computes, and what can go wrong.
 //!
 //! # Architecture invariants
@@ -56,6 +57,7 @@ mod meet;
 mod memory;
 mod mesh;
 mod overlap;
+mod packed;
 mod patience;
 mod payload;
 mod pool;

@@ -23,6 +23,10 @@ pub enum Reduction {
     /// The sum over the lanes.
     #[default]
     Sum,
+    /// The sum of numbers that are rounded to bf16, to nearest: every lane's, and every
+    /// partial sum. Half as many bytes go over a wire. The result is a function of the
+    /// lanes' vectors alone, as with [`Sum`](Self::Sum), and has 8 bits of precision.
+    Bf16Sum,
     /// The sum, divided by the number of lanes once it is whole.
     Mean,
     /// The largest element: no number where one of them is none, and `0.0` above `-0.0`.
@@ -34,6 +38,7 @@ impl Reduction {
     pub(crate) fn fold_into(self, left: &mut [f32], right: &[f32]) {
         match self {
             Self::Sum | Self::Mean => zip_into(left, right, sum),
+            Self::Bf16Sum => zip_into(left, right, bf16_sum),
             Self::Max => zip_into(left, right, maximum),
         }
     }
@@ -42,18 +47,24 @@ impl Reduction {
     pub(crate) fn fold(self, left: &[f32], right: &[f32], out: &mut [f32]) {
         match self {
             Self::Sum | Self::Mean => zip(left, right, out, sum),
+            Self::Bf16Sum => zip(left, right, out, bf16_sum),
             Self::Max => zip(left, right, out, maximum),
         }
     }
 
-    /// What is done with the root of the tree. A single lane is left as it is, bit for bit.
+    /// What is done with the root of the tree. A single lane is left as it is, bit for bit,
+    /// unless it is to be rounded.
     pub(crate) fn finish(self, lanes: u32, out: &mut [f32]) {
         match self {
             Self::Mean if lanes > 1 => {
                 let lanes = lanes as f32;
                 Arch::new().dispatch(|| out.iter_mut().for_each(|sum| *sum = canonical(*sum / lanes)));
             }
-            Self::Sum | Self::Mean | Self::Max => {}
+            // Sums are rounded already.
+            Self::Bf16Sum if lanes == 1 => {
+                Arch::new().dispatch(|| out.iter_mut().for_each(|number| *number = to_bf16(*number)));
+            }
+            Self::Sum | Self::Bf16Sum | Self::Mean | Self::Max => {}
         }
     }
 }
@@ -85,6 +96,19 @@ fn zip(left: &[f32], right: &[f32], out: &mut [f32], fold: impl Fn(f32, f32) -> 
 #[inline(always)]
 fn sum(left: f32, right: f32) -> f32 {
     canonical(left + right)
+}
+
+#[inline(always)]
+fn bf16_sum(left: f32, right: f32) -> f32 {
+    to_bf16(to_bf16(left) + to_bf16(right))
+}
+
+/// The nearest number of bf16, the even one of two; beyond the largest, infinity.
+#[inline(always)]
+pub(crate) fn to_bf16(number: f32) -> f32 {
+    let bits = number.to_bits();
+    let rounded = f32::from_bits(bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000);
+    if number.is_nan() { NAN } else { rounded }
 }
 
 /// Of two equal numbers the bits that both have: only the sign of zeros can differ.
@@ -139,6 +163,29 @@ mod tests {
         assert_eq!(out.map(f32::to_bits), [0.75_f32.to_bits(), 0x7fc0_0000]);
     }
 
+    #[test]
+    fn bf16_is_the_nearest_number_with_eight_bits() {
+        for (number, expected) in [
+            (0x3f80_0000, 0x3f80_0000),
+            (0x3f80_8000, 0x3f80_0000),
+            (0x3f80_8001, 0x3f81_0000),
+            (0x3f81_8000, 0x3f82_0000),
+            (0xff7f_ffff, 0xff80_0000),
+            (0x7f80_0000, 0x7f80_0000),
+            (0x7f80_0001, 0x7fc0_0000),
+            (0xffff_ffff, 0x7fc0_0000),
+            (0x0000_8001, 0x0001_0000),
+            (0x8000_0001, 0x8000_0000),
+        ] {
+            assert_eq!(to_bf16(f32::from_bits(number)).to_bits(), expected, "{number:#010x}");
+        }
+        check(Reduction::Bf16Sum, 256.0, 1.0, 256.0_f32.to_bits());
+        check(Reduction::Bf16Sum, 1.001, 1.001, 2.0_f32.to_bits());
+        let mut out = [1.001];
+        Reduction::Bf16Sum.finish(1, &mut out);
+        assert_eq!(out, [1.0]);
+    }
+
     proptest! {
         #[test]
         fn operands_may_change_places(left in any::<u32>(), right in any::<u32>()) {
@@ -151,7 +198,12 @@ mod tests {
         fn vectors_give_the_bits_of_their_elements(pairs in prop::collection::vec(any::<(u32, u32)>(), 0..100)) {
             let (left, right): (Vec<_>, Vec<_>) =
                 pairs.into_iter().map(|(left, right)| (f32::from_bits(left), f32::from_bits(right))).unzip();
-            for (reduction, fold) in [(Reduction::Sum, sum as fn(f32, f32) -> f32), (Reduction::Max, maximum)] {
+            let folds = [
+                (Reduction::Sum, sum as fn(f32, f32) -> f32),
+                (Reduction::Bf16Sum, bf16_sum),
+                (Reduction::Max, maximum),
+            ];
+            for (reduction, fold) in folds {
                 let mut out = vec![0.0; left.len()];
                 reduction.fold(&left, &right, &mut out);
                 for ((out, left), right) in out.iter().zip(&left).zip(&right) {

@@ -263,7 +263,7 @@ impl Header {
             .into_iter()
             .find(|operation| operation.code() == bytes[4])
             .ok_or(WireError::Field { field: "operation", value: bytes[4].into() })?;
-        let reduction = [None, Some(Reduction::Sum), Some(Reduction::Mean), Some(Reduction::Max)]
+        let reduction = REDUCTIONS
             .into_iter()
             .find(|reduction| reduction_code(*reduction) == bytes[5])
             .ok_or(WireError::Field { field: "reduction", value: bytes[5].into() })?;
@@ -283,12 +283,16 @@ impl Header {
     }
 }
 
+const REDUCTIONS: [Option<Reduction>; 5] =
+    [None, Some(Reduction::Sum), Some(Reduction::Mean), Some(Reduction::Max), Some(Reduction::Bf16Sum)];
+
 pub(crate) fn reduction_code(reduction: Option<Reduction>) -> u8 {
     match reduction {
         None => 0,
         Some(Reduction::Sum) => 1,
         Some(Reduction::Mean) => 2,
         Some(Reduction::Max) => 3,
+        Some(Reduction::Bf16Sum) => 4,
     }
 }
 

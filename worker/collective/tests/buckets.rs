@@ -11,7 +11,7 @@ use phalanx_collective::{
 use proptest::prelude::*;
 use support::{TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks};
 
-const REDUCTIONS: [Reduction; 3] = [Reduction::Sum, Reduction::Mean, Reduction::Max];
+const REDUCTIONS: [Reduction; 4] = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Bf16Sum];
 
 fn expected(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> {
     let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
@@ -37,9 +37,10 @@ fn check(transport: Transport, lanes: u32, world_size: u32, lens: &[usize]) {
                 fill(&group, seed, bucket);
                 group.all_reduce_bucket(reduction, bucket).expect("all ranks take part");
             }
-            for (bucket, len) in buckets.iter().zip(lens) {
+            for bucket in &buckets {
+                let len = bucket.sum().len();
                 assert!(
-                    bits(bucket.sum()) == expected(reduction, seed, lanes, *len),
+                    bits(bucket.sum()) == expected(reduction, seed, lanes, len),
                     "rank {} of {world_size}, {transport:?}, {lanes} lanes, {len} elements",
                     group.rank()
                 );

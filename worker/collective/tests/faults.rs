@@ -105,7 +105,8 @@ fn ranks_in_different_operations_are_told_so() {
 #[test]
 fn a_silent_rank_ends_the_wait_after_the_timeout() {
     for transport in TRANSPORTS {
-        let timeout = Duration::from_millis(200);
+        // Connecting must not take as long on a busy machine.
+        let timeout = Duration::from_secs(2);
         let waited = std::sync::Barrier::new(2);
         on_ranks_within(timeout, transport, 2, 2, |mut group| {
             if group.rank() == 0 {

@@ -164,7 +164,7 @@ fn a_rank_may_leave_while_others_still_finish() {
     }
 }
 
-const REDUCTIONS: [Reduction; 3] = [Reduction::Sum, Reduction::Mean, Reduction::Max];
+const REDUCTIONS: [Reduction; 4] = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Bf16Sum];
 
 fn reduced(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> {
     let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
@@ -174,7 +174,7 @@ fn reduced(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> 
 }
 
 #[test]
-fn means_and_maxima_have_the_bits_of_the_serial_ones() {
+fn every_reduction_has_the_bits_of_the_serial_one() {
     for transport in TRANSPORTS {
         for (lanes, world_size, len) in [(2, 2, 5_003), (5, 3, 40_009), (4, 4, 17), (3, 1, 100)] {
             on_ranks(transport, lanes, world_size, |mut group| {

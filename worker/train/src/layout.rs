@@ -14,9 +14,9 @@ use burn::{
     tensor::{Bool, DType, Gradients, Int, Tensor, TensorData},
 };
 
-use phalanx_collective::BucketPlan;
+use phalanx_collective::{BucketPlan, Buffer, Reduction};
 
-use crate::{boundary::Awaited, error::SnapshotError};
+use crate::{boundary::Awaited, error::SnapshotError, mean::Mean};
 
 /// Numbers at the end of the last bucket: the loss, and room for two of the trainer's.
 pub const TAIL: usize = 3;
@@ -28,6 +28,8 @@ pub struct Layout {
     plan: BucketPlan,
     /// Numbers in each bucket.
     bucket_lens: Vec<usize>,
+    /// Buckets that hold gradients only and may be rounded, from the first on.
+    rounded: usize,
     tail: Place,
 }
 
@@ -54,13 +56,14 @@ pub struct Place {
 }
 
 impl Layout {
-    /// The layout of `module` in buckets of about `bucket_bytes`.
+    /// The layout of `module` in buckets of about `bucket_bytes`. With `apart`, gradients share
+    /// no bucket with the rest.
     ///
     /// # Errors
     ///
     /// Where it has a parameter that is not of f32: neither the reduction nor a
     /// checkpoint could carry it.
-    pub(crate) fn of<M: Module>(module: &M, bucket_bytes: usize) -> Result<Self, String> {
+    pub(crate) fn of<M: Module>(module: &M, bucket_bytes: usize, apart: bool) -> Result<Self, String> {
         let mut survey = Walk::new(Survey::default());
         module.visit(&mut survey);
         let Survey { mut slots, unfit } = survey.act;
@@ -68,9 +71,12 @@ impl Layout {
             return Err(format!("parameter `{path}` holds {kind}, expected f32"));
         }
         let (trained, others): (Vec<_>, Vec<_>) = (0..slots.len()).partition(|slot| slots[*slot].trained);
+        let gradients = trained.len();
         let order: Vec<_> = trained.into_iter().rev().chain(others).collect();
         let lens: Vec<_> = order.iter().map(|slot| slots[*slot].len()).chain([TAIL]).collect();
-        let plan = BucketPlan::new(&lens, bucket_bytes);
+        let (gradients, rest) = lens.split_at(if apart { gradients } else { 0 });
+        let plan = BucketPlan::of_groups(&[gradients, rest], bucket_bytes);
+        let rounded = (0..plan.len()).filter(|bucket| plan.tensors(*bucket).end <= gradients.len()).count();
         let place = |tensor| {
             let (bucket, range) = plan.place(tensor);
             Place { bucket, range }
@@ -80,7 +86,7 @@ impl Layout {
         }
         let bucket_lens = (0..plan.len()).map(|bucket| plan.elements(bucket).len()).collect();
         let tail = place(order.len());
-        Ok(Self { slots, plan, bucket_lens, tail })
+        Ok(Self { slots, plan, bucket_lens, rounded, tail })
     }
 
     /// The tensors, in walking order.
@@ -104,13 +110,18 @@ impl Layout {
     }
 
     /// Memory for the buckets, all zeros.
-    pub fn buckets(&self) -> Vec<Vec<f32>> {
-        self.bucket_lens.iter().map(|len| vec![0.0; *len]).collect()
+    pub fn buckets(&self) -> Vec<Buffer> {
+        self.bucket_lens.iter().map(|len| vec![0.0; *len].into()).collect()
     }
 
     /// Where the [`TAIL`] lies.
     pub fn tail(&self) -> &Place {
         &self.tail
+    }
+
+    /// How a bucket is added up.
+    pub(crate) fn reduction(&self, bucket: usize) -> Reduction {
+        if bucket < self.rounded { Reduction::Bf16Sum } else { Reduction::Sum }
     }
 
     /// Whether any tensor is not trained.
@@ -180,16 +191,14 @@ impl Layout {
         Ok(module.map(&mut Write { next: 0, value }))
     }
 
-    /// The gradients in `buckets` as a tensor each.
+    /// The gradients of a mean as a tensor each.
     pub(crate) fn gradient_data<'a>(
         &'a self,
-        buckets: &'a [impl AsRef<[f32]>],
+        mean: &'a Mean<'_>,
     ) -> impl Iterator<Item = (ParamId, TensorData)> + 'a {
         let trained = self.slots.iter().enumerate().filter(|(_, slot)| slot.trained);
-        trained.map(|(index, slot)| {
-            let numbers = slot.place.of(buckets).to_vec();
-            (id(index), TensorData::new(numbers, slot.shape.clone()))
-        })
+        trained
+            .map(|(index, slot)| (id(index), TensorData::new(mean.gradient(&slot.place), slot.shape.clone())))
     }
 }
 

@@ -12,13 +12,15 @@ use burn::{
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Device, Gradients, Tensor, TensorData},
 };
+use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Schema};
-use phalanx_protocol::spec::OptimizerSpec;
+use phalanx_protocol::spec::TrainSpec;
 
 use crate::{
     boundary::{Take, watched},
     error::{SnapshotError, TrainError},
     layout::{self, Layout, Place, numbers},
+    mean::Mean,
     optimizer, random,
     state::State,
     task::{Samples, Task},
@@ -26,7 +28,7 @@ use crate::{
 
 /// Is told the number of a bucket and what it holds, as soon as that is final: one bucket
 /// after the other, from 0 on.
-pub type Ready = Box<dyn FnMut(usize, Vec<f32>)>;
+pub type Ready = Box<dyn FnMut(usize, Buffer)>;
 
 /// A model that learns. Gradients are laid out in buckets as [`Layout`] says.
 pub trait Learner: Send {
@@ -48,13 +50,13 @@ pub trait Learner: Send {
         &mut self,
         batch: &Batch,
         seed: u64,
-        buckets: Vec<Vec<f32>>,
+        buckets: Vec<Buffer>,
         ready: Ready,
     ) -> Result<(), TrainError>;
 
     /// Makes one optimizer update from the mean over all lanes of what
     /// [`gradient`](Self::gradient) wrote.
-    fn update(&mut self, learning_rate: f64, mean: &[&[f32]]);
+    fn update(&mut self, learning_rate: f64, mean: &Mean<'_>);
 
     /// The scores of `batch` without training, row by row.
     fn scores(&self, batch: &Batch) -> Vec<f32>;
@@ -67,6 +69,9 @@ pub trait Learner: Send {
 
     /// Takes parameters and optimizer state, if it has any, from `state`.
     fn load(&mut self, state: &State) -> Result<(), SnapshotError>;
+
+    /// Takes the parameters from `state` and keeps the optimizer as it is.
+    fn load_parameters(&mut self, state: &State) -> Result<(), SnapshotError>;
 }
 
 /// A task with its optimizer.
@@ -90,17 +95,12 @@ impl<T: Task> Model<T> {
     /// # Errors
     ///
     /// Where the module keeps state that neither the reduction nor a checkpoint can carry.
-    pub(crate) fn new(
-        module: T,
-        optimizer: &OptimizerSpec,
-        schema: Schema,
-        device: Device,
-        bucket_bytes: usize,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(module: T, train: &TrainSpec, schema: Schema, device: Device) -> Result<Self, String> {
         let module = layout::with_ids(module.materialize());
-        let layout = Arc::new(Layout::of(&module, bucket_bytes)?);
+        let apart = train.compression.is_some();
+        let layout = Arc::new(Layout::of(&module, train.bucket_bytes as usize, apart)?);
         Ok(Self {
-            optimizer: optimizer::build(optimizer, &layout),
+            optimizer: optimizer::build(&train.optimizer, &layout),
             untrained: layout.untrained(&module),
             module: Some(module),
             late: None,
@@ -181,7 +181,7 @@ impl<T: Task> Learner for Model<T> {
         &mut self,
         batch: &Batch,
         seed: u64,
-        buckets: Vec<Vec<f32>>,
+        buckets: Vec<Buffer>,
         ready: Ready,
     ) -> Result<(), TrainError> {
         let filling = Rc::new(RefCell::new(Filling::new(Arc::clone(&self.layout), buckets, ready)));
@@ -217,9 +217,9 @@ impl<T: Task> Learner for Model<T> {
         Ok(())
     }
 
-    fn update(&mut self, learning_rate: f64, mean: &[&[f32]]) {
+    fn update(&mut self, learning_rate: f64, mean: &Mean<'_>) {
         for (slot, values) in &mut self.untrained {
-            let changes = self.layout.slots()[*slot].place.of(mean);
+            let changes = mean.of(&self.layout.slots()[*slot].place);
             values.iter_mut().zip(changes).for_each(|(value, change)| *value += change);
         }
         self.restore_untrained();
@@ -258,10 +258,15 @@ impl<T: Task> Learner for Model<T> {
     }
 
     fn load(&mut self, state: &State) -> Result<(), SnapshotError> {
+        self.load_parameters(state)?;
+        self.optimizer = optimizer::load(self.optimizer.clone(), &self.layout, state);
+        Ok(())
+    }
+
+    fn load_parameters(&mut self, state: &State) -> Result<(), SnapshotError> {
         let module = self.module().clone();
         self.module = Some(self.layout.write_all(module, &state.parameters())?);
         self.untrained = self.layout.untrained(self.module());
-        self.optimizer = optimizer::load(self.optimizer.clone(), &self.layout, state);
         Ok(())
     }
 }
@@ -278,7 +283,7 @@ struct Pass {
 /// One lane's buckets while they fill.
 struct Filling {
     layout: Arc<Layout>,
-    buckets: Vec<Vec<f32>>,
+    buckets: Vec<Buffer>,
     ready: Ready,
     /// Tensors that have been put, by place in the walk.
     put: Vec<bool>,
@@ -289,7 +294,7 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(layout: Arc<Layout>, buckets: Vec<Vec<f32>>, ready: Ready) -> Self {
+    fn new(layout: Arc<Layout>, buckets: Vec<Buffer>, ready: Ready) -> Self {
         let mut left = vec![0; buckets.len()];
         layout.slots().iter().for_each(|slot| left[slot.place.bucket] += 1);
         left[layout.tail().bucket] += 1;

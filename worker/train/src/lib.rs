@@ -11,11 +11,13 @@
 //! events and snapshots to its [`Host`].
 
 mod boundary;
+mod diloco;
 mod error;
 mod exchange;
 mod layout;
 mod learner;
 mod loader;
+mod mean;
 mod measure;
 mod models;
 mod optimizer;
@@ -36,6 +38,7 @@ pub use error::{BuildError, SnapshotError, TrainError};
 pub use layout::{Layout, Place, Slot, TAIL};
 pub use learner::{Learner, Ready};
 pub use loader::panic_text;
+pub use mean::Mean;
 pub use predictor::{ModelDescription, Predictor, PredictorError, Rows};
 pub use session::{Ending, ExportedModel, Host, Outcome, Session, StopVote, run};
 pub use snapshot::Snapshot;

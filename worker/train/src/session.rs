@@ -155,10 +155,11 @@ pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> 
         trainer.steps_done()..trainer.total_steps(),
     )?;
     let resumed_at = trainer.steps_done();
+    let mut saved_at = resumed_at;
     let mut reporter = Reporter::new(&trainer);
     while trainer.goes_on() {
         let batches = loader.next()?;
-        let stepped = trainer.step(&batches, host.stop_vote())?;
+        let Some(stepped) = trainer.step(&batches, host.stop_vote())? else { continue };
         if leads {
             reporter.stepped(&trainer, &stepped, host);
         }
@@ -169,15 +170,16 @@ pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> 
             StopVote::Continue => {}
             StopVote::Stop => return Ok(Ending::Stopped { step: trainer.steps_done() }),
             StopVote::SaveAndStop => {
-                host.checkpoint(trainer.snapshot());
+                host.checkpoint(trainer.snapshot()?);
                 return Ok(Ending::Stopped { step: trainer.steps_done() });
             }
         }
-        if every > 0 && trainer.steps_done().is_multiple_of(every) && trainer.goes_on() {
-            host.checkpoint(trainer.snapshot());
+        if every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on() {
+            saved_at = trainer.steps_done();
+            host.checkpoint(trainer.snapshot()?);
         }
     }
-    let end = trainer.snapshot();
+    let end = trainer.snapshot()?;
     if end.step() > resumed_at {
         // What comes now may fail; training is not done again for that.
         host.checkpoint(end.clone());

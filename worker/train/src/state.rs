@@ -11,6 +11,7 @@ use safetensors::{Dtype, View, tensor::TensorView};
 const PARAMETER: &str = "model/";
 const MOMENT: &str = "optimizer/";
 const SCALAR: &str = "optimizer.scalar/";
+const LANE: &str = "lane.";
 
 /// Named tensors.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -80,6 +81,22 @@ impl State {
         Self { tensors: tensors.collect() }
     }
 
+    /// What a lane keeps for itself of a state of its own: the optimizer's, under the lane's name.
+    pub(crate) fn kept_by_lane(self, lane: u32) -> Self {
+        let kept = self.tensors.into_iter().filter(|(name, _)| !name.starts_with(PARAMETER));
+        Self { tensors: kept.map(|(name, tensor)| (format!("{LANE}{lane}/{name}"), tensor)).collect() }
+    }
+
+    /// The state of one lane: the parameters, and what [`kept_by_lane`](Self::kept_by_lane) gave.
+    pub(crate) fn of_lane(&self, lane: u32) -> Self {
+        let parameters = self.tensors.iter().filter(|(name, _)| name.starts_with(PARAMETER));
+        let mut tensors: BTreeMap<_, _> =
+            parameters.map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+        let prefix = format!("{LANE}{lane}/");
+        tensors.extend(self.under(&prefix).map(|(name, tensor)| (name.to_owned(), tensor.clone())));
+        Self { tensors }
+    }
+
     /// Tensors that the optimizer keeps for the parameter at `path`, by field.
     pub(crate) fn moments<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, TensorData)> + 'a {
         let fields = self.under(MOMENT).filter_map(move |(name, tensor)| Some((field(name, path)?, tensor)));
@@ -117,7 +134,7 @@ impl State {
         hasher.finalize().to_hex().to_string()
     }
 
-    fn under<'a>(&'a self, prefix: &'static str) -> impl Iterator<Item = (&'a str, &'a StateTensor)> {
+    fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a StateTensor)> {
         let from = self.tensors.range(prefix.to_owned()..);
         from.map_while(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
     }

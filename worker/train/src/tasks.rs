@@ -96,8 +96,6 @@ fn learner<T: Task>(
     // burn initialises parameters when they are first used: in here.
     let _drawing = random::seeded(&device, spec.train.seed);
     let module = build(schema, &device.clone().autodiff()).map_err(unfit)?;
-    let model =
-        Model::new(module, &spec.train.optimizer, schema.clone(), device, spec.train.bucket_bytes as usize)
-            .map_err(unfit)?;
+    let model = Model::new(module, &spec.train, schema.clone(), device).map_err(unfit)?;
     Ok(Box::new(model))
 }

@@ -2,22 +2,25 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc};
 
-use phalanx_collective::Group;
+use phalanx_collective::{Buffer, Group};
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
 use phalanx_protocol::{message::Metrics, spec::JobSpec};
 use tracing::{debug_span, info_span};
 
 use crate::{
+    diloco::{self, Replicas},
     error::{BuildError, TrainError},
     exchange::Exchange,
-    layout::{Layout, Place, TAIL},
+    layout::TAIL,
     learner::Learner,
+    mean::Mean,
     measure::{predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
     session::{Session, StopVote},
     snapshot::{self, Snapshot},
+    state::State,
     text,
 };
 
@@ -27,6 +30,8 @@ pub(crate) struct Trainer {
     dataset: Arc<Dataset>,
     exchange: Rc<RefCell<Exchange>>,
     learner: Box<dyn Learner>,
+    /// The lanes' own models, where they train on their own between exchanges.
+    replicas: Option<Replicas>,
     learning_rate: LearningRate,
     progress: TrainingProgress,
     /// Steps finished.
@@ -56,7 +61,10 @@ impl Trainer {
         if steps_per_epoch == 0 {
             return Err(BuildError::TooFewRows { rows, batch_size: spec.train.batch_size }.into());
         }
-        let mut learner = tasks.build(&spec, dataset.schema())?;
+        let mut learner = match &spec.train.diloco {
+            Some(diloco) => tasks.build(&diloco::outer(&spec, diloco), dataset.schema())?,
+            None => tasks.build(&spec, dataset.schema())?,
+        };
         let (step, progress) = match &restored {
             Some(snapshot) => {
                 learner.load(snapshot.state())?;
@@ -67,6 +75,14 @@ impl Trainer {
                 (0, TrainingProgress::default())
             }
         };
+        let replicas = match (&spec.train.diloco, &restored) {
+            (None, _) => None,
+            (Some(_), Some(snapshot)) => Some(snapshot.state()),
+            (Some(_), None) => Some(&learner.state()()),
+        };
+        let replicas =
+            replicas.map(|state| Replicas::new(&spec, &tasks, dataset.schema(), group.lanes(), state));
+        let replicas = replicas.transpose()?;
         let total_steps = spec.train.total_steps(rows);
         let learning_rate = LearningRate::new(&spec.train, total_steps, step)?;
         let exchange = Rc::new(RefCell::new(Exchange::new(group, learner.layout())?));
@@ -75,6 +91,7 @@ impl Trainer {
             dataset,
             exchange,
             learner,
+            replicas,
             learning_rate,
             progress,
             step,
@@ -83,41 +100,84 @@ impl Trainer {
         })
     }
 
-    /// Makes one step. `batches` are those of this rank's lanes.
-    pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Stepped, TrainError> {
+    /// Makes one step. `batches` are those of this rank's lanes. `None` where lanes go on on
+    /// their own before they exchange.
+    pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Option<Stepped>, TrainError> {
         let _step = info_span!("step", step = self.step + 1).entered();
-        debug_span!("backward").in_scope(|| self.backward(batches, vote))?;
+        let learning_rate = self.learning_rate.next();
+        if self.replicas.is_some() {
+            debug_span!("local").in_scope(|| self.step_alone(batches, learning_rate))?;
+            if !self.exchanges_after(self.step + 1) {
+                self.step += 1;
+                return Ok(None);
+            }
+            self.put_changes(vote);
+        } else {
+            debug_span!("backward").in_scope(|| self.backward(batches, vote))?;
+        }
         let mut exchange = self.exchange.borrow_mut();
         debug_span!("reduce").in_scope(|| exchange.finish())?;
 
-        let lanes = self.spec.train.lanes as f32;
-        let mut finite = true;
-        for bucket in exchange.sums() {
-            for sum in bucket.iter_mut() {
-                *sum /= lanes;
-                finite &= sum.is_finite();
-            }
-        }
+        let mut mean = Mean::new(exchange.sums().collect(), self.spec.train.lanes);
         let layout = self.learner.layout();
-        let mut means: Vec<_> = exchange.sums().collect();
-        let &[loss, stop, save] = layout.tail().of(&means) else {
-            unreachable!("a tail has {TAIL} numbers");
-        };
+        let tail: Vec<_> = mean.of(layout.tail()).collect();
+        let [loss, stop, save] = tail[..] else { unreachable!("a tail has {TAIL} numbers") };
         let diverged = |what: String| Err(TrainError::Diverged { step: self.step + 1, what });
         if !loss.is_finite() {
             return diverged(format!("the loss is {loss}"));
         }
-        if !finite {
+        if !mean.is_finite() {
             return diverged("the gradient is not finite".to_owned());
         }
-        if let Some(norm) = self.spec.train.clip_norm {
-            clip(layout, &mut means, norm);
+        let _update = debug_span!("update").entered();
+        if let (Some(replicas), Some(diloco)) = (&mut self.replicas, &self.spec.train.diloco) {
+            self.learner.update(diloco.outer_learning_rate, &mean);
+            replicas.adopt(&self.learner.state()())?;
+        } else {
+            if let Some(norm) = self.spec.train.clip_norm {
+                mean.clip(layout, norm);
+            }
+            self.learner.update(learning_rate, &mean);
         }
-        let means: Vec<&[f32]> = means.into_iter().map(|mean| mean.as_slice()).collect();
-        let learning_rate = self.learning_rate.next();
-        debug_span!("update").in_scope(|| self.learner.update(learning_rate, &means));
         self.step += 1;
-        Ok(Stepped { loss, learning_rate, vote: StopVote::from_numbers(stop, save) })
+        Ok(Some(Stepped { loss, learning_rate, vote: StopVote::from_numbers(stop, save) }))
+    }
+
+    /// Lets each owned lane make an update of its own.
+    fn step_alone(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(), TrainError> {
+        let lanes = self.lanes();
+        let Some(replicas) = &mut self.replicas else { return Ok(()) };
+        for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
+            let seed = lane_seed(self.spec.train.seed, self.step, lane);
+            replicas.step(nth, batch, seed, learning_rate)?;
+        }
+        Ok(())
+    }
+
+    /// Whether lanes that train on their own exchange when `step` is finished: where somebody
+    /// looks at the model, too.
+    fn exchanges_after(&self, step: u64) -> bool {
+        let every = self.spec.train.diloco.as_ref().map_or(1, |diloco| u64::from(diloco.local_steps));
+        step.is_multiple_of(every) || step.is_multiple_of(self.steps_per_epoch) || step == self.total_steps
+    }
+
+    /// Gives what the owned lanes have changed into the reduction.
+    fn put_changes(&mut self, vote: StopVote) {
+        let lanes = self.lanes().len();
+        let Some(replicas) = &mut self.replicas else { return };
+        let tail = self.learner.layout().tail();
+        let mut exchange = self.exchange.borrow_mut();
+        for nth in 0..lanes {
+            let mut buckets = exchange.memory(nth);
+            replicas.write_changes(nth, &mut buckets);
+            if nth == 0 {
+                let (stop, save) = vote.numbers();
+                buckets[tail.bucket][tail.range.clone()][1..].copy_from_slice(&[stop, save]);
+            }
+            for (bucket, changes) in buckets.into_iter().enumerate() {
+                exchange.put(nth, bucket, changes);
+            }
+        }
     }
 
     /// Computes the gradients of the lanes that this rank owns.
@@ -130,7 +190,7 @@ impl Trainer {
             // A rank votes once, with its first lane.
             let (stop, save) = if nth == 0 { vote.numbers() } else { (0.0, 0.0) };
             let tail = self.learner.layout().tail().clone();
-            let ready = move |bucket, mut gradient: Vec<f32>| {
+            let ready = move |bucket, mut gradient: Buffer| {
                 if bucket == tail.bucket {
                     gradient[tail.range.clone()][1..].copy_from_slice(&[stop, save]);
                 }
@@ -162,9 +222,25 @@ impl Trainer {
         }
     }
 
-    /// The state between two steps.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.step, self.cursor(), &self.progress, self.learner.state())
+    /// The state between two steps, right after an exchange. Collective: all ranks of the group
+    /// must call it.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, TrainError> {
+        let shared = self.learner.state();
+        let Some(replicas) = &self.replicas else {
+            return Ok(Snapshot::new(self.step, self.cursor(), &self.progress, shared));
+        };
+        let own = snapshot::serialize_state(&replicas.state());
+        let all = self.exchange.borrow_mut().with_group(|group| group.all_gather(&own))?;
+        let mut kept = State::default();
+        for (rank, file) in all.iter().enumerate() {
+            kept.extend(snapshot::deserialize(rank, file)?);
+        }
+        let state = move || {
+            let mut state = shared();
+            state.extend(kept);
+            state
+        };
+        Ok(Snapshot::new(self.step, self.cursor(), &self.progress, state))
     }
 
     /// Text that a language model writes, where the job asks for some.
@@ -241,28 +317,6 @@ fn lane_seed(seed: u64, step: u64, lane: u32) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Scales the gradients of all parameters together to a norm of at most `norm_max`.
-/// The squares are added in f64 in an order that the model alone decides.
-fn clip(layout: &Layout, gradients: &mut [&mut Vec<f32>], norm_max: f64) {
-    let trained = || layout.slots().iter().filter(|slot| slot.trained);
-    let norm = trained().map(|slot| squares(slot.place.of(gradients))).sum::<f64>().sqrt();
-    if norm > norm_max {
-        let factor = (norm_max / norm) as f32;
-        for Place { bucket, range } in trained().map(|slot| slot.place.clone()) {
-            gradients[bucket][range].iter_mut().for_each(|number| *number *= factor);
-        }
-    }
-}
-
-/// The sum of squares, in an order that the length alone decides and that has no long chain.
-fn squares(numbers: &[f32]) -> f64 {
-    let mut sums = [0.0_f64; 8];
-    for numbers in numbers.chunks(sums.len()) {
-        sums.iter_mut().zip(numbers).for_each(|(sum, number)| *sum += f64::from(*number).powi(2));
-    }
-    sums.iter().sum()
-}
-
 /// What training lowers, measured on a split.
 fn loss(metrics: &Metrics, schema: &Schema) -> Option<f64> {
     let figure = |name: &str| metrics.get(name).copied();
@@ -275,27 +329,7 @@ fn loss(metrics: &Metrics, schema: &Schema) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use burn::{nn::LinearConfig, tensor::Device};
-
     use super::*;
-    use crate::layout;
-
-    #[test]
-    fn a_gradient_is_clipped_to_the_norm_of_all_its_numbers_together() {
-        let device = Device::flex().autodiff();
-        let layer = layout::with_ids(LinearConfig::new(1, 1).init(&device));
-        let layout = Layout::of(&layer, 4).expect("it is of f32");
-        // The bias, the weight, and the tail, which is no gradient.
-        let (mut bias, mut weight, mut tail) = (vec![3.0], vec![4.0], vec![100.0; TAIL]);
-        let mut clipped = |norm_max| {
-            clip(&layout, &mut [&mut bias, &mut weight, &mut tail], norm_max);
-            assert!((bias[0] - 0.6).abs() < 1e-6 && (weight[0] - 0.8).abs() < 1e-6);
-            assert_eq!(tail, [100.0; TAIL]);
-        };
-        clipped(1.0);
-        // A shorter one stays as it is.
-        clipped(2.0);
-    }
 
     #[test]
     fn each_lane_of_each_step_has_a_seed_of_its_own() {

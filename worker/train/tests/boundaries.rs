@@ -8,6 +8,7 @@ use burn::{
     nn::{Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
+use phalanx_collective::Buffer;
 use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
 use phalanx_protocol::spec::JobSpec;
 use phalanx_train::{Learner, Samples, Task, Tasks, TrainError, boundary};
@@ -23,7 +24,7 @@ fn learner(model: &str, bucket_bytes: u32, schema: &Schema) -> Box<dyn Learner> 
 }
 
 /// The buckets as they come.
-fn gradient(learner: &mut dyn Learner, batch: &Batch, seed: u64) -> Result<Vec<Vec<f32>>, TrainError> {
+fn gradient(learner: &mut dyn Learner, batch: &Batch, seed: u64) -> Result<Vec<Buffer>, TrainError> {
     let buckets = Rc::new(RefCell::new(Vec::new()));
     let ready = {
         let buckets = Rc::clone(&buckets);

@@ -182,16 +182,7 @@ fn any_number_of_ranks_ends_in_the_same_bits() {
         let train_spec = format!(
             r#""steps": 30, "clip_norm": 0.5, "optimizer": {{"kind": "{optimizer}", "weight_decay": 0.01}}"#
         );
-        let ground = ground(MLP, &train_spec);
-        let expected = finished(train(&ground, 1, None, None).0);
-        for ranks in 2..=4 {
-            let outcome = finished(train(&ground, ranks, None, None).0);
-            assert_eq!(outcome.state_hash, expected.state_hash, "{optimizer} on {ranks} ranks");
-            assert_eq!(
-                outcome.evaluation.metrics, expected.evaluation.metrics,
-                "{optimizer} on {ranks} ranks"
-            );
-        }
+        check_ranks(MLP, &train_spec);
     }
 }
 
@@ -207,6 +198,63 @@ fn the_size_of_buckets_does_not_change_the_result() {
     for ranks in 1..=3 {
         assert_eq!(hash(ranks, 1_024), expected, "{ranks} ranks");
     }
+}
+
+/// Trains on 1 to 4 ranks, which must end in the same bits.
+fn check_ranks(model: &str, train_spec: &str) -> Outcome {
+    let ground = ground(model, train_spec);
+    let expected = finished(train(&ground, 1, None, None).0);
+    for ranks in 2..=4 {
+        let outcome = finished(train(&ground, ranks, None, None).0);
+        assert_eq!(outcome.state_hash, expected.state_hash, "{train_spec} on {ranks} ranks");
+        assert_eq!(outcome.evaluation.metrics, expected.evaluation.metrics, "{train_spec} on {ranks} ranks");
+    }
+    expected
+}
+
+#[test]
+fn compressed_gradients_end_in_bits_of_their_own_on_any_number_of_ranks() {
+    let exact = check_ranks(MLP, r#""epochs": 20, "clip_norm": 0.5"#);
+    let rounded = check_ranks(MLP, r#""epochs": 20, "clip_norm": 0.5, "compression": "bf16""#);
+    assert_ne!(rounded.state_hash, exact.state_hash);
+    let accuracy = |outcome: &Outcome| outcome.evaluation.metrics["accuracy"];
+    assert!((accuracy(&rounded) - accuracy(&exact)).abs() < 0.05, "it learns as well");
+    let pieces = r#""epochs": 20, "clip_norm": 0.5, "compression": "bf16", "bucket_bytes": 1024"#;
+    assert_eq!(check_ranks(MLP, pieces).state_hash, rounded.state_hash, "buckets change nothing");
+}
+
+#[test]
+fn lanes_that_train_on_their_own_end_in_the_same_bits_on_any_number_of_ranks() {
+    // Epochs have 20 steps: some rounds are cut short by their ends.
+    for settings in ["", r#", "compression": "bf16", "bucket_bytes": 1024"#] {
+        let train_spec =
+            format!(r#""epochs": 20, "clip_norm": 1.0, "diloco": {{"local_steps": 7}}{settings}"#);
+        let outcome = check_ranks(r#"{"mlp": {"hidden": [32, 8]}}"#, &train_spec);
+        assert_eq!(outcome.step, 400);
+        assert!(outcome.evaluation.metrics["accuracy"] > 0.85, "it learns: {:?}", outcome.evaluation.metrics);
+    }
+}
+
+#[test]
+fn one_local_step_and_a_plain_outer_optimizer_are_what_was_learned_on_average() {
+    // With SGD and no momentum the mean of one step's changes is the step of the mean gradient.
+    let sgd = r#""steps": 40, "optimizer": {"kind": "sgd"}"#;
+    let outer = r#", "diloco": {"local_steps": 1, "outer_learning_rate": 1.0, "outer_momentum": 0.0}"#;
+    let losses = [sgd.to_owned(), format!("{sgd}{outer}")]
+        .map(|train_spec| check_ranks(MLP, &train_spec).evaluation.metrics["log_loss"]);
+    assert!((losses[0] - losses[1]).abs() < 1e-5, "{losses:?}");
+}
+
+#[test]
+fn lanes_that_train_on_their_own_go_on_from_a_snapshot_to_the_same_bits() {
+    let ground = ground(MLP, r#""steps": 100, "diloco": {"local_steps": 8}"#);
+    let expected = finished(train(&ground, 1, None, None).0);
+    let (ending, snapshots) = train(&ground, 2, None, Some(50));
+    // A vote to stop waits for the next exchange.
+    assert!(matches!(ending, Ending::Stopped { step: 56 }), "{ending:?}");
+    assert_eq!(snapshots[0].state_hash(), snapshots[1].state_hash());
+    let outcome = finished(train(&ground, 3, Some(through_parts(&snapshots[0], 2)), None).0);
+    assert_eq!(outcome.state_hash, expected.state_hash);
 }
 
 #[test]

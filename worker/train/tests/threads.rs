@@ -24,7 +24,9 @@ fn check(model: &str, schema: &Schema, batch: &Batch) {
         let (send, buckets) = std::sync::mpsc::channel();
         let memory = learner.layout().buckets();
         let gradient = || {
-            let ready = Box::new(move |_, bucket: Vec<f32>| send.send(bucket).expect("it is received"));
+            let ready = Box::new(move |_, bucket: phalanx_collective::Buffer| {
+                send.send(bucket.to_vec()).expect("it is received");
+            });
             learner.gradient(batch, 7, memory, ready).expect("it has a gradient");
         };
         pool.install(gradient);

@@ -45,6 +45,13 @@ pub struct TrainSpec {
     /// It does not change the result.
     #[serde(default = "bucket_bytes")]
     pub bucket_bytes: u32,
+    /// Send gradients in fewer bits between machines. The result is another one, and still the same for any
+    /// number of workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// Let lanes train on their own for many steps between two exchanges, for slow networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diloco: Option<DilocoSpec>,
     /// Stop when the validation split no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stop: Option<EarlyStopSpec>,
@@ -162,6 +169,32 @@ pub enum Schedule {
     Noam,
 }
 
+/// How gradients are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As bf16, with 8 bits of precision: every lane's gradient and every partial sum is rounded to it, whether it is sent or not. Half the bytes.
+    Bf16,
+}
+
+/// DiLoCo (arXiv 2311.08105): each lane makes `local_steps` updates of its own with `train.optimizer`, then what they
+/// changed is averaged and applied by an outer optimizer, SGD with Nesterov momentum. Lanes exchange parameters once in
+/// so many steps, and keep an optimizer state each. The result depends on the number of lanes, as always, and not on
+/// that of workers. Exchanges also come at the end of each epoch and of training; votes to stop, checkpoints and
+/// reports of the loss wait for one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DilocoSpec {
+    /// Steps between two exchanges: 1 to 1,000,000. The paper has 500.
+    pub local_steps: u32,
+    /// The outer optimizer's learning rate, above 0 and at most 2.
+    #[serde(default = "outer_learning_rate")]
+    pub outer_learning_rate: f64,
+    /// Its Nesterov momentum, at least 0 and below 1.
+    #[serde(default = "outer_momentum")]
+    pub outer_momentum: f64,
+}
+
 /// Stop when the validation split no longer improves. The model is that of the last step, not that of the best one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +243,14 @@ fn lanes() -> u32 {
 
 fn bucket_bytes() -> u32 {
     25 << 20
+}
+
+fn outer_learning_rate() -> f64 {
+    0.7
+}
+
+fn outer_momentum() -> f64 {
+    0.9
 }
 
 fn patience() -> u32 {

@@ -2,8 +2,8 @@
 
 use super::{Rules, Sections};
 use crate::spec::{
-    CHECKPOINTS_MAX, CheckpointSpec, LANES_MAX, Optimizer, OptimizerSpec, STEPS_MAX, Schedule, ScheduleSpec,
-    TrainSpec, WorkersSpec, suggest::listed,
+    CHECKPOINTS_MAX, CheckpointSpec, DilocoSpec, LANES_MAX, Optimizer, OptimizerSpec, STEPS_MAX, Schedule,
+    ScheduleSpec, TrainSpec, WorkersSpec, suggest::listed,
 };
 
 /// The largest global batch.
@@ -19,6 +19,12 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
             rules.number("train.clip_norm", norm, norm > 0.0, "above 0; leave it out to clip nothing");
         }
         rules.whole("train.bucket_bytes", train.bucket_bytes, 1_024..=1 << 30);
+        if let Some(DilocoSpec { local_steps, outer_learning_rate: rate, outer_momentum }) = train.diloco {
+            rules.whole("train.diloco.local_steps", local_steps, 1..=1_000_000);
+            let fits = rate > 0.0 && rate <= 2.0;
+            rules.number("train.diloco.outer_learning_rate", rate, fits, "above 0 and at most 2");
+            rules.share_below_one("train.diloco.outer_momentum", outer_momentum);
+        }
         optimizer(&train.optimizer, rules);
         schedule(train, &train.schedule, rules);
         if let Some(stop) = &train.early_stop {

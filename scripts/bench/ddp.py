@@ -95,8 +95,8 @@ def measure(options, path):
         for _ in range(options.rounds):
             for contender, transport in zip(rounds, transports):
                 job = phalanx(options, path, transport)
-                one, apart, together = job["scaling"]["rounds"][0].values()
-                rounds[contender].append((one, together, apart))
+                turn = job["scaling"]["rounds"][0]
+                rounds[contender].append([turn[key] for key in ("one_worker", "together", "apart")])
             job["train"]["batch_size"] //= options.workers
             ddp = ddp or Ddp(stack, options, job)
             rounds["PyTorch DDP, Gloo"].append(ddp.round())
@@ -115,7 +115,7 @@ def row(options, model, batch, contender, turns):
 
 def table(options, rows):
     workers = f"{options.workers} workers"
-    head = ["model (parameters)", "samples a worker", "", "1 worker", workers, "efficiency", "nothing added up"]
+    head = ["model (parameters)", "samples a worker", "contender", "1 worker", workers, "efficiency", "nothing added up"]
     lines = [head, ["---", "---:", "---"] + ["---:"] * 4, *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -110,7 +110,11 @@ def row(options, model, batch, contender, turns):
     print(f"{model}, {contender}:", *(f"{ratio:.3f}" for ratio in efficiencies), file=sys.stderr)
     one, together, _ = (statistics.median(column) for column in zip(*turns))
     efficiency, apart = (statistics.median(column) for column in zip(*ratios))
-    return [model, str(batch), contender, f"{one:,.0f}", f"{together:,.0f}", f"{efficiency:.2f}", f"{apart:.2f}"]
+    return [model, str(batch), contender, rate(one), rate(together), f"{efficiency:.2f}", f"{apart:.2f}"]
+
+
+def rate(number):
+    return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
 
 
 def table(options, rows):

@@ -30,8 +30,8 @@ use crate::{
 Examples:
   phalanx bench step examples/mnist.toml
   phalanx bench step examples/mnist.toml --set train.lanes=1 --seconds 10 --json
-  phalanx bench step examples/mnist.toml --workers 2 --transport tcp
-  phalanx bench step scripts/bench/mlp-512.toml --workers 2 --set train.batch_size=256 --set train.lanes=2")]
+  phalanx bench step examples/mnist.toml --workers 2 --set train.batch_size=256
+  phalanx bench step examples/mnist.toml --workers 2 --transport tcp --seconds 20 --rounds 10")]
 pub(super) struct Step {
     #[command(flatten)]
     job: JobFileArgs,

@@ -6,7 +6,7 @@
 //! `outbox`, `sender`); control and its orders; the work of a generation
 //! (`preparation`, `training`, `restore`, `trainer`, `checkpointer`), what its
 //! errors mean for the job (`failure`), and the metrics; beside it all, steps
-//! against the clock ([`measure_steps`]).
+//! against the clock, of one worker ([`measure_steps`]) and of several ([`StepBench`]).
 //!
 //! Architecture invariants: this crate decides nothing about jobs, it follows
 //! directives and reports. It knows one generation at a time and no rule of the
@@ -35,7 +35,7 @@ mod training;
 
 pub use agent::{run, run_until};
 pub use args::{TelemetryArgs, WorkerArgs, main, start};
-pub use bench::{MeasureError, StepRate, measure_steps};
+pub use bench::{MeasureError, ScalingRound, StepBench, StepRate, StepScaling, measure_steps, serve_steps};
 pub use config::Config;
 pub use error::AgentError;
 pub use phalanx_collective::{

@@ -1,5 +1,5 @@
-//! Making a group's connections: every rank dials those below it and is dialed by
-//! those above it, and each pair exchanges a hello. One loop over all of them, on the
+//! Making a group's connections: every rank dials those linked with it and below it, and is
+//! dialed by those above it, and each pair exchanges a hello. One loop over all of them, on the
 //! caller's thread, until all are there, the deadline passes, or the group is aborted.
 //!
 //! ```text
@@ -27,17 +27,19 @@ use crate::{
     config::GroupConfig,
     error::{CollectiveError, Field},
     handshake::{HelloReader, send_hello},
+    links::Links,
     listener::{Listener, Seat},
     signal::AbortHandle,
     wait::wait,
     wire::{Hello, Purpose, WireError},
 };
 
-/// Connects with all other ranks of a checked configuration. Returns a connection
-/// per rank, none for the own.
+/// Connects with those other ranks of a checked configuration that `links` joins with this
+/// one. Returns their connections, by rank.
 pub(crate) fn connect_all(
     listener: &Listener,
     config: &GroupConfig,
+    links: Links,
     abort: &AbortHandle,
 ) -> Result<Vec<Option<TcpStream>>, CollectiveError> {
     let opened = listener.open(&config.job, config.generation);
@@ -51,8 +53,8 @@ pub(crate) fn connect_all(
     let mut places = Vec::with_capacity(config.peers.len());
     for (rank, addr) in (0..).zip(&config.peers) {
         places.push(match rank {
+            _ if !links.join(config.rank as usize, rank as usize) => Place::Unlinked,
             _ if rank < config.rank => Place::Dialing(dial(rank, *addr)?),
-            _ if rank == config.rank => Place::Own,
             _ => Place::Expected,
         });
     }
@@ -73,8 +75,8 @@ fn lose_when_silent(stream: &TcpStream, silence: Duration) -> rustix::io::Result
 
 /// What there is of the connection to one rank.
 enum Place {
-    /// The own rank.
-    Own,
+    /// The own rank, or one that there is no connection with.
+    Unlinked,
     /// It will dial.
     Expected,
     /// Being connected.
@@ -108,7 +110,7 @@ impl Formation<'_> {
         }
         let streams = self.places.into_iter().map(|place| match place {
             Place::Joined { stream, .. } => Some(stream),
-            Place::Own | Place::Expected | Place::Dialing(_) | Place::Greeted(..) => None,
+            Place::Unlinked | Place::Expected | Place::Dialing(_) | Place::Greeted(..) => None,
         });
         let streams: Vec<Option<TcpStream>> = streams.collect();
         for stream in streams.iter().flatten() {
@@ -123,7 +125,7 @@ impl Formation<'_> {
     /// Ranks that are not joined.
     fn absent(&self) -> Vec<u32> {
         let absent = |place: &Place| match place {
-            Place::Own | Place::Joined { .. } => false,
+            Place::Unlinked | Place::Joined { .. } => false,
             Place::Expected | Place::Dialing(_) | Place::Greeted(..) => true,
         };
         (0..).zip(&self.places).filter(|(_, place)| absent(place)).map(|(rank, _)| rank).collect()
@@ -141,7 +143,7 @@ impl Formation<'_> {
                 Place::Dialing(stream) => (stream, PollFlags::OUT),
                 Place::Greeted(stream, _) => (stream, PollFlags::IN),
                 Place::Joined { stream, watched: true } => (stream, PollFlags::RDHUP),
-                Place::Own | Place::Expected | Place::Joined { watched: false, .. } => continue,
+                Place::Unlinked | Place::Expected | Place::Joined { watched: false, .. } => continue,
             };
             fds.push(PollFd::new(stream, flags));
             ranks.push(rank);
@@ -201,7 +203,7 @@ impl Formation<'_> {
                 // It is connected with everyone, said so, and ended then: the first round tells.
                 _ => Place::Joined { stream, watched: false },
             },
-            place @ (Place::Own | Place::Expected) => place,
+            place @ (Place::Unlinked | Place::Expected) => place,
         };
         Ok(())
     }

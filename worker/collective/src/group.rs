@@ -11,16 +11,17 @@ use crate::{
     config::{GroupConfig, in_range},
     connect::connect_all,
     error::CollectiveError,
-    halving::Halving,
+    halving::{Halving, gather_segments},
     in_place::Pools,
+    links::Links,
     listener::Listener,
     meet::meet,
     mesh::{Mesh, Round},
     packed::Staging,
     patience::Patience,
-    payload::{Cut, FromRoot, Scatter, Segments, ToAll},
+    payload::{Cut, Scatter, Segments},
     reduction::Reduction,
-    share::{LANES_MAX, segment, share},
+    share::{segment, share},
     signal::AbortHandle,
     tree::{Lane, TreePlan},
     wire::{Operation, PAYLOAD_BYTES_MAX},
@@ -29,10 +30,6 @@ use crate::{
 /// Up to this much, the partial sums of a vector go to everyone in one round: two rounds
 /// move fewer bytes, and cost more than those bytes do.
 const ONE_ROUND_BYTES_MAX: usize = 1 << 14;
-
-/// From this many ranks on, a rank exchanges with one other at a time, where the tree
-/// allows: all at once are more messages than what they save in rounds.
-const HALVING_FROM_RANKS: usize = 8;
 
 /// Elements that are halved at once: 4 MiB.
 const HALVED_ELEMENTS: usize = 1 << 20;
@@ -47,6 +44,7 @@ pub struct Group {
     lanes: u32,
     abort: AbortHandle,
     plan: TreePlan,
+    links: Links,
     /// Where all ranks share memory.
     pub(crate) pools: Option<Pools>,
     /// This rank's elements of the other ranks' subtrees' sums; kept from one round to the next.
@@ -76,11 +74,13 @@ impl Group {
         if abort.is_aborted() {
             return Err(CollectiveError::Aborted);
         }
-        let streams = connect_all(listener, &config, abort)?;
+        let plan = TreePlan::new(config.lanes, config.world_size());
+        let links = Links::of(&plan);
+        let streams = connect_all(listener, &config, links, abort)?;
         let mut mesh = Mesh::new(streams, config.generation, config.timeout, abort.clone());
         // It ends with a round in which everyone hears from everyone: a rank that is done
         // early does not leave while others still connect.
-        let pools = meet(&mut mesh, &config)?;
+        let pools = meet(&mut mesh, links, &config)?;
         let (job, rank, generation) = (&config.job, config.rank, config.generation);
         debug!(job, generation, rank, world_size = config.world_size(), "group connected");
         Ok(Self {
@@ -88,7 +88,8 @@ impl Group {
             world_size: config.peers.len(),
             lanes: config.lanes,
             abort: abort.clone(),
-            plan: TreePlan::new(config.lanes, config.world_size()),
+            plan,
+            links,
             pools,
             partials: Vec::new(),
             staging: Staging::default(),
@@ -163,7 +164,7 @@ impl Group {
         if self.world_size == 1 {
             self.plan.sum_all(reduction, lanes, out);
             reduction.finish(self.lanes, out);
-        } else if self.halves(reduction) {
+        } else if self.links == Links::Cube {
             self.halve(&mut mesh, reduction, lanes, out)?;
         } else if self.takes_one_round(len) {
             for cut in Cut::rounds(len, 1) {
@@ -185,7 +186,8 @@ impl Group {
     }
 
     /// The first half of an all-reduce: in `out`, which is as long, the elements
-    /// [`segment`](Self::segment) of the reduced vector.
+    /// [`segment`](Self::segment) of the reduced vector. A group that is a hypercube makes a
+    /// whole one.
     ///
     /// # Errors
     ///
@@ -204,6 +206,10 @@ impl Group {
         if self.world_size == 1 {
             self.plan.sum_all(reduction, lanes, out);
             reduction.finish(self.lanes, out);
+        } else if self.links == Links::Cube {
+            let mut sum = vec![0.0; len];
+            self.halve(&mut mesh, reduction, lanes, &mut sum)?;
+            out.copy_from_slice(&sum[own]);
         } else {
             for cut in Cut::rounds(len, self.world_size) {
                 let round = cut.of(self.rank);
@@ -223,8 +229,12 @@ impl Group {
     /// The group's failure.
     pub fn all_gather_segments(&mut self, vector: &mut [f32]) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
-        for cut in Cut::rounds(vector.len(), self.world_size) {
-            self.gather(&mut mesh, cut, vector)?;
+        if self.links == Links::Cube {
+            gather_segments(&mut mesh, (self.rank, self.world_size), vector)?;
+        } else {
+            for cut in Cut::rounds(vector.len(), self.world_size) {
+                self.gather(&mut mesh, cut, vector)?;
+            }
         }
         self.mesh = Some(mesh);
         Ok(())
@@ -239,14 +249,14 @@ impl Group {
     pub fn broadcast(&mut self, root: u32, bytes: &mut Vec<u8>) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
         in_range("the root of a broadcast", root.into(), 0, self.world_size as u64 - 1)?;
-        let (rank, root, subject) = (self.rank, root as usize, u64::from(root));
+        let round = |operation| Round::plain(operation, u64::from(root));
+        let (place, root) = ((self.rank, self.world_size), root as usize);
         let mut length = (bytes.len() as u64).to_le_bytes();
-        let mut announced = FromRoot { rank, root, bytes: &mut length };
-        mesh.exchange(Round::plain(Operation::BroadcastLength, subject), &mut announced)?;
-        if rank != root {
+        self.links.broadcast(&mut mesh, round(Operation::BroadcastLength), place, root, &mut length)?;
+        if self.rank != root {
             *bytes = zeros(u64::from_le_bytes(length))?;
         }
-        mesh.exchange(Round::plain(Operation::Broadcast, subject), &mut FromRoot { rank, root, bytes })?;
+        self.links.broadcast(&mut mesh, round(Operation::Broadcast), place, root, bytes)?;
         self.mesh = Some(mesh);
         Ok(())
     }
@@ -262,13 +272,12 @@ impl Group {
         let mut mesh = self.mesh()?;
         let length = (mine.len() as u64).to_le_bytes();
         let mut lengths = vec![length; self.world_size];
-        let mut announced = ToAll { mine: &length, all: &mut lengths };
-        mesh.exchange(Round::plain(Operation::GatherLengths, 0), &mut announced)?;
+        self.links.gather(&mut mesh, Round::plain(Operation::GatherLengths, 0), self.rank, &mut lengths)?;
         let mut all = Vec::with_capacity(self.world_size);
         for (rank, length) in lengths.into_iter().enumerate() {
             all.push(if rank == self.rank { mine.to_vec() } else { zeros(u64::from_le_bytes(length))? });
         }
-        mesh.exchange(Round::plain(Operation::Gather, 0), &mut ToAll { mine, all: &mut all })?;
+        self.links.gather(&mut mesh, Round::plain(Operation::Gather, 0), self.rank, &mut all)?;
         self.mesh = Some(mesh);
         Ok(all)
     }
@@ -301,8 +310,7 @@ impl Group {
     /// A round without a payload: returns when all ranks are in it.
     pub(crate) fn meet_at(&mut self, round: Round) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
-        let mut nothing = [[0_u8; 0]; LANES_MAX as usize];
-        mesh.exchange(round, &mut ToAll { mine: &[], all: &mut nothing })?;
+        self.links.meet(&mut mesh, round, self.rank, self.world_size)?;
         self.mesh = Some(mesh);
         Ok(())
     }
@@ -327,13 +335,7 @@ impl Group {
         self.plan.is_pair() || self.plan.subtrees() * len * size_of::<f32>() <= ONE_ROUND_BYTES_MAX
     }
 
-    /// Whether each rank exchanges with one other at a time. Packed numbers do not: there
-    /// are so few bytes to them that rounds would cost more.
-    fn halves(&self, reduction: Reduction) -> bool {
-        self.world_size >= HALVING_FROM_RANKS && self.plan.is_perfect() && reduction != Reduction::Bf16Sum
-    }
-
-    /// All rounds of an all-reduce among many ranks.
+    /// All rounds of an all-reduce in a hypercube.
     fn halve(
         &mut self,
         mesh: &mut Mesh,
@@ -350,7 +352,8 @@ impl Group {
             let sums = lanes[self.plan.place(rank, 0)].as_mut();
             let (partials, lanes) = (&mut self.partials[..], self.lanes);
             let out = &mut *out;
-            Halving { mesh: &mut *mesh, rank, world_size, lanes, reduction, sums, partials, out }
+            let packed = (reduction == Reduction::Bf16Sum).then_some(&mut self.staging);
+            Halving { mesh: &mut *mesh, rank, world_size, lanes, reduction, sums, partials, packed, out }
                 .reduce(1, range)?;
         }
         Ok(())

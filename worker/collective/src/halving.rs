@@ -19,8 +19,11 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use crate::{
     error::CollectiveError,
     link::Payload,
+    links::{bits, known},
     mesh::{Mesh, Round},
+    packed::Staging,
     reduction::Reduction,
+    share::segment,
     wire::Operation,
 };
 
@@ -37,6 +40,8 @@ pub(crate) struct Halving<'a> {
     pub(crate) sums: &'a mut [f32],
     /// Room for half of the elements that are reduced at once.
     pub(crate) partials: &'a mut [f32],
+    /// Where numbers are packed before they are sent, if they are.
+    pub(crate) packed: Option<&'a mut Staging>,
     pub(crate) out: &'a mut [f32],
 }
 
@@ -57,18 +62,60 @@ impl Halving<'_> {
 
         let down = Round { operation: Operation::ReduceScatter, reduction: Some(reduction), subject };
         let (sums, partials) = (&mut *self.sums, &mut self.partials[..kept.len()]);
-        let (given_away, kept_here) = (given.clone(), kept.clone());
-        let mut half =
-            Down { partner, reduction, sums, given: given_away, kept: kept_here, partials, folded: false };
-        self.mesh.exchange(down, &mut half)?;
-        half.finish();
+        if let Some(staging) = &mut self.packed {
+            staging.swap(self.mesh, down, partner, &sums[given.clone()], partials)?;
+            reduction.fold_into(&mut sums[kept.clone()], partials);
+        } else {
+            let (given, kept) = (given.clone(), kept.clone());
+            let mut half = Down { partner, reduction, sums, given, kept, partials, folded: false };
+            self.mesh.exchange(down, &mut half)?;
+            half.finish();
+        }
 
         self.reduce(bit * 2, kept.clone())?;
 
         let up = Round::plain(Operation::SumGather, subject);
-        let mut half = Up { partner, sum: &mut *self.out, mine: kept, theirs: given };
-        self.mesh.exchange(up, &mut half)
+        swap_parts(self.mesh, up, partner, self.out, (kept, given), self.packed.as_deref_mut())
     }
+}
+
+/// Everyone's segment of `vector` to everyone, in a hypercube.
+pub(crate) fn gather_segments(
+    mesh: &mut Mesh,
+    (rank, world_size): (usize, usize),
+    vector: &mut [f32],
+) -> Result<(), CollectiveError> {
+    let len = vector.len();
+    let range = |ranks: Range<usize>| {
+        segment(len, world_size, ranks.start).start..segment(len, world_size, ranks.end - 1).end
+    };
+    for bit in bits(world_size) {
+        let (mine, theirs) = (range(known(rank, bit)), range(known(rank ^ bit, bit)));
+        let round = Round::plain(Operation::SumGather, len as u64);
+        swap_parts(mesh, round, rank ^ bit, vector, (mine, theirs), None)?;
+    }
+    Ok(())
+}
+
+/// One of two parts of `vector` goes to the partner, the other comes from it.
+fn swap_parts(
+    mesh: &mut Mesh,
+    round: Round,
+    partner: usize,
+    vector: &mut [f32],
+    (mine, theirs): (Range<usize>, Range<usize>),
+    packed: Option<&mut Staging>,
+) -> Result<(), CollectiveError> {
+    let Some(staging) = packed else {
+        return mesh.exchange(round, &mut Up { partner, sum: vector, mine, theirs });
+    };
+    let (lower, upper) = vector.split_at_mut(mine.start.max(theirs.start));
+    let (given, taken) = if mine.start < theirs.start {
+        (&lower[mine], &mut upper[..theirs.len()])
+    } else {
+        (&upper[..mine.len()], &mut lower[theirs])
+    };
+    staging.swap(mesh, round, partner, given, taken)
 }
 
 /// A step down: partial sums of `given` go to the partner, its own of `kept` come.

@@ -52,6 +52,7 @@ mod halving;
 mod handshake;
 mod in_place;
 mod link;
+mod links;
 mod listener;
 mod meet;
 mod memory;

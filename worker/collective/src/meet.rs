@@ -38,22 +38,30 @@ use crate::{
     config::{GroupConfig, Transport},
     error::CollectiveError,
     in_place::Pools,
+    links::Links,
     memory::{Layout, Segment},
     mesh::{Mesh, Round},
-    payload::{ToAll, ToEach},
     pool::{ForeignPool, Pool},
     presence::{PRESENCE_BYTES, Presence},
     ring::End,
+    share::LANES_MAX,
     shm::Doorbell,
     wire::{OFFER_BYTES, Offer, Operation, TOKEN_BYTES},
 };
+
+/// What stands in an offer for a rank that is not linked with this one.
+const NO_SLOT: u32 = u32::MAX;
 
 /// The most visitors that a door looks at: a group's, and some strangers.
 const VISITORS_MAX: usize = 256;
 
 /// Lets all ranks of the group meet: each learns where the others are, and pairs that can
 /// share memory do so from then on, as far as the settings of both want it.
-pub(crate) fn meet(mesh: &mut Mesh, config: &GroupConfig) -> Result<Option<Pools>, CollectiveError> {
+pub(crate) fn meet(
+    mesh: &mut Mesh,
+    links: Links,
+    config: &GroupConfig,
+) -> Result<Option<Pools>, CollectiveError> {
     let system = |cause| CollectiveError::System { doing: "preparing shared memory", cause };
     let own_rank = config.rank as usize;
     let door = match config.transport {
@@ -63,35 +71,48 @@ pub(crate) fn meet(mesh: &mut Mesh, config: &GroupConfig) -> Result<Option<Pools
     let token = random().map_err(system)?;
     let here = Presence::here(door.as_ref().map(|door| door.name), token);
     let mut told = vec![[0; PRESENCE_BYTES]; config.peers.len()];
-    let mine = here.encode();
-    mesh.exchange(Round::plain(Operation::Presence, 0), &mut ToAll { mine: &mine, all: &mut told })?;
-    told[own_rank] = mine;
+    told[own_rank] = here.encode();
+    links.gather(mesh, Round::plain(Operation::Presence, 0), own_rank, &mut told)?;
     let all: Vec<_> = told.iter().map(Presence::decode).collect();
     mesh.set_patience(here.patience(all.iter()));
 
-    let peers: Vec<_> = mesh.peers().collect();
-    let visits = if door.is_some() { knock(&peers, &all) } else { Vec::new() };
-    let handed = hand_over(config, visits, &all).unwrap_or_else(|error| {
+    let others: Vec<_> = (0..all.len()).filter(|rank| *rank != own_rank).collect();
+    let visits = if door.is_some() { knock(&others, &all) } else { Vec::new() };
+    let handed = hand_over(config, links, visits, &all).unwrap_or_else(|error| {
         debug!(%error, "no memory to be shared");
         Handed::default()
     });
-    let mut mine = vec![[0]; all.len()];
-    handed.slots.iter().for_each(|(peer, _)| mine[*peer] = [1]);
-    let mut theirs = vec![[0]; all.len()];
-    mesh.exchange(Round::plain(Operation::Opened, 0), &mut ToEach { mine: &mine, theirs: &mut theirs })?;
-    let expected: Vec<_> = peers.iter().copied().filter(|peer| theirs[*peer] == [1]).collect();
+    let did: Vec<_> = handed.slots.iter().map(|(peer, _)| *peer).collect();
+    let theirs = tell(mesh, links, 0, own_rank, all.len(), &did)?;
+    let expected: Vec<_> = others.into_iter().filter(|peer| theirs[*peer]).collect();
     let taken = door.map_or_else(Vec::new, |door| door.take_in(&expected, token));
 
-    mine.fill([0]);
-    taken.iter().for_each(|taken| mine[taken.from] = [1]);
-    mesh.exchange(Round::plain(Operation::Opened, 1), &mut ToEach { mine: &mine, theirs: &mut theirs })?;
+    let did: Vec<_> = taken.iter().map(|taken| taken.from).collect();
+    let theirs = tell(mesh, links, 1, own_rank, all.len(), &did)?;
+    let apart = mesh.peers().find(|peer| !did.contains(peer) || !theirs[*peer]);
     let pools = share(mesh, own_rank, handed, taken, &theirs).map_err(system)?;
-    match peers.iter().find(|peer| mine[**peer] == [0] || theirs[**peer] == [0]) {
+    match apart {
         Some(peer) if config.transport == Transport::SharedMemory => {
-            Err(CollectiveError::NotShared { rank: *peer as u32 })
+            Err(CollectiveError::NotShared { rank: peer as u32 })
         }
         Some(_) | None => Ok(pools),
     }
+}
+
+/// Tells all ranks with whom this one `did` what the `nth` part of a meeting is; returns which
+/// of them did it with this one.
+fn tell(
+    mesh: &mut Mesh,
+    links: Links,
+    nth: u64,
+    own_rank: usize,
+    world_size: usize,
+    did: &[usize],
+) -> Result<Vec<bool>, CollectiveError> {
+    let mut rows = vec![[0; LANES_MAX as usize]; world_size];
+    did.iter().for_each(|peer| rows[own_rank][*peer] = 1);
+    links.gather(mesh, Round::plain(Operation::Opened, nth), own_rank, &mut rows)?;
+    Ok(rows.iter().map(|row| row[own_rank] == 1).collect())
 }
 
 /// Of the peers in `taken`, those that could take this rank's memory in too share theirs.
@@ -101,18 +122,19 @@ fn share(
     own_rank: usize,
     handed: Handed,
     taken: Vec<Taken>,
-    could: &[[u8; 1]],
+    could: &[bool],
 ) -> io::Result<Option<Pools>> {
     let Some(Memory { segment, event, pool }) = handed.memory else { return Ok(None) };
     let mut pools: Vec<_> = could.iter().map(|_| None).collect();
     for Taken { from, segment: theirs, slot, bell, pool } in taken {
         let own = handed.slots.iter().find(|(peer, _)| *peer == from);
-        if let Some((_, own_slot)) = own.filter(|_| could[from] == [1]) {
-            let own = End { segment: Arc::clone(&segment), slot: *own_slot };
+        let Some((_, own_slot)) = own.filter(|_| could[from]) else { continue };
+        if let (Some(own_slot), Some(slot)) = (*own_slot, slot) {
+            let own = End { segment: Arc::clone(&segment), slot: own_slot };
             mesh.share(from, own, End { segment: Arc::new(theirs), slot }, bell)?;
-            pools[from] = Some(pool);
-            debug!(rank = from, "memory is shared");
         }
+        pools[from] = Some(pool);
+        debug!(rank = from, "memory is shared");
     }
     mesh.set_doorbell(Doorbell::new(segment, event));
     Ok(Pools::new(pool, own_rank, pools))
@@ -128,8 +150,8 @@ struct Door {
 struct Taken {
     from: usize,
     segment: Segment,
-    /// Which of its slots is this rank's.
-    slot: usize,
+    /// Which of its slots is this rank's, if they are linked.
+    slot: Option<usize>,
     bell: OwnedFd,
     pool: ForeignPool,
 }
@@ -176,12 +198,13 @@ fn take(visitor: &UnixStream, token: [u8; TOKEN_BYTES]) -> io::Result<Taken> {
     });
     let [memory, bell, pool]: [OwnedFd; 3] = files.collect::<Vec<_>>().try_into().map_err(|_| invalid())?;
     let offer = Offer::decode(&bytes).map_err(|_| invalid())?;
-    if received.bytes != OFFER_BYTES || offer.token != token || offer.slot >= offer.slots {
+    let slot = (offer.slot != NO_SLOT).then_some(offer.slot);
+    if received.bytes != OFFER_BYTES || offer.token != token || slot.is_some_and(|slot| slot >= offer.slots) {
         return Err(invalid());
     }
     let layout = Layout::announced(offer.slots, offer.ring_bytes).ok_or_else(invalid)?;
     let segment = Segment::open(&memory, layout)?;
-    let (from, slot, pool) = (offer.from as usize, offer.slot as usize, ForeignPool::new(pool)?);
+    let (from, slot, pool) = (offer.from as usize, slot.map(|slot| slot as usize), ForeignPool::new(pool)?);
     Ok(Taken { from, segment, slot, bell, pool })
 }
 
@@ -196,11 +219,11 @@ fn knock(peers: &[usize], all: &[Presence]) -> Vec<(usize, OwnedFd)> {
     peers.iter().filter_map(visit).collect()
 }
 
-/// What this rank has handed over, and to whom which slot of it.
+/// What this rank has handed over, and to whom; to those it is linked with, a slot each.
 #[derive(Default)]
 struct Handed {
     memory: Option<Memory>,
-    slots: Vec<(usize, usize)>,
+    slots: Vec<(usize, Option<usize>)>,
 }
 
 /// What a rank hands over: memory for messages, what wakes it, memory for vectors.
@@ -211,20 +234,28 @@ struct Memory {
 }
 
 /// Makes this rank's memory and hands it to everyone whose door was reached.
-fn hand_over(config: &GroupConfig, visits: Vec<(usize, OwnedFd)>, all: &[Presence]) -> io::Result<Handed> {
+fn hand_over(
+    config: &GroupConfig,
+    links: Links,
+    visits: Vec<(usize, OwnedFd)>,
+    all: &[Presence],
+) -> io::Result<Handed> {
     if visits.is_empty() {
         return Ok(Handed::default());
     }
-    let layout = Layout::for_peers(visits.len());
+    let linked = |peer: usize| links.join(config.rank as usize, peer);
+    let layout = Layout::for_peers(visits.iter().filter(|(peer, _)| linked(*peer)).count().max(1));
     let (segment, file) = Segment::create(layout)?;
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let (pool, pool_file) = Pool::create()?;
     let mut slots = Vec::new();
-    for (slot, (peer, socket)) in visits.iter().enumerate() {
+    let mut next = 0..layout.slots();
+    for (peer, socket) in &visits {
+        let slot = if linked(*peer) { next.next() } else { None };
         let offer = Offer {
             from: config.rank,
             slots: layout.slots() as u32,
-            slot: slot as u32,
+            slot: slot.map_or(NO_SLOT, |slot| slot as u32),
             ring_bytes: layout.ring_bytes() as u64,
             token: all[*peer].token,
         };

@@ -1,5 +1,5 @@
 //! A group's connections, and the rounds over them. In a round each rank sends at most
-//! one message to each other rank and receives at most one, all at once: one loop
+//! one message over each connection and receives at most one, all at once: one loop
 //! does whatever any connection allows, and waits only when none allows anything.
 //!
 //! Invariants:
@@ -244,7 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{error::Field, payload::ToAll, wire::HEADER_BYTES};
+    use crate::{error::Field, links::Links, wire::HEADER_BYTES};
 
     const LEN: usize = 8;
 
@@ -277,7 +277,7 @@ mod tests {
         theirs.write_all(words).expect("it fits into the buffer");
         theirs.shutdown(std::net::Shutdown::Write).expect("it is connected");
         let mut all = [[0; LEN]; 2];
-        mesh.exchange(Round::plain(Operation::Gather, 0), &mut ToAll { mine: &[5; LEN], all: &mut all })?;
+        Links::All.gather(&mut mesh, Round::plain(Operation::Gather, 0), 0, &mut all)?;
         Ok(all[1])
     }
 
@@ -321,10 +321,8 @@ mod tests {
         thread::scope(|scope| {
             let waiting = scope.spawn(move || {
                 let mut all = [[0; LEN]; 2];
-                let result = mesh.exchange(
-                    Round::plain(Operation::Gather, 0),
-                    &mut ToAll { mine: &[5; LEN], all: &mut all },
-                );
+                let round = Round::plain(Operation::Gather, 0);
+                let result = Links::All.gather(&mut mesh, round, 0, &mut all);
                 (result, Instant::now())
             });
             let mut message = [0; HEADER_BYTES + LEN];

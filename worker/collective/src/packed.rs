@@ -52,6 +52,31 @@ impl Payload for Parts<'_> {
     }
 }
 
+/// To and from one rank.
+struct Swap<'a> {
+    partner: usize,
+    outgoing: &'a [u16],
+    incoming: &'a mut [u16],
+}
+
+impl Payload for Swap<'_> {
+    fn outgoing_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(size_of_val(self.outgoing))
+    }
+
+    fn outgoing(&self, _peer: usize, from: usize) -> &[u8] {
+        &cast_slice(self.outgoing)[from..]
+    }
+
+    fn incoming_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(size_of_val(self.incoming))
+    }
+
+    fn incoming(&mut self, _peer: usize, from: usize) -> &mut [u8] {
+        &mut cast_slice_mut(self.incoming)[from..]
+    }
+}
+
 impl Staging {
     /// First round: the subtrees' sums of `scatter`, whose partial sums are filled in.
     pub(crate) fn scatter<L: Lane>(
@@ -102,6 +127,24 @@ impl Staging {
         for peer in mesh.peers() {
             unpack(&self.incoming[parts[peer].1.clone()], &mut vector[cut.of(peer)]);
         }
+        Ok(())
+    }
+
+    /// `given` goes to the partner, and as many numbers as `taken` has come from it.
+    pub(crate) fn swap(
+        &mut self,
+        mesh: &mut Mesh,
+        round: Round,
+        partner: usize,
+        given: &[f32],
+        taken: &mut [f32],
+    ) -> Result<(), CollectiveError> {
+        self.outgoing.clear();
+        pack(given, &mut self.outgoing);
+        self.incoming.resize(self.incoming.len().max(taken.len()), 0);
+        let incoming = &mut self.incoming[..taken.len()];
+        mesh.exchange(round, &mut Swap { partner, outgoing: &self.outgoing, incoming: &mut *incoming })?;
+        unpack(incoming, taken);
         Ok(())
     }
 

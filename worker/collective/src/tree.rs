@@ -132,6 +132,11 @@ impl TreePlan {
         plan
     }
 
+    /// How many ranks there are.
+    pub(crate) fn ranks(&self) -> usize {
+        self.held.len()
+    }
+
     /// How many subtrees all ranks hold together.
     pub(crate) fn subtrees(&self) -> usize {
         self.subtrees.len()

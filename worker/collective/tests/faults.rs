@@ -49,6 +49,19 @@ fn a_rank_that_is_gone_is_an_error_on_all_others() {
 }
 
 #[test]
+fn a_rank_of_a_hypercube_that_is_gone_is_an_error_on_all_others() {
+    for transport in TRANSPORTS {
+        let ends = on_ranks(transport, 16, 16, |mut group| match group.rank() {
+            5 => None,
+            _ => Some(group.barrier().and_then(|()| reduce(&mut group, 1_000)).expect_err("rank 5 is gone")),
+        });
+        for error in ends.iter().flatten() {
+            assert!(matches!(error, CollectiveError::Lost { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_group_is_broken_after_its_first_error() {
     for transport in TRANSPORTS {
         on_ranks(transport, 2, 2, |mut group| {

@@ -113,6 +113,25 @@ fn a_broadcast_gives_the_roots_bytes_to_all_ranks() {
 }
 
 #[test]
+fn a_hypercube_hands_everything_to_everyone() {
+    for transport in TRANSPORTS {
+        for world_size in [8, 16] {
+            let content = |rank: u32| vec![rank as u8 + 1; (rank as usize * 7_001) % 30_000];
+            on_ranks(transport, world_size, world_size, |mut group| {
+                let gathered = group.all_gather(&content(group.rank())).expect("all ranks take part");
+                assert!(gathered.into_iter().eq((0..world_size).map(content)));
+                for root in [0, 5, world_size - 1] {
+                    let mut bytes = if group.rank() == root { content(root) } else { vec![9; 77] };
+                    group.broadcast(root, &mut bytes).expect("all ranks take part");
+                    assert!(bytes == content(root));
+                }
+                group.barrier().expect("all ranks take part");
+            });
+        }
+    }
+}
+
+#[test]
 fn an_all_gather_gives_everyones_bytes_by_rank() {
     for transport in TRANSPORTS {
         let content = |rank: u32| vec![rank as u8 + 1; [5, 0, 2_000_003, 1][rank as usize]];
@@ -176,7 +195,9 @@ fn reduced(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> 
 #[test]
 fn every_reduction_has_the_bits_of_the_serial_one() {
     for transport in TRANSPORTS {
-        for (lanes, world_size, len) in [(2, 2, 5_003), (5, 3, 40_009), (4, 4, 17), (3, 1, 100)] {
+        for (lanes, world_size, len) in
+            [(2, 2, 5_003), (5, 3, 40_009), (4, 4, 17), (3, 1, 100), (16, 8, 40_009)]
+        {
             on_ranks(transport, lanes, world_size, |mut group| {
                 for reduction in REDUCTIONS {
                     let mut vectors: Vec<_> = group.lanes().map(|lane| lane_vector(8, lane, len)).collect();
@@ -195,7 +216,9 @@ fn every_reduction_has_the_bits_of_the_serial_one() {
 #[test]
 fn a_reduce_scatter_and_an_all_gather_are_an_all_reduce() {
     for transport in TRANSPORTS {
-        for (lanes, world_size, len) in [(2, 2, 600_011), (5, 3, 1_000), (4, 4, 3), (3, 1, 10)] {
+        for (lanes, world_size, len) in
+            [(2, 2, 600_011), (5, 3, 1_000), (4, 4, 3), (3, 1, 10), (8, 8, 100_003), (16, 16, 5)]
+        {
             on_ranks(transport, lanes, world_size, |mut group| {
                 let mut vectors: Vec<_> = group.lanes().map(|lane| lane_vector(9, lane, len)).collect();
                 let own = group.segment(len);

@@ -2,8 +2,9 @@
 
     allreduce.py --phalanx EXAMPLE --contender gloo=PYTHON --contender openmpi=PYTHON --contender impi=PYTHON
 
-All-reduce of f32, processes on this machine, each contender in a turn of its own in every round, so that all see
-the same moods of the machine; the table has the medians over rounds of each turn's median. Run it by
+All-reduce of f32, processes on this machine: over shared memory with vectors that lie in it and with vectors that
+are copied into it, and over TCP. Each contender has a turn of its own in every round, so that all see the same
+moods of the machine; the table has the medians over rounds of each turn's median. Run it by
 scripts/bench-allreduce.sh.
 """
 
@@ -36,10 +37,10 @@ def commands(options):
     """Of every contender the command of one turn."""
     ranks, seconds = str(options.ranks), str(options.seconds)
     sizes = ",".join(str(number) for number in options.bytes)
-    for transport in ("shm", "tcp"):
-        yield f"ours, {transport}", [
-            options.phalanx, "--ranks", ranks, "--transport", transport, "--bytes", sizes, "--seconds", seconds
-        ]
+    ours = {"ours, shm": ("shm", "bucket"), "ours, shm, copied": ("shm", "caller"), "ours, tcp": ("tcp", "bucket")}
+    for contender, (transport, memory) in ours.items():
+        settings = ["--transport", transport, "--memory", memory, "--bytes", sizes, "--seconds", seconds]
+        yield contender, [options.phalanx, "--ranks", ranks, *settings]
     for contender in options.contender:
         kind, python = contender.split("=", 1)
         if kind == "gloo":

@@ -8,11 +8,11 @@
 //! the segments are given to everyone (all-gather).
 //!
 //! In reading order: shares, reductions, the tree, the wire, signals and waiting, the
-//! listener (handshake, admission), connecting, what ranks tell each other when they meet,
-//! a link and what carries its bytes (TCP; shared memory, its rings), rounds over all
-//! links, what they carry, the group, buckets, vectors that are reduced where they lie, numbers
-//! that are packed for the wire,
-//! reducing while the caller computes, and what can go wrong.
+//! listener (handshake, admission), which ranks are linked, connecting, what ranks tell each
+//! other when they meet, a link and what carries its bytes (TCP; shared memory, its rings),
+//! rounds over all links, what they carry, numbers that are packed for it, hypercubes, the
+//! group, buckets, vectors that are reduced where they lie, reducing while the caller
+//! computes, and what can go wrong.
 //!
 //! # Architecture invariants
 //!
@@ -30,9 +30,10 @@
 //! 7. Nothing that comes from outside leads to a panic, an unbounded wait or an
 //!    allocation beyond a documented limit.
 //! 8. With equal shares that are powers of two, an all-reduce over n ranks moves
-//!    2(n-1)/n of the vector per rank each way, and a header per message; where all
-//!    partial sums are 16 KiB at most, they go to everyone in one round.
-//! 9. Memory shared with other processes has no name and a sealed size; each process
+//!    2(n-1)/n of the vector per rank each way, and a header per message. Few ranks send
+//!    partial sums of 16 KiB at most to everyone in one round; from eight on, connections
+//!    and messages of a rank grow as the logarithm of their number.
+//! 9. Memory shared with other processes has no name and cannot shrink; each process
 //!    writes to its own only. `unsafe` code stands in `memory`, `ring` and `pool`, nowhere else.
 //!
 //! What is absent: everything else of Phalanx, an async runtime, threads besides the

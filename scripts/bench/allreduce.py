@@ -4,8 +4,8 @@
 
 All-reduce of f32, processes on this machine: over shared memory with vectors that lie in it and with vectors that
 are copied into it, and over TCP. Each contender has a turn of its own in every round, so that all see the same
-moods of the machine; the table has the medians over rounds of each turn's median. Run it by
-scripts/bench-allreduce.sh.
+moods of the machine; each writes its vectors anew before each reduction, as training does. The table has the medians
+over rounds of each turn's median. Run it by scripts/bench-allreduce.sh.
 """
 
 import argparse

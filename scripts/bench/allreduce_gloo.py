@@ -27,6 +27,7 @@ def rank(number, ranks, sizes, seconds, store):
         while rounds:
             dist.barrier()
             for _ in range(rounds):
+                vector.fill_(1.0)
                 begin = time.perf_counter()
                 dist.all_reduce(vector)
                 times.append(time.perf_counter() - begin)

@@ -22,6 +22,7 @@ def main():
         while rounds:
             WORLD.Barrier()
             for _ in range(rounds):
+                vector.fill(1.0)
                 begin = time.perf_counter()
                 WORLD.Allreduce(vector, total)
                 times.append(time.perf_counter() - begin)

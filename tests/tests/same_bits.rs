@@ -104,11 +104,19 @@ fn no_worker_outlives_a_run_that_was_killed() {
 
 #[test]
 fn a_job_whose_worker_was_killed_goes_on_without_it_to_the_same_bits() {
-    let job = long_job();
-    let expected = Home::new().run(&job, 1);
+    goes_on_without_a_killed_worker(&long_job());
+}
+
+#[test]
+fn lanes_that_train_on_their_own_outlive_a_worker_to_the_same_bits() {
+    goes_on_without_a_killed_worker(&long_job().with("[train.diloco]\nlocal_steps = 30\n"));
+}
+
+fn goes_on_without_a_killed_worker(job: &Job) {
+    let expected = Home::new().run(job, 1);
 
     let home = Home::new();
-    let running = home.start(&job, 3);
+    let running = home.start(job, 3);
     home.wait_for_checkpoint("mlp-1", 1);
     let worker = *running.children().last().expect("there are workers");
     send(worker, Signal::KILL);

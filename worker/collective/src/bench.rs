@@ -24,6 +24,7 @@ use crate::{
     config::{GroupConfig, Transport},
     error::CollectiveError,
     group::Group,
+    in_place::Bucket,
     listener::Listener,
     reduction::Reduction,
     signal::AbortHandle,
@@ -269,19 +270,8 @@ pub fn serve() -> Result<(), BenchError> {
     let mut group = Group::connect(&listener, config, &AbortHandle::new().map_err(&talking)?)?;
     for bytes in order.bytes {
         let len = bytes / size_of::<f32>();
-        let [rounds, median, percentile_10, cpu] = match order.memory {
-            VectorMemory::Bucket => {
-                let mut buckets = group.buckets(&BucketPlan::new(&[len], bytes))?;
-                buckets.iter_mut().for_each(|bucket| bucket.lanes[0].fill(1.0));
-                measure(&mut group, order.time, |group| {
-                    buckets.iter_mut().try_for_each(|bucket| group.all_reduce_bucket(Reduction::Sum, bucket))
-                })?
-            }
-            VectorMemory::Caller => {
-                let (mut lanes, mut sum) = ([vec![1.0; len]], vec![0.0; len]);
-                measure(&mut group, order.time, |group| group.all_reduce_lanes(&mut lanes, &mut sum))?
-            }
-        };
+        let mut vectors = Vectors::new(&mut group, order.memory, len)?;
+        let [rounds, median, percentile_10, cpu] = measure(&mut group, &mut vectors, order.time)?;
         writeln!(output, "{rounds} {median} {percentile_10} {cpu}")
             .and_then(|()| output.flush())
             .map_err(&talking)?;
@@ -316,20 +306,52 @@ impl Order {
     }
 }
 
+/// The vector of a rank's one lane, and where its sum goes.
+enum Vectors {
+    Bucket(Vec<Bucket>),
+    Caller([Vec<f32>; 1], Vec<f32>),
+}
+
+impl Vectors {
+    fn new(group: &mut Group, memory: VectorMemory, len: usize) -> Result<Self, CollectiveError> {
+        Ok(match memory {
+            VectorMemory::Bucket => Self::Bucket(group.buckets(&BucketPlan::new(&[len], 0))?),
+            VectorMemory::Caller => Self::Caller([vec![0.0; len]], vec![0.0; len]),
+        })
+    }
+
+    /// Writes the vector anew, as a step of training does: what others have of it in their
+    /// caches is worth nothing.
+    fn write(&mut self) {
+        match self {
+            Self::Bucket(buckets) => buckets.iter_mut().for_each(|bucket| bucket.lanes[0].fill(1.0)),
+            Self::Caller([lane], _) => lane.fill(1.0),
+        }
+    }
+
+    fn reduce(&mut self, group: &mut Group) -> Result<(), CollectiveError> {
+        match self {
+            Self::Bucket(buckets) => {
+                buckets.iter_mut().try_for_each(|bucket| group.all_reduce_bucket(Reduction::Sum, bucket))
+            }
+            Self::Caller(lanes, sum) => group.all_reduce_lanes(lanes, sum),
+        }
+    }
+}
+
 /// Rounds, median, 10th percentile and CPU time of a round, times in nanoseconds.
-fn measure(
-    group: &mut Group,
-    time: Duration,
-    mut reduce: impl FnMut(&mut Group) -> Result<(), CollectiveError>,
-) -> Result<[u64; 4], CollectiveError> {
-    let mut round = |group: &mut Group| -> Result<u64, CollectiveError> {
+fn measure(group: &mut Group, vectors: &mut Vectors, time: Duration) -> Result<[u64; 4], CollectiveError> {
+    let mut round = |group: &mut Group| -> Result<(u64, u64), CollectiveError> {
+        vectors.write();
+        let cpu = cpu_nanos();
         let begun = Instant::now();
-        reduce(group)?;
-        Ok(begun.elapsed().as_nanos() as u64)
+        vectors.reduce(group)?;
+        let elapsed = begun.elapsed().as_nanos() as u64;
+        Ok((elapsed, cpu_nanos() - cpu))
     };
     let mut times = Vec::new();
     for _ in 0..WARM_UP_ROUNDS {
-        times.push(round(group)?);
+        times.push(round(group)?.0);
     }
     times.sort_unstable();
     let wanted = (time.as_nanos() as u64 / times[times.len() / 2].max(1)).clamp(WARM_UP_ROUNDS, ROUNDS_MAX);
@@ -338,13 +360,14 @@ fn measure(
     let rounds = rounds.try_into().map_or(WARM_UP_ROUNDS, u64::from_le_bytes);
     times.clear();
     times.reserve(rounds as usize);
-    let cpu = cpu_nanos();
+    let mut all_cpu = 0;
     for _ in 0..rounds {
-        times.push(round(group)?);
+        let (elapsed, cpu) = round(group)?;
+        times.push(elapsed);
+        all_cpu += cpu;
     }
-    let cpu = cpu_nanos() - cpu;
     times.sort_unstable();
-    Ok([rounds, times[times.len() / 2], times[times.len() / 10], cpu / rounds])
+    Ok([rounds, times[times.len() / 2], times[times.len() / 10], all_cpu / rounds])
 }
 
 fn cpu_nanos() -> u64 {

@@ -54,7 +54,7 @@ mod tests {
             subject: 1,
             payload_bytes: 100,
         };
-        let offer = Offer { from: 1, slots: 3, slot: 2, ring_bytes: 1 << 18, token: [9; TOKEN_BYTES] };
+        let offer = Offer { from: 1, slots: 3, slot: Some(2), ring_bytes: 1 << 18, token: [9; TOKEN_BYTES] };
         let right = [hello.encode().to_vec(), header.encode().to_vec(), offer.encode().to_vec()];
         let inputs = if cfg!(miri) { 1_000 } else { 1_000_000 };
         let mut word = 0x9e37_79b9_7f4a_7c15_u64;

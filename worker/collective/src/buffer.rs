@@ -1,7 +1,10 @@
 //! The memory of gradients: vectors on the heap, or where the other ranks of the host read
 //! them. Which it is, is decided once for all ranks of a group.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::pool::Mapped;
 
@@ -12,7 +15,8 @@ pub struct Buffer(Memory);
 #[derive(Debug)]
 enum Memory {
     Heap(Vec<f32>),
-    Shared(Mapped),
+    /// With a number that no other vector of the process has.
+    Shared(Mapped, u64),
 }
 
 impl Default for Memory {
@@ -23,8 +27,18 @@ impl Default for Memory {
 
 impl Buffer {
     /// One that other ranks see. All of it lies in this rank's pool.
-    pub(crate) fn shared(mapped: Mapped) -> Self {
-        Self(Memory::Shared(mapped))
+    pub(crate) fn shared(mut mapped: Mapped) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        assert_eq!(mapped.own_mut().len(), mapped.as_slice().len(), "invariant: it is this rank's alone");
+        Self(Memory::Shared(mapped, NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Which one it is of those that other ranks see.
+    pub(crate) fn number(&self) -> Option<u64> {
+        match &self.0 {
+            Memory::Heap(_) => None,
+            Memory::Shared(_, number) => Some(*number),
+        }
     }
 }
 
@@ -40,7 +54,7 @@ impl Deref for Buffer {
     fn deref(&self) -> &[f32] {
         match &self.0 {
             Memory::Heap(numbers) => numbers,
-            Memory::Shared(mapped) => mapped.as_slice(),
+            Memory::Shared(mapped, _) => mapped.as_slice(),
         }
     }
 }
@@ -49,7 +63,7 @@ impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
         match &mut self.0 {
             Memory::Heap(numbers) => numbers,
-            Memory::Shared(mapped) => mapped.own_mut(),
+            Memory::Shared(mapped, _) => mapped.own_mut(),
         }
     }
 }

@@ -2,7 +2,10 @@
 //! order. The group owns its connections; the first error closes them, so that no
 //! rank waits for one that has given up.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use tracing::debug;
 
@@ -39,6 +42,8 @@ const HALVED_ELEMENTS: usize = 1 << 20;
 /// operations are [`CollectiveError::Broken`]. Blocks the thread it is called on.
 #[derive(Debug)]
 pub struct Group {
+    /// No other group of the process has it.
+    number: u64,
     rank: usize,
     world_size: usize,
     lanes: u32,
@@ -83,7 +88,9 @@ impl Group {
         let pools = meet(&mut mesh, links, &config)?;
         let (job, rank, generation) = (&config.job, config.rank, config.generation);
         debug!(job, generation, rank, world_size = config.world_size(), "group connected");
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             rank: config.rank as usize,
             world_size: config.peers.len(),
             lanes: config.lanes,
@@ -115,6 +122,11 @@ impl Group {
     /// The lanes that this rank owns.
     pub fn lanes(&self) -> Range<u32> {
         share(self.lanes, self.world_size(), self.rank())
+    }
+
+    /// Tells this group from all others of the process.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Lanes of all ranks.
@@ -186,8 +198,8 @@ impl Group {
     }
 
     /// The first half of an all-reduce: in `out`, which is as long, the elements
-    /// [`segment`](Self::segment) of the reduced vector. A group that is a hypercube makes a
-    /// whole one.
+    /// [`segment`](Self::segment) of the reduced vector. From eight ranks with equal power-of-two
+    /// shares on it is a whole all-reduce within, with memory of its own.
     ///
     /// # Errors
     ///
@@ -308,17 +320,27 @@ impl Group {
     }
 
     /// A round without a payload: returns when all ranks are in it.
-    pub(crate) fn meet_at(&mut self, round: Round) -> Result<(), CollectiveError> {
+    fn meet_at(&mut self, round: Round) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
-        self.links.meet(&mut mesh, round, self.rank, self.world_size)?;
+        self.meet_in(&mut mesh, round)?;
         self.mesh = Some(mesh);
         Ok(())
     }
 
+    /// [`meet_at`](Self::meet_at) in the midst of an operation.
+    pub(crate) fn meet_in(&self, mesh: &mut Mesh, round: Round) -> Result<(), CollectiveError> {
+        self.links.meet(mesh, round, self.rank, self.world_size)
+    }
+
     /// Takes the connections out for one operation, which puts them back when it has
     /// succeeded: an operation that returns early closes them.
-    fn mesh(&mut self) -> Result<Mesh, CollectiveError> {
+    pub(crate) fn mesh(&mut self) -> Result<Mesh, CollectiveError> {
         self.mesh.take().ok_or(CollectiveError::Broken)
+    }
+
+    /// Puts the connections back after an operation that has succeeded.
+    pub(crate) fn put_back(&mut self, mesh: Mesh) {
+        self.mesh = Some(mesh);
     }
 
     pub(crate) fn check_lanes(&self, lanes: &[impl Lane], len: usize) -> Result<(), CollectiveError> {

@@ -14,7 +14,7 @@
 
 use std::ops::Range;
 
-use bytemuck::{cast_slice, cast_slice_mut};
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
 
 use crate::{
     error::CollectiveError,
@@ -106,16 +106,43 @@ fn swap_parts(
     (mine, theirs): (Range<usize>, Range<usize>),
     packed: Option<&mut Staging>,
 ) -> Result<(), CollectiveError> {
-    let Some(staging) = packed else {
-        return mesh.exchange(round, &mut Up { partner, sum: vector, mine, theirs });
-    };
-    let (lower, upper) = vector.split_at_mut(mine.start.max(theirs.start));
-    let (given, taken) = if mine.start < theirs.start {
+    // Either may be empty.
+    let (given, taken) = if mine.end <= theirs.start {
+        let (lower, upper) = vector.split_at_mut(theirs.start);
         (&lower[mine], &mut upper[..theirs.len()])
     } else {
+        let (lower, upper) = vector.split_at_mut(mine.start);
         (&upper[..mine.len()], &mut lower[theirs])
     };
-    staging.swap(mesh, round, partner, given, taken)
+    match packed {
+        Some(staging) => staging.swap(mesh, round, partner, given, taken),
+        None => mesh.exchange(round, &mut Swap { partner, given, taken }),
+    }
+}
+
+/// Numbers that two ranks give each other.
+pub(crate) struct Swap<'a, T> {
+    pub(crate) partner: usize,
+    pub(crate) given: &'a [T],
+    pub(crate) taken: &'a mut [T],
+}
+
+impl<T: Pod> Payload for Swap<'_, T> {
+    fn outgoing_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(size_of_val(self.given))
+    }
+
+    fn outgoing(&self, _peer: usize, from: usize) -> &[u8] {
+        &cast_slice(self.given)[from..]
+    }
+
+    fn incoming_bytes(&self, peer: usize) -> Option<usize> {
+        (peer == self.partner).then_some(size_of_val(self.taken))
+    }
+
+    fn incoming(&mut self, _peer: usize, from: usize) -> &mut [u8] {
+        &mut cast_slice_mut(self.taken)[from..]
+    }
 }
 
 /// A step down: partial sums of `given` go to the partner, its own of `kept` come.
@@ -160,31 +187,5 @@ impl Payload for Down<'_> {
         let first = self.kept.start + from / F32_BYTES;
         self.reduction.fold_into(&mut self.sums[first..first + theirs.len()], theirs);
         self.folded = true;
-    }
-}
-
-/// A step up: the finished elements of each half go to the other side.
-struct Up<'a> {
-    partner: usize,
-    sum: &'a mut [f32],
-    mine: Range<usize>,
-    theirs: Range<usize>,
-}
-
-impl Payload for Up<'_> {
-    fn outgoing_bytes(&self, peer: usize) -> Option<usize> {
-        (peer == self.partner).then_some(self.mine.len() * F32_BYTES)
-    }
-
-    fn outgoing(&self, _peer: usize, from: usize) -> &[u8] {
-        &cast_slice(&self.sum[self.mine.clone()])[from..]
-    }
-
-    fn incoming_bytes(&self, peer: usize) -> Option<usize> {
-        (peer == self.partner).then_some(self.theirs.len() * F32_BYTES)
-    }
-
-    fn incoming(&mut self, _peer: usize, from: usize) -> &mut [u8] {
-        &mut cast_slice_mut(&mut self.sum[self.theirs.clone()])[from..]
     }
 }

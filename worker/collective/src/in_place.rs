@@ -13,10 +13,12 @@
 //! 1. A rank's lanes are read by others only between its two messages of one reduction,
 //!    while the caller has given the bucket away; likewise its part of the sum is written
 //!    only after every rank has sent the first, and so has stopped reading the last sum.
+//!    Messages name the bucket. After an error others may still be between the two, so the
+//!    caller does not get the memory back.
 //! 2. What lies where in a pool is a function of the plan, the lanes and the world size.
 //! 3. Whether a bucket is shared is the same on all ranks.
 
-use std::{io, ops::Range};
+use std::{io, ops::Range, sync::Arc};
 
 use tracing::debug;
 
@@ -26,15 +28,19 @@ use crate::{
     error::CollectiveError,
     group::Group,
     mesh::Round,
-    pool::{ForeignPool, Mapped, PAGE_ELEMENTS, Pool, Source, paged_bytes},
+    pool::{ForeignPool, Mapped, PAGE_ELEMENTS, Part, Pool, Source, paged_bytes},
     reduction::Reduction,
     share::{LANES_MAX, segment, share},
     tree::reduce_views,
     wire::Operation,
 };
 
-/// Shorter buckets go through the rings, or over the wire: a message with them takes no longer than one without.
+/// Shorter buckets are sent: a message with them takes no longer than one without.
 const SHARED_FROM_BYTES: usize = 1 << 14;
+
+/// The most parts of sums that are mapped for one plan. The system allows a process 65,530
+/// mappings, unless it is told otherwise, and others need some.
+const MAPPINGS_MAX: usize = 1 << 14;
 
 /// One bucket's memory, kept from step to step.
 #[derive(Debug, Default)]
@@ -60,20 +66,25 @@ impl Default for Sum {
 /// What a rank maps of others' pools for one bucket.
 #[derive(Debug)]
 struct InPlace {
+    /// The group that made it, and which of its buckets it is: the same on all ranks.
+    group: u64,
+    number: u64,
     sum: Mapped,
     /// This rank's segment of every lane of the other ranks; by lane.
-    foreign: Vec<Option<Mapped>>,
-    /// Where this rank's lanes lie: others read them there.
-    places: Vec<usize>,
+    foreign: Vec<Option<Foreign>>,
+    /// Which vectors this rank's lanes are: others read them where they lie.
+    own: Vec<Option<u64>>,
     scratch: Vec<f32>,
 }
 
-impl Bucket {
-    fn on_heap(len: usize, lanes: usize) -> Self {
-        let lanes = (0..lanes).map(|_| Buffer::from(vec![0.0; len])).collect();
-        Self { lanes, sum: Sum::Heap(vec![0.0; len]) }
-    }
+/// Some elements of what is mapped of another rank's pool.
+#[derive(Debug)]
+struct Foreign {
+    pool: Arc<Mapped>,
+    elements: Range<usize>,
+}
 
+impl Bucket {
     /// What the lanes of all ranks were reduced to. Parts of it may lie in other ranks'
     /// memory; it stays as it is until the bucket is reduced again.
     pub fn sum(&self) -> &[f32] {
@@ -90,8 +101,10 @@ pub(crate) struct Pools {
     own: Pool,
     /// By rank; none for the own.
     foreign: Vec<Option<ForeignPool>>,
-    /// How much of each rank's pool is taken.
+    /// How much of each rank's pool is taken, in bytes.
     taken: Vec<usize>,
+    /// Buckets made.
+    buckets: u64,
 }
 
 impl Pools {
@@ -99,11 +112,68 @@ impl Pools {
     pub(crate) fn new(own: Pool, rank: usize, foreign: Vec<Option<ForeignPool>>) -> Option<Self> {
         let all = foreign.iter().enumerate().all(|(other, pool)| pool.is_some() || other == rank);
         let taken = vec![0; foreign.len()];
-        all.then_some(Self { own, foreign, taken })
+        all.then_some(Self { own, foreign, taken, buckets: 0 })
     }
 
-    fn of(&self, rank: usize) -> Source<'_> {
-        self.foreign[rank].as_ref().map_or(Source::Own(&self.own), Source::Foreign)
+    fn part(&self, rank: usize, begin_bytes: usize, len: usize) -> Part<'_> {
+        let source = self.foreign[rank].as_ref().map_or(Source::Own(&self.own), Source::Foreign);
+        Part { source, begin_bytes, len }
+    }
+
+    /// Maps what lies behind what is taken of all pools, as buckets of these shapes.
+    fn map(&self, rank: usize, group: u64, shapes: &[Shape]) -> io::Result<Vec<Bucket>> {
+        let mut stretches = Vec::new();
+        for (other, begin) in self.taken.iter().enumerate() {
+            let bytes: usize = shapes.iter().map(|shape| shape.bytes(other)).sum();
+            stretches.push(match other == rank {
+                true => None,
+                false => Some(Arc::new(Mapped::new(&[self.part(other, *begin, bytes / size_of::<f32>())])?)),
+            });
+        }
+        let mut begins = self.taken.clone();
+        let mut buckets = Vec::new();
+        for (shape, number) in shapes.iter().zip(self.buckets..) {
+            buckets.push(match shape.is_shared() {
+                true => self.bucket(rank, (group, number), *shape, &begins, &stretches)?,
+                false => shape.on_heap(rank),
+            });
+            begins.iter_mut().enumerate().for_each(|(rank, begin)| *begin += shape.bytes(rank));
+        }
+        Ok(buckets)
+    }
+
+    /// One bucket, which begins at `begins` in each pool; `stretches` is what is mapped of the others'.
+    fn bucket(
+        &self,
+        rank: usize,
+        (group, number): (u64, u64),
+        shape: Shape,
+        begins: &[usize],
+        stretches: &[Option<Arc<Mapped>>],
+    ) -> io::Result<Bucket> {
+        let segment = shape.segment(rank);
+        let (mut foreign, mut lanes) = (Vec::new(), Vec::new());
+        for (other, stretch) in stretches.iter().enumerate() {
+            for nth in 0..shape.lanes_of(other).len() {
+                let begin = begins[other] + nth * paged_bytes(shape.len);
+                let Some(stretch) = stretch else {
+                    lanes.push(Buffer::shared(Mapped::new(&[self.part(rank, begin, shape.len)])?));
+                    foreign.push(None);
+                    continue;
+                };
+                let first = (begin - self.taken[other]) / size_of::<f32>();
+                let elements = first + segment.start..first + segment.end;
+                foreign.push(Some(Foreign { pool: Arc::clone(stretch), elements }));
+            }
+        }
+        let part = |rank| {
+            let begin = begins[rank] + shape.lanes_of(rank).len() * paged_bytes(shape.len);
+            self.part(rank, begin, shape.segment(rank).len())
+        };
+        let sum = Mapped::new(&(0..begins.len()).map(part).collect::<Vec<_>>())?;
+        let own = lanes.iter().map(Buffer::number).collect();
+        let in_place = InPlace { group, number, sum, foreign, own, scratch: Vec::new() };
+        Ok(Bucket { lanes, sum: Sum::InPlace(in_place) })
     }
 }
 
@@ -126,150 +196,135 @@ impl Shape {
         share(self.lanes, self.world_size, rank as u32)
     }
 
-    /// What `rank` takes of its pool: its lanes one behind the other, then its segment of the sum.
-    fn bytes(self, rank: usize) -> usize {
-        self.lanes_of(rank).len() * paged_bytes(self.len) + paged_bytes(self.segment(rank).len())
-    }
-
     fn is_shared(self) -> bool {
         self.len * size_of::<f32>() >= SHARED_FROM_BYTES
+    }
+
+    /// What `rank` takes of its pool: its lanes one behind the other, then its segment of the sum.
+    fn bytes(self, rank: usize) -> usize {
+        let lanes = self.lanes_of(rank).len() * paged_bytes(self.len);
+        if self.is_shared() { lanes + paged_bytes(self.segment(rank).len()) } else { 0 }
+    }
+
+    fn on_heap(self, rank: usize) -> Bucket {
+        let lanes = self.lanes_of(rank).map(|_| Buffer::from(vec![0.0; self.len])).collect();
+        Bucket { lanes, sum: Sum::Heap(vec![0.0; self.len]) }
     }
 }
 
 impl Group {
-    /// Memory for the buckets of a plan, all zeros. Where all ranks share memory, the
-    /// buckets lie in it, and their reduction copies nothing; it is given back when the
-    /// group and all its buckets are dropped.
+    /// Memory for the buckets of a plan, all zeros. Where all ranks share memory, those of
+    /// 16 KiB and more lie in it, and their reduction copies nothing. That memory is given
+    /// back when the group and all its buckets are dropped: make buckets once.
     ///
     /// # Errors
     ///
-    /// Those of [`agree`](Self::agree), which is part of it.
+    /// Those of [`agree`](Self::agree) and [`all_gather`](Self::all_gather), which are parts of it.
+    /// That memory cannot be shared is none: then all ranks' buckets lie on the heap.
     pub fn buckets(&mut self, plan: &BucketPlan) -> Result<Vec<Bucket>, CollectiveError> {
         self.agree(plan)?;
-        let (lanes, world_size) = (self.all_lanes(), self.world_size());
+        let (lanes, world_size, rank) = (self.all_lanes(), self.world_size(), self.rank() as usize);
         let shapes: Vec<_> =
             (0..plan.len()).map(|nth| Shape { len: plan.elements(nth).len(), lanes, world_size }).collect();
-        let owned = self.lanes().len();
-        let heap = || shapes.iter().map(|shape| Bucket::on_heap(shape.len, owned)).collect();
-        let rank = self.rank() as usize;
-        let mut pools = self.pools.take();
-        let needed = shapes.iter().filter(|shape| shape.is_shared()).map(|shape| shape.bytes(rank)).sum();
-        let begun = pools.as_mut().filter(|_| world_size > 1).map(|pools| pools.own.grow(needed));
-        if !self.all_could(begun.as_ref().is_some_and(Result::is_ok))? {
-            debug!(?begun, "buckets lie on the heap");
-            return Ok(heap());
+        let pools = self.pools.take().filter(|_| world_size > 1);
+        if !self.all_could(pools.is_some() && shapes.len() * world_size as usize <= MAPPINGS_MAX)? {
+            return Ok(shapes.iter().map(|shape| shape.on_heap(rank)).collect());
         }
-        let Some(mut pools) = pools else { return Ok(heap()) };
+        let mut pools = pools.expect("invariant: a rank that could has pools");
         let begin = pools.taken[rank];
-        let buckets: io::Result<Vec<_>> =
-            shapes.iter().map(|shape| shape.bucket(&mut pools, rank, owned)).collect();
+        let grown = pools.own.grow(shapes.iter().map(|shape| shape.bytes(rank)).sum());
+        let buckets = match (self.all_could(grown.is_ok())?, grown) {
+            (true, Ok(_)) => pools.map(rank, self.number(), &shapes),
+            (_, Err(error)) => Err(error),
+            (false, Ok(_)) => Err(io::ErrorKind::OutOfMemory.into()),
+        };
+        // Those who have failed take part, so that all do the same.
         let could = self.all_could(buckets.is_ok())?;
-        match buckets {
+        let buckets = match buckets {
             Ok(buckets) if could => {
-                self.pools = Some(pools);
-                Ok(buckets)
+                pools.buckets += buckets.len() as u64;
+                let shape_bytes = |rank| shapes.iter().map(|shape| shape.bytes(rank)).sum::<usize>();
+                pools.taken.iter_mut().enumerate().for_each(|(rank, taken)| *taken += shape_bytes(rank));
+                buckets
             }
             failed => {
                 debug!(error = ?failed.err(), "buckets lie on the heap");
                 pools.own.give_back(begin);
-                Ok(heap())
+                shapes.iter().map(|shape| shape.on_heap(rank)).collect()
             }
-        }
+        };
+        self.pools = Some(pools);
+        Ok(buckets)
     }
 
     /// Reduces a bucket, with the bits of [`tree_reduce`](crate::tree_reduce).
     ///
     /// # Errors
     ///
-    /// Those of [`all_reduce`](Self::all_reduce), where a vector was not given back to the bucket among them.
+    /// Those of [`all_reduce`](Self::all_reduce); a bucket of another group, or with vectors that it
+    /// did not come with, is [`CollectiveError::Argument`]. Then the bucket is empty: its memory may
+    /// still be in use.
     pub fn all_reduce_bucket(
         &mut self,
         reduction: Reduction,
         bucket: &mut Bucket,
     ) -> Result<(), CollectiveError> {
-        match &mut bucket.sum {
+        let result = match &mut bucket.sum {
             Sum::Heap(sum) => self.all_reduce(reduction, &mut bucket.lanes, sum),
             Sum::InPlace(in_place) => self.reduce_in_place(reduction, &bucket.lanes, in_place),
+        };
+        if result.is_err() {
+            *bucket = Bucket::default();
         }
+        result
     }
 
     fn reduce_in_place(
         &mut self,
         reduction: Reduction,
         lanes: &[Buffer],
-        InPlace { sum, foreign, places, scratch }: &mut InPlace,
+        in_place: &mut InPlace,
     ) -> Result<(), CollectiveError> {
-        let len = sum.as_slice().len();
-        self.check_lanes(lanes, len)?;
-        if let Some(lane) = lanes.iter().zip(places).position(|(lane, place)| lane.as_ptr().addr() != *place)
-        {
-            let expected = "that which came with the bucket".to_owned();
-            return Err(CollectiveError::Argument {
-                what: "the memory of lane",
-                expected,
-                actual: lane as u64,
-            });
-        }
-        let round = |operation| Round { operation, reduction: Some(reduction), subject: len as u64 };
-        self.meet_at(round(Operation::ReduceScatter))?;
+        let mut mesh = self.mesh()?;
+        self.check_bucket(lanes, in_place)?;
+        let InPlace { number, sum, foreign, scratch, .. } = in_place;
+        let round = |operation| Round { operation, reduction: Some(reduction), subject: *number };
+        self.meet_in(&mut mesh, round(Operation::ReduceInPlace))?;
         let (all_lanes, first) = (self.all_lanes(), self.lanes().start as usize);
-        let shape = Shape { len, lanes: all_lanes, world_size: self.world_size() };
+        let shape = Shape { len: sum.as_slice().len(), lanes: all_lanes, world_size: self.world_size() };
         let own = shape.segment(self.rank() as usize);
         let mut views: [&[f32]; LANES_MAX as usize] = [&[]; _];
         for (lane, (view, foreign)) in views.iter_mut().zip(foreign).enumerate() {
             *view = match foreign {
-                Some(mapped) => mapped.as_slice(),
+                Some(Foreign { pool, elements }) => &pool.as_slice()[elements.clone()],
                 None => &lanes[lane - first][own.clone()],
             };
         }
         let out = sum.own_mut();
         reduce_views(reduction, &views[..all_lanes as usize], out, scratch);
         reduction.finish(all_lanes, out);
-        self.meet_at(round(Operation::SumGather))
+        self.meet_in(&mut mesh, round(Operation::ReducedInPlace))?;
+        self.put_back(mesh);
+        Ok(())
+    }
+
+    /// That a bucket is this group's, and its vectors are those that others read.
+    fn check_bucket(&self, lanes: &[Buffer], in_place: &InPlace) -> Result<(), CollectiveError> {
+        let argument = |what, expected: &str, actual| {
+            Err(CollectiveError::Argument { what, expected: expected.to_owned(), actual })
+        };
+        if in_place.group != self.number() {
+            return argument("the group of the bucket", "the one that reduces it", in_place.group);
+        }
+        self.check_lanes(lanes, in_place.sum.as_slice().len())?;
+        match lanes.iter().zip(&in_place.own).position(|(lane, number)| lane.number() != *number) {
+            Some(lane) => argument("the vector of lane", "that which came with the bucket", lane as u64),
+            None => Ok(()),
+        }
     }
 
     /// Whether all ranks say yes.
     fn all_could(&mut self, could: bool) -> Result<bool, CollectiveError> {
         Ok(self.all_gather(&[could.into()])?.iter().all(|answer| answer == &[1]))
-    }
-}
-
-impl Shape {
-    /// Maps one bucket, and takes its place in all pools.
-    fn bucket(self, pools: &mut Pools, rank: usize, owned: usize) -> io::Result<Bucket> {
-        if !self.is_shared() {
-            return Ok(Bucket::on_heap(self.len, owned));
-        }
-        let Self { len, .. } = self;
-        let begins = pools.taken.clone();
-        for (rank, taken) in pools.taken.iter_mut().enumerate() {
-            *taken += self.bytes(rank);
-        }
-        let pools = &*pools;
-        let ranks = 0..begins.len();
-        let lane_begin = |rank: usize, nth: usize| begins[rank] + nth * paged_bytes(len);
-        let own = self.segment(rank);
-        let mut foreign = Vec::new();
-        let mut lanes = Vec::new();
-        for other in ranks.clone() {
-            for nth in 0..self.lanes_of(other).len() {
-                if other == rank {
-                    lanes.push(Buffer::shared(Mapped::new(&[(pools.of(rank), lane_begin(rank, nth), len)])?));
-                    foreign.push(None);
-                } else {
-                    let begin = lane_begin(other, nth) + own.start * size_of::<f32>();
-                    foreign.push(Some(Mapped::new(&[(pools.of(other), begin, own.len())])?));
-                }
-            }
-        }
-        let parts: Vec<_> = ranks
-            .map(|rank| {
-                let begin = lane_begin(rank, self.lanes_of(rank).len());
-                (pools.of(rank), begin, self.segment(rank).len())
-            })
-            .collect();
-        let sum = Mapped::new(&parts)?;
-        let places = lanes.iter().map(|lane: &Buffer| lane.as_ptr().addr()).collect();
-        Ok(Bucket { lanes, sum: Sum::InPlace(InPlace { sum, foreign, places, scratch: Vec::new() }) })
     }
 }

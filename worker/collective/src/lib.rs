@@ -47,6 +47,7 @@ mod buffer;
 mod caches;
 mod config;
 mod connect;
+mod door;
 mod error;
 mod group;
 mod halving;

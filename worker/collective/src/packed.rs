@@ -10,6 +10,7 @@ use pulp::Arch;
 
 use crate::{
     error::CollectiveError,
+    halving::Swap,
     link::Payload,
     mesh::{Mesh, Round},
     payload::{Cut, Scatter},
@@ -49,31 +50,6 @@ impl Payload for Parts<'_> {
 
     fn incoming(&mut self, peer: usize, from: usize) -> &mut [u8] {
         &mut cast_slice_mut(&mut self.incoming[self.of[peer].1.clone()])[from..]
-    }
-}
-
-/// To and from one rank.
-struct Swap<'a> {
-    partner: usize,
-    outgoing: &'a [u16],
-    incoming: &'a mut [u16],
-}
-
-impl Payload for Swap<'_> {
-    fn outgoing_bytes(&self, peer: usize) -> Option<usize> {
-        (peer == self.partner).then_some(size_of_val(self.outgoing))
-    }
-
-    fn outgoing(&self, _peer: usize, from: usize) -> &[u8] {
-        &cast_slice(self.outgoing)[from..]
-    }
-
-    fn incoming_bytes(&self, peer: usize) -> Option<usize> {
-        (peer == self.partner).then_some(size_of_val(self.incoming))
-    }
-
-    fn incoming(&mut self, _peer: usize, from: usize) -> &mut [u8] {
-        &mut cast_slice_mut(self.incoming)[from..]
     }
 }
 
@@ -143,7 +119,7 @@ impl Staging {
         pack(given, &mut self.outgoing);
         self.incoming.resize(self.incoming.len().max(taken.len()), 0);
         let incoming = &mut self.incoming[..taken.len()];
-        mesh.exchange(round, &mut Swap { partner, outgoing: &self.outgoing, incoming: &mut *incoming })?;
+        mesh.exchange(round, &mut Swap { partner, given: &self.outgoing, taken: &mut *incoming })?;
         unpack(incoming, taken);
         Ok(())
     }

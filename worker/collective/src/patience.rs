@@ -11,7 +11,7 @@ use std::{
 /// what it takes to put it to sleep and wake it.
 const SPIN_TIME: Duration = Duration::from_micros(50);
 
-/// How often it looks between two looks at the clock.
+/// How often it looks before it lets others run once, and looks at the clock.
 const TURNS_PER_CLOCK: u32 = 32;
 
 /// How often it lets others run before it sleeps, where ranks outnumber the cores.
@@ -61,9 +61,14 @@ impl Patience {
                 }
                 spins
             }
+            Self::Spin if idle.turns.is_multiple_of(TURNS_PER_CLOCK) => {
+                // Others may run on the core after all, the awaited rank among them.
+                thread::yield_now();
+                idle.since().elapsed() < SPIN_TIME
+            }
             Self::Spin => {
                 hint::spin_loop();
-                !idle.turns.is_multiple_of(TURNS_PER_CLOCK) || idle.since().elapsed() < SPIN_TIME
+                true
             }
         }
     }

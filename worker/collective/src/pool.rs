@@ -21,6 +21,7 @@ use rustix::{
         fstat, ftruncate, memfd_create, open,
     },
     mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+    param::page_size,
 };
 
 /// Mappings begin at multiples of this.
@@ -38,17 +39,27 @@ pub(crate) fn paged_bytes(elements: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Pool {
     file: OwnedFd,
-    bytes: usize,
+    /// Bytes from the beginning on that are in use.
+    used: usize,
+    /// Length of the file.
+    size: usize,
 }
 
 impl Pool {
-    /// An empty pool, and its file as it is handed to the others, who can only read it.
+    /// An empty pool, and its file as it is handed to the others: a descriptor for reading.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no `/proc`, larger pages, or no descriptors left.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
+        if page_size() != PAGE_BYTES {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let file = memfd_create("vectors", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         fcntl_add_seals(&file, Self::seals())?;
         let again = format!("/proc/self/fd/{}", file.as_raw_fd());
         let reading = open(again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok((Self { file, bytes: 0 }, reading))
+        Ok((Self { file, used: 0, size: 0 }, reading))
     }
 
     fn seals() -> SealFlags {
@@ -57,20 +68,24 @@ impl Pool {
 
     /// Makes room for whole pages; where it begins.
     pub(crate) fn grow(&mut self, bytes: usize) -> io::Result<usize> {
-        let (begin, end) = (self.bytes, self.bytes + bytes);
-        ftruncate(&self.file, end as u64)?;
-        self.bytes = end;
-        // Where the system has no memory for a page, it says so here and sends no signal later.
+        let (begin, end) = (self.used, self.used + bytes);
+        if end > self.size {
+            ftruncate(&self.file, end as u64)?;
+            self.size = end;
+        }
+        // The pages are there from now on: nobody is killed for touching one that is not.
         if bytes > 0 {
             fallocate(&self.file, FallocateFlags::empty(), begin as u64, bytes as u64)?;
         }
+        self.used = end;
         Ok(begin)
     }
 
-    /// Gives back the memory of what `grow` made room for. Its place is not used again.
-    pub(crate) fn give_back(&self, begin: usize) {
+    /// Gives the memory from `begin` on back; the next `grow` begins there again.
+    pub(crate) fn give_back(&mut self, begin: usize) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        let bytes = self.bytes - begin;
+        let bytes = self.size.saturating_sub(begin);
+        self.used = begin;
         if bytes > 0
             && let Err(error) = fallocate(&self.file, flags, begin as u64, bytes as u64)
         {
@@ -117,11 +132,28 @@ impl Source<'_> {
         }
     }
 
+    /// All of what is a rank's own is used, and a part of what is others'.
+    fn flags(&self) -> MapFlags {
+        match self {
+            Self::Own(_) => MapFlags::POPULATE,
+            Self::Foreign(_) => MapFlags::empty(),
+        }
+    }
+
     /// That the file has these bytes: who touches a page beyond its end is killed.
     fn check(&self, bytes: Range<usize>) -> io::Result<()> {
         let size = usize::try_from(fstat(self.file())?.st_size).unwrap_or(0);
         if bytes.end <= size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
+}
+
+/// Some elements of a pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) source: Source<'a>,
+    /// Where they begin: a page.
+    pub(crate) begin_bytes: usize,
+    pub(crate) len: usize,
 }
 
 /// One vector, in pages of one pool or of several, one behind the other.
@@ -140,10 +172,9 @@ unsafe impl Send for Mapped {}
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
-    /// A vector of `len` elements: of each pool the pages from a byte on that hold so many
-    /// elements. All but the last part are whole pages.
-    pub(crate) fn new(parts: &[(Source<'_>, usize, usize)]) -> io::Result<Self> {
-        let len = parts.iter().map(|(_, _, len)| len).sum();
+    /// The vector of these parts, of which all but the last are whole pages.
+    pub(crate) fn new(parts: &[Part<'_>]) -> io::Result<Self> {
+        let len = parts.iter().map(|part| part.len).sum();
         let mapped_bytes = paged_bytes(len).max(PAGE_BYTES);
         // SAFETY: the system chooses where the mapping lies, so that it replaces nothing.
         let base =
@@ -151,16 +182,16 @@ impl Mapped {
         let base = NonNull::new(base.cast()).expect("invariant: a mapping does not begin at zero");
         let mut vector = Self { base, mapped_bytes, len, own: 0..0 };
         let mut at = 0;
-        for (source, begin, len) in parts.iter().filter(|(_, _, len)| *len > 0) {
+        for Part { source, begin_bytes, len } in parts.iter().filter(|part| part.len > 0) {
             assert!(at % PAGE_ELEMENTS == 0, "invariant: all parts but the last are whole pages");
             let bytes = paged_bytes(*len);
-            source.check(*begin..begin + bytes)?;
-            let flags = MapFlags::SHARED | MapFlags::FIXED | MapFlags::POPULATE;
+            source.check(*begin_bytes..begin_bytes + bytes)?;
+            let flags = MapFlags::SHARED | MapFlags::FIXED | source.flags();
             // SAFETY: the pages replaced are those reserved above: `at` elements lie before
             // them, and all parts together are `len` elements.
             unsafe {
                 let place = vector.base.add(at * size_of::<f32>()).as_ptr().cast();
-                mmap(place, bytes, source.protection(), flags, source.file().as_fd(), *begin as u64)?;
+                mmap(place, bytes, source.protection(), flags, source.file().as_fd(), *begin_bytes as u64)?;
             }
             if matches!(source, Source::Own(_)) {
                 vector.own = at..at + len;
@@ -171,9 +202,9 @@ impl Mapped {
     }
 
     pub(crate) fn as_slice(&self) -> &[f32] {
-        // SAFETY: that many elements are mapped for reading, any bits are a number, and
-        // within this process the borrow keeps writers away. Other processes write to
-        // their own pages only, and not while this one may read, as the group sees to.
+        // SAFETY: that many elements are mapped for reading, any bits are a number, and the
+        // borrow keeps writers with the same mapping away. Other ranks write to their own
+        // pages only, and not while this one may read: see the invariants of `in_place`.
         unsafe { slice::from_raw_parts(self.base.as_ptr().cast(), self.len) }
     }
 
@@ -216,13 +247,14 @@ mod tests {
         let begin = far.grow(3 * PAGE_BYTES).expect("there is memory");
         let seen_near = ForeignPool::new(near_file).expect("it is sealed");
         let seen_far = ForeignPool::new(far_file).expect("it is sealed");
+        let part = |source, begin_bytes, len| Part { source, begin_bytes, len };
         let near_parts = [
-            (Source::Own(&near), PAGE_BYTES, PAGE_ELEMENTS),
-            (Source::Foreign(&seen_far), begin + PAGE_BYTES, PAGE_ELEMENTS + 3),
+            part(Source::Own(&near), PAGE_BYTES, PAGE_ELEMENTS),
+            part(Source::Foreign(&seen_far), begin + PAGE_BYTES, PAGE_ELEMENTS + 3),
         ];
         let far_parts = [
-            (Source::Foreign(&seen_near), PAGE_BYTES, PAGE_ELEMENTS),
-            (Source::Own(&far), begin + PAGE_BYTES, PAGE_ELEMENTS + 3),
+            part(Source::Foreign(&seen_near), PAGE_BYTES, PAGE_ELEMENTS),
+            part(Source::Own(&far), begin + PAGE_BYTES, PAGE_ELEMENTS + 3),
         ];
         let mut near_vector = Mapped::new(&near_parts).expect("there is memory");
         let mut far_vector = Mapped::new(&far_parts).expect("there is memory");
@@ -240,9 +272,21 @@ mod tests {
         let (mut pool, file) = Pool::create().expect("there is memory");
         pool.grow(PAGE_BYTES).expect("there is memory");
         let seen = ForeignPool::new(file).expect("it is sealed");
-        assert!(Mapped::new(&[(Source::Foreign(&seen), 0, PAGE_ELEMENTS)]).is_ok());
-        assert!(Mapped::new(&[(Source::Foreign(&seen), 0, PAGE_ELEMENTS + 1)]).is_err());
-        assert!(Mapped::new(&[(Source::Foreign(&seen), PAGE_BYTES, 1)]).is_err());
+        let mapped =
+            |begin_bytes, len| Mapped::new(&[Part { source: Source::Foreign(&seen), begin_bytes, len }]);
+        assert!(mapped(0, PAGE_ELEMENTS).is_ok());
+        assert!(mapped(0, PAGE_ELEMENTS + 1).is_err());
+        assert!(mapped(PAGE_BYTES, 1).is_err());
+    }
+
+    #[test]
+    fn what_is_given_back_is_used_again() {
+        let (mut pool, _file) = Pool::create().expect("there is memory");
+        assert_eq!(pool.grow(PAGE_BYTES).expect("there is memory"), 0);
+        assert_eq!(pool.grow(3 * PAGE_BYTES).expect("there is memory"), PAGE_BYTES);
+        pool.give_back(PAGE_BYTES);
+        assert_eq!(pool.grow(PAGE_BYTES).expect("there is memory"), PAGE_BYTES);
+        assert_eq!(pool.grow(5 * PAGE_BYTES).expect("there is memory"), 2 * PAGE_BYTES);
     }
 
     #[test]

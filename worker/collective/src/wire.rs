@@ -7,7 +7,7 @@
 //!         20 world size 4 | 24 lanes 4 | 28 zero 4 | 32 generation 8 | 40 job 128
 //! header  0 magic 4 | 4 operation 1 | 5 reduction 1 | 6 zero 2 | 8 generation 8
 //!         16 sequence 8 | 24 subject 8 | 32 payload length in bytes 8
-//! offer   0 magic 4 | 4 from 4 | 8 slots 4 | 12 slot 4 | 16 ring bytes 8 | 24 token 16
+//! offer   0 magic 4 | 4 from 4 | 8 slots 4 | 12 slot 4, all ones for none | 16 ring bytes 8 | 24 token 16
 //! ```
 //!
 //! Invariant: what is decoded encodes to the same bytes again; anything else is an
@@ -39,6 +39,9 @@ const OFFER_MAGIC: [u8; 4] = *b"phlm";
 
 /// Length of an offer.
 pub(crate) const OFFER_BYTES: usize = 40;
+
+/// The slot in an offer of memory that has none for the receiver.
+const NO_SLOT: u32 = u32::MAX;
 
 /// Length of a secret that shows who a process is.
 pub(crate) const TOKEN_BYTES: usize = 16;
@@ -173,10 +176,14 @@ pub enum Operation {
     Presence,
     /// Which ranks could open which memory, when a group is made.
     Opened,
+    /// A bucket's lanes lie where all ranks see them.
+    ReduceInPlace,
+    /// A rank's part of a bucket's sum does.
+    ReducedInPlace,
 }
 
 impl Operation {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::ReduceScatter,
         Self::SumGather,
         Self::GatherLengths,
@@ -188,6 +195,8 @@ impl Operation {
         Self::BucketPlan,
         Self::Presence,
         Self::Opened,
+        Self::ReduceInPlace,
+        Self::ReducedInPlace,
     ];
 
     fn code(self) -> u8 {
@@ -203,6 +212,8 @@ impl Operation {
             Self::BucketPlan => 9,
             Self::Presence => 10,
             Self::Opened => 11,
+            Self::ReduceInPlace => 12,
+            Self::ReducedInPlace => 13,
         }
     }
 }
@@ -221,6 +232,8 @@ impl fmt::Display for Operation {
             Self::BucketPlan => "bucket plan",
             Self::Presence => "presence",
             Self::Opened => "shared memory",
+            Self::ReduceInPlace => "lanes in place",
+            Self::ReducedInPlace => "sum in place",
         })
     }
 }
@@ -302,8 +315,8 @@ pub(crate) struct Offer {
     pub(crate) from: u32,
     /// How many peers the memory has room for.
     pub(crate) slots: u32,
-    /// Which of them the receiver is.
-    pub(crate) slot: u32,
+    /// Which of them the receiver is, if it is one.
+    pub(crate) slot: Option<u32>,
     pub(crate) ring_bytes: u64,
     /// What the receiver told its group, and nobody else.
     pub(crate) token: [u8; TOKEN_BYTES],
@@ -316,7 +329,7 @@ impl Offer {
         bytes[0..4].copy_from_slice(&OFFER_MAGIC);
         bytes[4..8].copy_from_slice(&self.from.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.slots.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.slot.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.slot.unwrap_or(NO_SLOT).to_le_bytes());
         bytes[16..24].copy_from_slice(&self.ring_bytes.to_le_bytes());
         bytes[24..40].copy_from_slice(&self.token);
         bytes
@@ -330,7 +343,7 @@ impl Offer {
         Ok(Self {
             from: u32::from_le_bytes(array(bytes, 4)),
             slots: u32::from_le_bytes(array(bytes, 8)),
-            slot: u32::from_le_bytes(array(bytes, 12)),
+            slot: Some(u32::from_le_bytes(array(bytes, 12))).filter(|slot| *slot != NO_SLOT),
             ring_bytes: u64::from_le_bytes(array(bytes, 16)),
             token: array(bytes, 24),
         })
@@ -411,7 +424,7 @@ mod tests {
 
     #[test]
     fn an_offer_is_read_as_it_was_written() {
-        let offer = Offer { from: 1, slots: 3, slot: 2, ring_bytes: 1 << 18, token: [9; TOKEN_BYTES] };
+        let offer = Offer { from: 1, slots: 3, slot: Some(2), ring_bytes: 1 << 18, token: [9; TOKEN_BYTES] };
         let mut bytes = offer.encode();
         assert_eq!(Offer::decode(&bytes), Ok(offer));
         bytes[0] += 1;

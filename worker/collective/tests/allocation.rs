@@ -8,16 +8,18 @@ use support::{TRANSPORTS, on_ranks};
 #[test]
 fn an_all_reduce_of_the_same_length_allocates_nothing() {
     for (transport, world_size) in
-        TRANSPORTS.into_iter().flat_map(|transport| [1, 2, 3].map(|ranks| (transport, ranks)))
+        TRANSPORTS.into_iter().flat_map(|transport| [1, 2, 3, 8].map(|ranks| (transport, ranks)))
     {
-        on_ranks(transport, 4, world_size, |mut group| {
+        on_ranks(transport, 8, world_size, |mut group| {
             let mut lanes: Vec<_> = group.lanes().map(|lane| vec![lane as f32; 100_003]).collect();
             let mut sum = vec![0.0; 100_003];
             let plan = BucketPlan::new(&[100_003], 0);
             let mut buckets = group.buckets(&plan).expect("all ranks take part");
             let mut reduce = || {
-                group.all_reduce_lanes(&mut lanes, &mut sum).expect("all ranks take part");
-                group.all_reduce_bucket(Reduction::Sum, &mut buckets[0]).expect("all ranks take part");
+                for reduction in [Reduction::Sum, Reduction::Bf16Sum] {
+                    group.all_reduce(reduction, &mut lanes, &mut sum).expect("all ranks take part");
+                    group.all_reduce_bucket(reduction, &mut buckets[0]).expect("all ranks take part");
+                }
             };
             reduce();
             let counted = allocation_counter::measure(|| {

@@ -5,20 +5,10 @@ mod support;
 use std::{thread, time::Duration};
 
 use phalanx_collective::{
-    Bucket, BucketPlan, Buffer, CollectiveError, Group, GroupConfig, Reducer, Reduction, Transport,
-    tree_reduce,
+    Bucket, BucketPlan, Buffer, CollectiveError, Field, Group, GroupConfig, Reducer, Reduction, Transport,
 };
 use proptest::prelude::*;
-use support::{TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks};
-
-const REDUCTIONS: [Reduction; 4] = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Bf16Sum];
-
-fn expected(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> {
-    let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
-    let mut out = vec![0.0; len];
-    tree_reduce(reduction, &mut vectors, &mut out);
-    bits(&out)
-}
+use support::{REDUCTIONS, TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks, reduced};
 
 fn fill(group: &Group, seed: u64, bucket: &mut Bucket) {
     for (lane, vector) in group.lanes().zip(&mut bucket.lanes) {
@@ -40,7 +30,7 @@ fn check(transport: Transport, lanes: u32, world_size: u32, lens: &[usize]) {
             for bucket in &buckets {
                 let len = bucket.sum().len();
                 assert!(
-                    bits(bucket.sum()) == expected(reduction, seed, lanes, len),
+                    bits(bucket.sum()) == reduced(reduction, seed, lanes, len),
                     "rank {} of {world_size}, {transport:?}, {lanes} lanes, {len} elements",
                     group.rank()
                 );
@@ -82,7 +72,7 @@ fn ranks_of_which_some_share_no_memory_get_the_same_bits() {
                 let mut buckets = group.buckets(&plan).expect("all ranks take part");
                 fill(&group, 3, &mut buckets[0]);
                 group.all_reduce_bucket(Reduction::Sum, &mut buckets[0]).expect("all ranks take part");
-                assert!(bits(buckets[0].sum()) == expected(Reduction::Sum, 3, 5, 50_001));
+                assert!(bits(buckets[0].sum()) == reduced(Reduction::Sum, 3, 5, 50_001));
             });
         }
     });
@@ -99,7 +89,7 @@ fn a_sum_stays_as_it_is_until_its_rank_reduces_the_bucket_again() {
             if group.rank() == seed as u32 % 2 {
                 thread::sleep(Duration::from_millis(3));
             }
-            assert!(bits(buckets[0].sum()) == expected(Reduction::Sum, seed, 2, 100_000));
+            assert!(bits(buckets[0].sum()) == reduced(Reduction::Sum, seed, 2, 100_000));
         }
     });
 }
@@ -112,7 +102,69 @@ fn a_vector_that_others_cannot_see_is_refused() {
         std::mem::swap(&mut buckets[0].lanes[1], &mut swapped);
         let error = group.all_reduce_bucket(Reduction::Sum, &mut buckets[0]).expect_err("it is another's");
         assert!(matches!(error, CollectiveError::Argument { actual: 1, .. }), "{error}");
+        assert!(buckets[0].lanes.is_empty() && buckets[0].sum().is_empty(), "its memory may be in use");
+        assert!(matches!(group.barrier(), Err(CollectiveError::Broken)));
         drop(swapped);
+    });
+}
+
+#[test]
+fn a_bucket_that_is_refused_ends_what_was_submitted_after_it() {
+    on_ranks(Transport::SharedMemory, 2, 2, |mut group| {
+        let mut buckets = group.buckets(&BucketPlan::new(&[5_000, 5_000], 0)).expect("all ranks take part");
+        if group.rank() == 0 {
+            buckets[0].lanes[0] = vec![1.0; 5_000].into();
+        }
+        let mut reducer = Reducer::new(group).expect("threads are left");
+        buckets.into_iter().for_each(|bucket| reducer.submit(Reduction::Sum, bucket));
+        for _ in 0..2 {
+            reducer.wait().expect("it is pending").expect_err("rank 0 has another vector");
+        }
+    });
+}
+
+#[test]
+fn buckets_of_another_group_are_refused() {
+    let bucket = |group: &mut Group| {
+        group.buckets(&BucketPlan::new(&[5_000], 0)).expect("all ranks take part").remove(0)
+    };
+    let old = on_ranks(Transport::SharedMemory, 2, 2, |mut group| bucket(&mut group));
+    let old: Vec<_> = old.into_iter().map(|bucket| std::sync::Mutex::new(Some(bucket))).collect();
+    on_ranks(Transport::SharedMemory, 2, 2, |mut group| {
+        let old = old[group.rank() as usize].lock().expect("no rank panics").take();
+        let error = group.all_reduce_bucket(Reduction::Sum, &mut old.expect("it is there"));
+        assert!(matches!(error, Err(CollectiveError::Argument { .. })), "{error:?}");
+    });
+}
+
+#[test]
+fn ranks_that_reduce_different_buckets_are_told() {
+    for transport in TRANSPORTS {
+        let errors = on_ranks(transport, 2, 2, |mut group| {
+            // Twice: what one call has made is no matter for the next.
+            group.buckets(&BucketPlan::new(&[6_000], 0)).expect("all ranks take part");
+            let plan = BucketPlan::new(&[5_000, 5_001], 0);
+            let mut buckets = group.buckets(&plan).expect("all ranks take part");
+            let nth = group.rank() as usize;
+            group.all_reduce_bucket(Reduction::Sum, &mut buckets[nth]).expect_err("they differ")
+        });
+        let told = |error: &CollectiveError| {
+            matches!(error, CollectiveError::Disagreement { field: Field::Subject, .. })
+        };
+        assert!(errors.iter().any(told), "{errors:?}");
+    }
+}
+
+#[test]
+fn an_abort_ends_a_reduction_in_place() {
+    on_ranks(Transport::SharedMemory, 8, 8, |mut group| {
+        let mut buckets = group.buckets(&BucketPlan::new(&[50_000], 0)).expect("all ranks take part");
+        group.all_reduce_bucket(Reduction::Sum, &mut buckets[0]).expect("all ranks take part");
+        if group.rank() == 3 {
+            return group.abort_handle().abort();
+        }
+        let error = group.all_reduce_bucket(Reduction::Sum, &mut buckets[0]).expect_err("rank 3 is gone");
+        assert!(matches!(error, CollectiveError::Lost { .. }), "{error}");
     });
 }
 
@@ -148,10 +200,10 @@ fn buckets_are_reduced_while_the_caller_goes_on() {
                     reducer.submit(Reduction::Mean, bucket);
                 }
                 for bucket in buckets.iter_mut().rev() {
-                    let reduced = reducer.wait().expect("it is pending").expect("all ranks take part");
-                    let len = reduced.sum().len();
-                    assert!(bits(reduced.sum()) == expected(Reduction::Mean, step, 4, len));
-                    *bucket = Some(reduced);
+                    let bucket_back = reducer.wait().expect("it is pending").expect("all ranks take part");
+                    let len = bucket_back.sum().len();
+                    assert!(bits(bucket_back.sum()) == reduced(Reduction::Mean, step, 4, len));
+                    *bucket = Some(bucket_back);
                 }
                 assert!(reducer.wait().is_none());
                 reducer.group().barrier().expect("all ranks take part");

@@ -12,7 +12,7 @@ use std::{
 };
 
 use phalanx_collective::{BucketPlan, CollectiveError, Group, GroupConfig, Listener, Reduction, tree_reduce};
-use support::{abort, bits, config, lane_vector};
+use support::{PATIENT, abort, bits, config, lane_vector};
 
 /// Which rank a process that is run by the test is, and what it does.
 const RANK: &str = "COLLECTIVE_TEST_RANK";
@@ -79,6 +79,15 @@ impl Cable {
     }
 }
 
+/// A rank's process. Killed when dropped early.
+struct Rank(Child);
+
+impl Drop for Rank {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
 impl Drop for Cable {
     fn drop(&mut self) {
         for namespace in &self.namespaces {
@@ -102,9 +111,18 @@ fn run(part: &str, meanwhile: impl FnOnce(&Cable)) {
         Err(reason) => return eprintln!("SKIPPED: network namespaces cannot be had here: {reason}"),
     };
     eprintln!("between the ranks: {bad}");
-    let ranks = [0, 1].map(|rank| cable.start(rank, part));
+    let mut ranks = [0, 1].map(|rank| Rank(cable.start(rank, part)));
     meanwhile(&cable);
-    let ends: Vec<_> = ranks.into_iter().map(|mut rank| rank.wait().expect("it was started")).collect();
+    let deadline = Instant::now() + PATIENT;
+    let ends = ranks.each_mut().map(|rank| {
+        loop {
+            match rank.0.try_wait().expect("it was started") {
+                Some(end) => break end,
+                None => assert!(Instant::now() < deadline, "a rank does not come to an end"),
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
     assert!(ends.iter().all(ExitStatus::success), "{ends:?}");
 }
 

@@ -5,10 +5,10 @@ mod support;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use phalanx_collective::{
-    BucketPlan, CollectiveError, Field, Group, GroupConfig, Reduction, Transport, tree_reduce, tree_sum,
+    BucketPlan, CollectiveError, Field, Group, GroupConfig, Reduction, Transport, tree_sum,
 };
 use proptest::prelude::*;
-use support::{TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks};
+use support::{REDUCTIONS, TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks, reduced};
 
 fn expected(seed: u64, lanes: u32, len: usize) -> Vec<u32> {
     let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
@@ -183,15 +183,6 @@ fn a_rank_may_leave_while_others_still_finish() {
     }
 }
 
-const REDUCTIONS: [Reduction; 4] = [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Bf16Sum];
-
-fn reduced(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> {
-    let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
-    let mut out = vec![0.0; len];
-    tree_reduce(reduction, &mut vectors, &mut out);
-    bits(&out)
-}
-
 #[test]
 fn every_reduction_has_the_bits_of_the_serial_one() {
     for transport in TRANSPORTS {
@@ -211,6 +202,32 @@ fn every_reduction_has_the_bits_of_the_serial_one() {
             });
         }
     }
+}
+
+#[test]
+fn short_vectors_in_hypercubes_are_reduced_too() {
+    for (transport, world_size) in
+        TRANSPORTS.into_iter().flat_map(|transport| [(transport, 8), (transport, 16)])
+    {
+        on_ranks(transport, world_size, world_size, |mut group| {
+            for reduction in REDUCTIONS {
+                for len in 0..=2 * world_size as usize + 1 {
+                    let mut vectors: Vec<_> = group.lanes().map(|lane| lane_vector(15, lane, len)).collect();
+                    let mut out = vec![f32::NAN; len];
+                    group.all_reduce(reduction, &mut vectors, &mut out).expect("all ranks take part");
+                    assert!(bits(&out) == reduced(reduction, 15, world_size, len), "{reduction:?} of {len}");
+                }
+            }
+        });
+    }
+    // The last piece of a long vector is a short one.
+    on_ranks(Transport::SharedMemory, 8, 8, |mut group| {
+        let len = (1 << 20) + 3;
+        let mut vectors: Vec<_> = group.lanes().map(|lane| lane_vector(16, lane, len)).collect();
+        let mut out = vec![f32::NAN; len];
+        group.all_reduce(Reduction::Bf16Sum, &mut vectors, &mut out).expect("all ranks take part");
+        assert!(bits(&out) == reduced(Reduction::Bf16Sum, 16, 8, len));
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, thread, time::Duration};
 
-use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
+use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Reduction, Transport, tree_reduce};
 
 /// Long enough to never pass in a test that goes right.
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
@@ -21,6 +21,18 @@ pub(crate) fn abort() -> AbortHandle {
 
 /// Everything that can carry messages between ranks of one host.
 pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::SharedMemory];
+
+/// Every reduction there is.
+pub(crate) const REDUCTIONS: [Reduction; 4] =
+    [Reduction::Sum, Reduction::Mean, Reduction::Max, Reduction::Bf16Sum];
+
+/// The bits that all ranks must get from [`lane_vector`]s.
+pub(crate) fn reduced(reduction: Reduction, seed: u64, lanes: u32, len: usize) -> Vec<u32> {
+    let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
+    let mut out = vec![0.0; len];
+    tree_reduce(reduction, &mut vectors, &mut out);
+    bits(&out)
+}
 
 /// The settings of rank 0 in generation 1.
 pub(crate) fn config(lanes: u32, listeners: &[Listener]) -> GroupConfig {

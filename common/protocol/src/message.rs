@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{Generation, JobId, Rank, TraceParent, WorkerId},
     reference::{CheckpointRef, DatasetRef, FileRef, HashHex, ModelArtifact},
-    spec::JobSpec,
+    spec::{JobSpec, TrainSpec},
 };
 
 /// Metrics by name; per-class figures as `f1[class]`.
@@ -92,6 +92,18 @@ impl Timeouts {
         Self { heartbeat: lease / 4, lease, abort: lease * 6, step: lease * 60 }
     }
 }
+
+impl Timeouts {
+    /// The longest that a rank is waited for by the others until it exchanges with them: a
+    /// step, or as many as lanes make on their own; a day at most.
+    pub fn exchange(&self, train: &TrainSpec) -> Duration {
+        let steps = train.diloco.as_ref().map_or(1, |diloco| diloco.local_steps);
+        self.step.saturating_mul(steps).min(EXCHANGE_MAX).max(self.step)
+    }
+}
+
+/// The longest limit of an exchange.
+const EXCHANGE_MAX: Duration = Duration::from_secs(86_400);
 
 impl Default for Timeouts {
     fn default() -> Self {

@@ -70,7 +70,7 @@ impl Trainer {
             lanes: assignment.spec.train.lanes,
             peers: assignment.peers.iter().map(|peer| peer.data_addr).collect(),
             // Waits contain what the peers compute. Who is dead or silent ends them sooner.
-            timeout: timeouts.step,
+            timeout: timeouts.exchange(&assignment.spec.train),
             silence: timeouts.abort,
             transport: Transport::Auto,
         };

@@ -9,9 +9,8 @@
 //! 2. Right after an exchange all replicas have the same parameters; what a lane keeps
 //!    beyond it is its optimizer's state.
 
-use std::{cell::RefCell, collections::BTreeMap, ops::Range, rc::Rc};
+use std::{cell::RefCell, ops::Range, rc::Rc};
 
-use burn::tensor::TensorData;
 use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Schema};
 use phalanx_protocol::spec::{DilocoSpec, JobSpec, Optimizer, OptimizerSpec, ScheduleSpec};
@@ -19,7 +18,7 @@ use phalanx_protocol::spec::{DilocoSpec, JobSpec, Optimizer, OptimizerSpec, Sche
 use crate::{
     error::TrainError,
     layout::{Layout, Slot, numbers},
-    learner::Learner,
+    learner::{Learner, Parameters},
     mean::Mean,
     state::State,
     tasks::Tasks,
@@ -30,16 +29,16 @@ pub(crate) struct Replicas {
     lanes: Range<u32>,
     clip_norm: Option<f64>,
     replicas: Vec<Replica>,
-    /// The parameters after the last exchange, by path.
-    shared: BTreeMap<String, TensorData>,
+    /// The parameters after the last exchange.
+    shared: Parameters,
 }
 
 /// The model of one lane.
 struct Replica {
     learner: Box<dyn Learner>,
     memory: Vec<Buffer>,
-    /// Of the steps since the last exchange.
-    losses: Vec<f32>,
+    /// Their sum and number, of the steps since the last exchange.
+    losses: (f64, f64),
 }
 
 /// What the outer optimizer is to a job: a job of its own.
@@ -68,7 +67,7 @@ impl Replicas {
         let replica = |lane| -> Result<Replica, TrainError> {
             let mut learner = tasks.build(spec, schema)?;
             learner.load(&state.of_lane(lane))?;
-            Ok(Replica { memory: learner.layout().buckets(), losses: Vec::new(), learner })
+            Ok(Replica { memory: learner.layout().buckets(), losses: (0.0, 0.0), learner })
         };
         let replicas = lanes.clone().map(replica).collect::<Result<_, _>>()?;
         Ok(Self { lanes, clip_norm: spec.train.clip_norm, replicas, shared: state.parameters() })
@@ -90,7 +89,9 @@ impl Replicas {
         learner.gradient(batch, seed, std::mem::take(memory), ready)?;
         *memory = filled.take();
         let mut mean = Mean::new(memory.iter().map(|bucket| &**bucket).collect(), 1);
-        losses.extend(mean.of(learner.layout().tail()).next());
+        // What is no number may hide in parameters that are some; in the loss it is seen.
+        let loss = if mean.is_finite() { mean.of(learner.layout().tail()).next() } else { None };
+        *losses = (losses.0 + loss.map_or(f64::NAN, f64::from), losses.1 + 1.0);
         if let Some(norm) = self.clip_norm {
             mean.clip(learner.layout(), norm);
         }
@@ -102,7 +103,7 @@ impl Replicas {
     /// the way a gradient is: against the direction in which parameters went.
     pub(crate) fn write_changes(&mut self, nth: usize, buckets: &mut [Buffer]) {
         let Replica { learner, losses, .. } = &mut self.replicas[nth];
-        let parameters = learner.state()().parameters();
+        let parameters = learner.parameters();
         let layout: &Layout = learner.layout();
         for Slot { path, place, trained, .. } in layout.slots() {
             let (now, before) = (numbers(&parameters[path]), numbers(&self.shared[path]));
@@ -112,18 +113,22 @@ impl Replicas {
             }
         }
         let tail = layout.tail();
-        let loss = losses.iter().sum::<f32>() / losses.len() as f32;
-        buckets[tail.bucket][tail.range.clone()].copy_from_slice(&[loss, 0.0, 0.0]);
-        losses.clear();
+        let (sum, steps) = std::mem::take(losses);
+        buckets[tail.bucket][tail.range.clone()].copy_from_slice(&[(sum / steps) as f32, 0.0, 0.0]);
     }
 
-    /// Lets all replicas go on from the parameters of `state`.
-    pub(crate) fn adopt(&mut self, state: &State) -> Result<(), TrainError> {
-        self.shared = state.parameters();
+    /// Lets all replicas go on from these parameters.
+    pub(crate) fn adopt(&mut self, parameters: Parameters) -> Result<(), TrainError> {
         for replica in &mut self.replicas {
-            replica.learner.load_parameters(state)?;
+            replica.learner.load_parameters(&parameters)?;
         }
+        self.shared = parameters;
         Ok(())
+    }
+
+    /// Whether nothing was done since the last exchange.
+    pub(crate) fn have_exchanged(&self) -> bool {
+        self.replicas.iter().all(|replica| replica.losses.1 == 0.0)
     }
 
     /// What the owned lanes keep beyond an exchange.

@@ -26,6 +26,9 @@ use crate::{
     task::{Samples, Task},
 };
 
+/// Tensors of a model, by path.
+pub type Parameters = BTreeMap<String, TensorData>;
+
 /// Is told the number of a bucket and what it holds, as soon as that is final: one bucket
 /// after the other, from 0 on.
 pub type Ready = Box<dyn FnMut(usize, Buffer)>;
@@ -70,8 +73,11 @@ pub trait Learner: Send {
     /// Takes parameters and optimizer state, if it has any, from `state`.
     fn load(&mut self, state: &State) -> Result<(), SnapshotError>;
 
-    /// Takes the parameters from `state` and keeps the optimizer as it is.
-    fn load_parameters(&mut self, state: &State) -> Result<(), SnapshotError>;
+    /// The parameters and other tensors of the model, by path.
+    fn parameters(&self) -> Parameters;
+
+    /// Takes parameters and keeps the optimizer as it is.
+    fn load_parameters(&mut self, parameters: &Parameters) -> Result<(), SnapshotError>;
 }
 
 /// A task with its optimizer.
@@ -258,14 +264,18 @@ impl<T: Task> Learner for Model<T> {
     }
 
     fn load(&mut self, state: &State) -> Result<(), SnapshotError> {
-        self.load_parameters(state)?;
+        self.load_parameters(&state.parameters())?;
         self.optimizer = optimizer::load(self.optimizer.clone(), &self.layout, state);
         Ok(())
     }
 
-    fn load_parameters(&mut self, state: &State) -> Result<(), SnapshotError> {
+    fn parameters(&self) -> Parameters {
+        layout::values(&self.module().valid()).into_iter().collect()
+    }
+
+    fn load_parameters(&mut self, parameters: &Parameters) -> Result<(), SnapshotError> {
         let module = self.module().clone();
-        self.module = Some(self.layout.write_all(module, &state.parameters())?);
+        self.module = Some(self.layout.write_all(module, parameters)?);
         self.untrained = self.layout.untrained(self.module());
         Ok(())
     }

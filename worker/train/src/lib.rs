@@ -36,7 +36,7 @@ mod trainer;
 pub use boundary::boundary;
 pub use error::{BuildError, SnapshotError, TrainError};
 pub use layout::{Layout, Place, Slot, TAIL};
-pub use learner::{Learner, Ready};
+pub use learner::{Learner, Parameters, Ready};
 pub use loader::panic_text;
 pub use mean::Mean;
 pub use predictor::{ModelDescription, Predictor, PredictorError, Rows};

@@ -7,7 +7,8 @@
 //!
 //! Every rank holds the same snapshot and writes its own share of the tensors;
 //! the parts together hold each tensor once, and any number of ranks can read
-//! what any other number has written.
+//! what any other number has written. What lanes keep for themselves is held and
+//! written by the ranks that own them; the others know its hash.
 
 use std::{
     fmt,
@@ -15,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use phalanx_collective::share;
 use phalanx_protocol::reference::HashHex;
 use phalanx_storage::manifest::CheckpointManifest;
 use safetensors::SafeTensors;
@@ -22,7 +24,7 @@ use safetensors::SafeTensors;
 use crate::{
     error::SnapshotError,
     progress::TrainingProgress,
-    state::{State, StateTensor},
+    state::{LaneHashes, State, StateTensor, lane_of},
 };
 
 /// Parameters, optimizer state, and how far the job is.
@@ -37,6 +39,8 @@ pub struct Snapshot {
 /// What a snapshot holds, taken out of the tensors.
 struct Content {
     state: State,
+    /// Lanes that keep something for themselves.
+    lanes: u32,
     hash: HashHex,
 }
 
@@ -47,13 +51,14 @@ impl Snapshot {
         step: u64,
         cursor: u64,
         progress: &TrainingProgress,
+        lanes: LaneHashes,
         state: impl FnOnce() -> State + Send + 'static,
     ) -> Self {
         let progress_json =
             serde_json::to_string(progress).expect("invariant: progress is made of plain values");
         Self::lazy(step, cursor, progress_json, move || {
             let state = state();
-            Content { hash: state.hash(cursor), state }
+            Content { hash: state.hash(cursor, &lanes), lanes: lanes.len() as u32, state }
         })
     }
 
@@ -88,13 +93,19 @@ impl Snapshot {
     }
 
     /// The share of the tensors that `rank` of `world_size` writes, as a
-    /// safetensors file. Shares are about equal in bytes; one may be empty.
+    /// safetensors file. Shares are about equal in bytes, without what lanes keep; one may
+    /// be empty.
     pub fn part(&self, rank: u32, world_size: u32) -> Bytes {
-        let state = self.state();
-        let total: u128 = state.iter().map(|(_, tensor)| tensor.len() as u128).sum();
+        let Content { state, lanes, .. } = &**self.content;
+        let owned = if *lanes == 0 { 0..0 } else { share(*lanes, world_size, rank) };
+        let mut mine: Vec<_> = state
+            .iter()
+            .filter(|(name, _)| lane_of(name).is_some_and(|lane| owned.contains(&lane)))
+            .collect();
+        let shared = || state.iter().filter(|(name, _)| lane_of(name).is_none());
+        let total: u128 = shared().map(|(_, tensor)| tensor.len() as u128).sum();
         let mut before = 0;
-        let mut mine: Vec<(&str, &StateTensor)> = Vec::new();
-        for (name, tensor) in state.iter() {
+        for (name, tensor) in shared() {
             // A tensor belongs to the rank in whose share its middle lies.
             let middle = before + tensor.len() as u128 / 2;
             before += tensor.len() as u128;
@@ -118,12 +129,14 @@ impl Snapshot {
             state.extend(deserialize(index, part)?);
         }
         let (step, cursor) = (manifest.step, manifest.cursor);
-        let actual = state.hash(cursor);
+        let lanes = state.lane_hashes();
+        let actual = state.hash(cursor, &lanes);
         if actual != manifest.state_hash {
             return Err(SnapshotError::Hash { expected: manifest.state_hash.clone(), actual });
         }
         let progress_json = manifest.progress_json.clone();
-        Ok(Self::lazy(step, cursor, progress_json, || Content { state, hash: actual }))
+        let lanes = lanes.len() as u32;
+        Ok(Self::lazy(step, cursor, progress_json, move || Content { state, lanes, hash: actual }))
     }
 
     pub(crate) fn state(&self) -> &State {

@@ -1,6 +1,8 @@
 //! A model's state as named tensors: parameters, optimizer moments and counters.
 //! Names are paths in the model, so that any rank of any generation understands
-//! them; the order of names is the order of the hash.
+//! them; the order of names is the order of the hash. What a lane keeps for itself has
+//! `lane.N/` before its names, and enters the hash by a hash of its own, so that a rank
+//! knows the hash of the whole without the lanes of others.
 
 use std::collections::BTreeMap;
 
@@ -97,6 +99,17 @@ impl State {
         Self { tensors }
     }
 
+    /// The hashes of what lanes keep, as far as it is here.
+    pub(crate) fn lane_hashes(&self) -> LaneHashes {
+        let mut hashers: BTreeMap<u32, blake3::Hasher> = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            if let Some(lane) = lane_of(name) {
+                tensor.enter(hashers.entry(lane).or_default(), name);
+            }
+        }
+        hashers.into_iter().map(|(lane, hasher)| (lane, hasher.finalize().to_hex().to_string())).collect()
+    }
+
     /// Tensors that the optimizer keeps for the parameter at `path`, by field.
     pub(crate) fn moments<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, TensorData)> + 'a {
         let fields = self.under(MOMENT).filter_map(move |(name, tensor)| Some((field(name, path)?, tensor)));
@@ -114,22 +127,17 @@ impl State {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// BLAKE3 over names, types, shapes and numbers of all tensors, and the cursor.
-    pub fn hash(&self, cursor: u64) -> HashHex {
+    /// BLAKE3 over the cursor, over names, types, shapes and numbers of all tensors that are not
+    /// a lane's, and over the hashes of the lanes.
+    pub(crate) fn hash(&self, cursor: u64, lanes: &LaneHashes) -> HashHex {
         let mut hasher = blake3::Hasher::new();
-        let number = |hasher: &mut blake3::Hasher, value: u64| {
-            hasher.update(&value.to_le_bytes());
-        };
         number(&mut hasher, cursor);
-        for (name, tensor) in &self.tensors {
-            number(&mut hasher, name.len() as u64);
-            hasher.update(name.as_bytes());
-            hasher.update(tensor.dtype.to_string().as_bytes());
-            number(&mut hasher, tensor.shape.len() as u64);
-            for side in &tensor.shape {
-                number(&mut hasher, *side as u64);
-            }
-            hasher.update(&tensor.bytes);
+        for (name, tensor) in self.tensors.iter().filter(|(name, _)| lane_of(name).is_none()) {
+            tensor.enter(&mut hasher, name);
+        }
+        for (lane, hash) in lanes {
+            number(&mut hasher, u64::from(*lane));
+            hasher.update(hash.as_bytes());
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -138,6 +146,19 @@ impl State {
         let from = self.tensors.range(prefix.to_owned()..);
         from.map_while(move |(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)))
     }
+}
+
+/// The hash of what each lane keeps.
+pub(crate) type LaneHashes = BTreeMap<u32, HashHex>;
+
+/// Whose tensor it is, if it is a lane's.
+pub(crate) fn lane_of(name: &str) -> Option<u32> {
+    name.strip_prefix(LANE)?.split_once('/')?.0.parse().ok()
+}
+
+/// Puts a number into a hash.
+fn number(hasher: &mut blake3::Hasher, value: u64) {
+    hasher.update(&value.to_le_bytes());
 }
 
 /// The field in `path/field`.
@@ -149,6 +170,18 @@ impl StateTensor {
     /// Bytes of its numbers.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Puts the tensor, and its name, into a hash.
+    fn enter(&self, hasher: &mut blake3::Hasher, name: &str) {
+        number(hasher, name.len() as u64);
+        hasher.update(name.as_bytes());
+        hasher.update(self.dtype.to_string().as_bytes());
+        number(hasher, self.shape.len() as u64);
+        for side in &self.shape {
+            number(hasher, *side as u64);
+        }
+        hasher.update(&self.bytes);
     }
 
     fn from_f32(data: TensorData) -> Self {

@@ -20,7 +20,7 @@ use crate::{
     schedule::LearningRate,
     session::{Session, StopVote},
     snapshot::{self, Snapshot},
-    state::State,
+    state::LaneHashes,
     text,
 };
 
@@ -132,7 +132,7 @@ impl Trainer {
         let _update = debug_span!("update").entered();
         if let (Some(replicas), Some(diloco)) = (&mut self.replicas, &self.spec.train.diloco) {
             self.learner.update(diloco.outer_learning_rate, &mean);
-            replicas.adopt(&self.learner.state()())?;
+            replicas.adopt(self.learner.parameters())?;
         } else {
             if let Some(norm) = self.spec.train.clip_norm {
                 mean.clip(layout, norm);
@@ -146,19 +146,21 @@ impl Trainer {
     /// Lets each owned lane make an update of its own.
     fn step_alone(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(), TrainError> {
         let lanes = self.lanes();
+        let abort = self.exchange.borrow().abort_handle();
         let Some(replicas) = &mut self.replicas else { return Ok(()) };
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
+            still_wanted(&abort)?;
             let seed = lane_seed(self.spec.train.seed, self.step, lane);
             replicas.step(nth, batch, seed, learning_rate)?;
         }
         Ok(())
     }
 
-    /// Whether lanes that train on their own exchange when `step` is finished: where somebody
-    /// looks at the model, too.
+    /// Whether lanes that train on their own exchange when `step` is finished: every so many
+    /// steps of an epoch, and where somebody looks at the model.
     fn exchanges_after(&self, step: u64) -> bool {
         let every = self.spec.train.diloco.as_ref().map_or(1, |diloco| u64::from(diloco.local_steps));
-        step.is_multiple_of(every) || step.is_multiple_of(self.steps_per_epoch) || step == self.total_steps
+        (step % self.steps_per_epoch).is_multiple_of(every) || step == self.total_steps
     }
 
     /// Gives what the owned lanes have changed into the reduction.
@@ -227,20 +229,25 @@ impl Trainer {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, TrainError> {
         let shared = self.learner.state();
         let Some(replicas) = &self.replicas else {
-            return Ok(Snapshot::new(self.step, self.cursor(), &self.progress, shared));
+            let none = LaneHashes::new();
+            return Ok(Snapshot::new(self.step, self.cursor(), &self.progress, none, shared));
         };
-        let own = snapshot::serialize_state(&replicas.state());
-        let all = self.exchange.borrow_mut().with_group(|group| group.all_gather(&own))?;
-        let mut kept = State::default();
-        for (rank, file) in all.iter().enumerate() {
-            kept.extend(snapshot::deserialize(rank, file)?);
+        assert!(replicas.have_exchanged(), "invariant: a snapshot is taken right after an exchange");
+        let own = replicas.state();
+        let hashes = serde_json::to_vec(&own.lane_hashes()).expect("invariant: numbers and texts are JSON");
+        let all = self.exchange.borrow_mut().with_group(|group| group.all_gather(&hashes))?;
+        let mut lanes = LaneHashes::new();
+        for (rank, hashes) in all.iter().enumerate() {
+            let hashes: LaneHashes =
+                serde_json::from_slice(hashes).map_err(|_| TrainError::Message { rank })?;
+            lanes.extend(hashes);
         }
         let state = move || {
             let mut state = shared();
-            state.extend(kept);
+            state.extend(own);
             state
         };
-        Ok(Snapshot::new(self.step, self.cursor(), &self.progress, state))
+        Ok(Snapshot::new(self.step, self.cursor(), &self.progress, lanes, state))
     }
 
     /// Text that a language model writes, where the job asks for some.

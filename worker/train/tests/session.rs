@@ -75,7 +75,8 @@ fn ground(model: &str, train: &str) -> Ground {
 struct Recorder {
     stop_at: Option<u64>,
     steps: AtomicU64,
-    snapshots: Arc<Mutex<Vec<Snapshot>>>,
+    rank: usize,
+    snapshots: Arc<Mutex<Vec<(usize, Snapshot)>>>,
 }
 
 impl Host for Recorder {
@@ -88,11 +89,11 @@ impl Host for Recorder {
     }
 
     fn checkpoint(&mut self, snapshot: Snapshot) {
-        self.snapshots.lock().expect("no rank panics").push(snapshot);
+        self.snapshots.lock().expect("no rank panics").push((self.rank, snapshot));
     }
 }
 
-/// Runs `ranks` ranks to their end; returns rank 0's ending and all snapshots.
+/// Runs `ranks` ranks to their end; returns rank 0's ending and all snapshots, by rank.
 fn train(
     ground: &Ground,
     ranks: u32,
@@ -113,14 +114,17 @@ fn train(
                     let session = session(ground, listener, addresses, rank, restored);
                     // One rank's vote stops all of them.
                     let stop_at = stop_at.filter(|_| rank + 1 == ranks);
-                    let mut recorder = Recorder { stop_at, snapshots, ..Recorder::default() };
+                    let rank = rank as usize;
+                    let mut recorder = Recorder { stop_at, rank, snapshots, ..Recorder::default() };
                     run(session, &mut recorder).expect("training goes well")
                 })
             })
             .collect();
         ranks.into_iter().map(|rank| rank.join().expect("no rank panics")).collect::<Vec<_>>()
     });
-    let snapshots = snapshots.lock().expect("no rank panics").clone();
+    let mut snapshots = snapshots.lock().expect("no rank panics").clone();
+    snapshots.sort_by_key(|(rank, snapshot)| (*rank, snapshot.step()));
+    let snapshots = snapshots.into_iter().map(|(_, snapshot)| snapshot).collect();
     (endings.into_iter().next().expect("there is a rank"), snapshots)
 }
 
@@ -250,10 +254,14 @@ fn lanes_that_train_on_their_own_go_on_from_a_snapshot_to_the_same_bits() {
     let ground = ground(MLP, r#""steps": 100, "diloco": {"local_steps": 8}"#);
     let expected = finished(train(&ground, 1, None, None).0);
     let (ending, snapshots) = train(&ground, 2, None, Some(50));
-    // A vote to stop waits for the next exchange.
+    // A vote to stop waits for the next exchange: the 16th step of the third epoch.
     assert!(matches!(ending, Ending::Stopped { step: 56 }), "{ending:?}");
+    assert!(
+        Snapshot::from_parts(&manifest(&snapshots[0]), &[snapshots[0].part(0, 2)]).is_err(),
+        "a part is missing"
+    );
     assert_eq!(snapshots[0].state_hash(), snapshots[1].state_hash());
-    let outcome = finished(train(&ground, 3, Some(through_parts(&snapshots[0], 2)), None).0);
+    let outcome = finished(train(&ground, 3, Some(through_parts(&snapshots)), None).0);
     assert_eq!(outcome.state_hash, expected.state_hash);
 }
 
@@ -270,16 +278,17 @@ fn a_stopped_session_goes_on_from_its_snapshot_to_the_same_bits() {
     assert!(snapshots.iter().all(|snapshot| snapshot.step() == step), "after the same step");
     assert_eq!(snapshots[0].state_hash(), snapshots[1].state_hash());
 
-    let restored = through_parts(&snapshots[0], 2);
+    let restored = through_parts(&snapshots);
     let outcome = finished(train(&ground, 3, Some(restored), None).0);
     assert_eq!(outcome.state_hash, expected.state_hash);
     assert_eq!(outcome.step, 400);
 }
 
-/// What a snapshot becomes when `ranks` ranks write it and another reads it.
-fn through_parts(snapshot: &Snapshot, ranks: u32) -> Snapshot {
-    let parts: Vec<_> = (0..ranks).map(|rank| snapshot.part(rank, ranks)).collect();
-    Snapshot::from_parts(&manifest(snapshot), &parts).expect("the parts are whole")
+/// What a snapshot becomes when all ranks write it and another reads it; one of each rank.
+fn through_parts(snapshots: &[Snapshot]) -> Snapshot {
+    let ranks = snapshots.len() as u32;
+    let parts: Vec<_> = (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks)).collect();
+    Snapshot::from_parts(&manifest(&snapshots[0]), &parts).expect("the parts are whole")
 }
 
 fn manifest(snapshot: &Snapshot) -> CheckpointManifest {

@@ -111,7 +111,7 @@ impl Job {
         for member in &gang.members {
             cx.tell(*member, Directive::Stop { job: job.clone(), generation });
         }
-        let deadline = cx.after(cx.config.timeouts.step);
+        let deadline = cx.after(cx.config.timeouts.exchange(&self.record.spec.train));
         self.phase = Phase::Stopping { gang, saves, goal, halted: BTreeMap::new(), deadline };
         self.store(cx);
     }

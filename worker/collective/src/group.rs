@@ -3,6 +3,8 @@
 //! rank waits for one that has given up.
 
 use std::ops::Range;
+#[cfg(feature = "nccl")]
+use std::time::Duration;
 
 use tracing::debug;
 
@@ -92,6 +94,13 @@ impl Group {
     /// The handle that the group was connected with.
     pub fn abort_handle(&self) -> AbortHandle {
         self.abort.clone()
+    }
+
+    /// Lanes of all ranks, and how long nothing may move.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn terms(&self) -> Result<(u32, Duration), CollectiveError> {
+        let mesh = self.mesh.as_ref().ok_or(CollectiveError::Broken)?;
+        Ok((self.lanes, mesh.timeout()))
     }
 
     /// This process' rank.

@@ -11,7 +11,8 @@
 //! listener (handshake, admission), connecting, what ranks tell each other when they meet,
 //! a link and what carries its bytes (TCP; shared memory, its rings), rounds over all
 //! links, what they carry, the group, buckets, reducing while the caller computes, and
-//! what can go wrong.
+//! what can go wrong. With the feature `nccl`, beside all this: what GPUs send each other,
+//! NCCL, and the group of GPUs.
 //!
 //! # Architecture invariants
 //!
@@ -32,7 +33,8 @@
 //!    2(n-1)/n of the vector per rank each way, and a header per message; where all
 //!    partial sums are 16 KiB at most, they go to everyone in one round.
 //! 9. Memory shared with other processes has no name and a sealed size; each process
-//!    writes to its own only. `unsafe` code stands in `memory` and `ring`, nowhere else.
+//!    writes to its own only. `unsafe` code stands in `memory` and `ring`, and with the feature
+//!    `nccl` in `nccl`, nowhere else.
 //!
 //! What is absent: everything else of Phalanx, an async runtime, threads besides the
 //! listener's and a [`Reducer`]'s, and encryption: the network between ranks is trusted.
@@ -45,6 +47,10 @@ mod caches;
 mod config;
 mod connect;
 mod error;
+#[cfg(feature = "nccl")]
+mod gpu;
+#[cfg(any(feature = "nccl", test))]
+mod gpu_plan;
 mod group;
 mod halving;
 mod handshake;
@@ -53,6 +59,8 @@ mod listener;
 mod meet;
 mod memory;
 mod mesh;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod overlap;
 mod patience;
 mod payload;
@@ -71,8 +79,12 @@ pub use anything::decode_anything;
 pub use bucket::{BUCKET_BYTES_DEFAULT, BucketPlan};
 pub use config::{GroupConfig, TIMEOUT_MAX, Transport};
 pub use error::{CollectiveError, Field};
+#[cfg(feature = "nccl")]
+pub use gpu::{GpuError, GpuGroup, Met};
 pub use group::Group;
 pub use listener::Listener;
+#[cfg(feature = "nccl")]
+pub use nccl::GpuVector;
 pub use overlap::{Bucket, Reducer};
 pub use reduction::Reduction;
 pub use share::{LANES_MAX, share};

@@ -27,8 +27,8 @@ pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, M
 pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use train::{
-    CHECKPOINTS_MAX, CheckpointSpec, EarlyStopSpec, LANES_MAX, Optimizer, OptimizerSpec, STEPS_MAX, Schedule,
-    ScheduleSpec, TrainSpec, WorkersSpec,
+    CHECKPOINTS_MAX, CheckpointSpec, EarlyStopSpec, LANES_MAX, Optimizer, OptimizerSpec, Precision,
+    STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,
 };
 
 use schemars::JsonSchema;

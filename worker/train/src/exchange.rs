@@ -2,9 +2,11 @@
 
 use std::{io, ops::Range};
 
-use phalanx_collective::{AbortHandle, Bucket, CollectiveError, Group, Reducer, Reduction};
+use burn::tensor::Tensor;
+use phalanx_collective::{AbortHandle, Bucket, Group, Reducer, Reduction};
+use phalanx_protocol::spec::SumOrder;
 
-use crate::{error::TrainError, layout::Layout};
+use crate::{device::ComputeDevice, error::TrainError, gpu_exchange::GpuExchange, layout::Layout};
 
 /// The reduction of one step after the other.
 pub(crate) struct Exchange {
@@ -19,14 +21,23 @@ enum Way {
     AtTheEnd(Group),
     /// On another, as they become ready.
     Meanwhile(Reducer),
+    /// From GPU to GPU, when all are there. The group is for everything else.
+    OnGpus(Group, Box<GpuExchange>),
 }
 
 impl Exchange {
     /// Collective: all ranks of the group must call it.
-    pub(crate) fn new(mut group: Group, layout: &Layout) -> Result<Self, TrainError> {
+    pub(crate) fn new(
+        mut group: Group,
+        layout: &Layout,
+        (device, order): (&ComputeDevice, SumOrder),
+    ) -> Result<Self, TrainError> {
         group.agree(layout.plan())?;
         let lanes = group.lanes();
         let buckets = Bucket::for_plan(layout.plan(), lanes.len());
+        if let Some(gpus) = GpuExchange::connect(&mut group, device, order)? {
+            return Ok(Self { way: Way::OnGpus(group, Box::new(gpus)), buckets, lanes });
+        }
         let way = if buckets.len() == 1 || group.world_size() == 1 {
             Way::AtTheEnd(group)
         } else {
@@ -44,7 +55,7 @@ impl Exchange {
     /// Ends all waits of the group.
     pub(crate) fn abort_handle(&self) -> AbortHandle {
         match &self.way {
-            Way::AtTheEnd(group) => group.abort_handle(),
+            Way::AtTheEnd(group) | Way::OnGpus(group, _) => group.abort_handle(),
             Way::Meanwhile(reducer) => reducer.abort_handle(),
         }
     }
@@ -52,7 +63,7 @@ impl Exchange {
     /// Does something else with the group, between two steps.
     pub(crate) fn with_group<T>(&mut self, act: impl FnOnce(&mut Group) -> T) -> T {
         match &mut self.way {
-            Way::AtTheEnd(group) => act(group),
+            Way::AtTheEnd(group) | Way::OnGpus(group, _) => act(group),
             Way::Meanwhile(reducer) => act(&mut reducer.group()),
         }
     }
@@ -73,13 +84,30 @@ impl Exchange {
         }
     }
 
-    /// Returns when all lanes of all ranks are added up.
-    pub(crate) fn finish(&mut self) -> Result<(), CollectiveError> {
+    /// Whether gradients are wanted on the device.
+    pub(crate) fn is_on_gpus(&self) -> bool {
+        matches!(self.way, Way::OnGpus(..))
+    }
+
+    /// Takes in all buckets of the next owned lane, on its device.
+    ///
+    /// # Panics
+    ///
+    /// Unless they are [wanted there](Self::is_on_gpus).
+    pub(crate) fn put_on_device(&mut self, lane: Vec<Tensor<1>>) {
         match &mut self.way {
-            Way::AtTheEnd(group) => self
-                .buckets
-                .iter_mut()
-                .try_for_each(|bucket| group.all_reduce(Reduction::Sum, &mut bucket.lanes, &mut bucket.sum)),
+            Way::AtTheEnd(_) | Way::Meanwhile(_) => unreachable!("gradients are wanted in memory"),
+            Way::OnGpus(_, gpus) => gpus.put(lane),
+        }
+    }
+
+    /// Returns when all lanes of all ranks are added up.
+    pub(crate) fn finish(&mut self) -> Result<(), TrainError> {
+        match &mut self.way {
+            Way::OnGpus(_, gpus) => gpus.finish(&mut self.buckets),
+            Way::AtTheEnd(group) => Ok(self.buckets.iter_mut().try_for_each(|bucket| {
+                group.all_reduce(Reduction::Sum, &mut bucket.lanes, &mut bucket.sum)
+            })?),
             Way::Meanwhile(reducer) => self.buckets.iter_mut().try_for_each(|bucket| {
                 *bucket = reducer.wait().expect("invariant: every bucket was submitted")?;
                 Ok(())

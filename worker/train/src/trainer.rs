@@ -56,6 +56,7 @@ impl Trainer {
         if steps_per_epoch == 0 {
             return Err(BuildError::TooFewRows { rows, batch_size: spec.train.batch_size }.into());
         }
+        tasks.check_order(spec.train.reduction)?;
         let mut learner = tasks.build(&spec, dataset.schema())?;
         let (step, progress) = match &restored {
             Some(snapshot) => {
@@ -67,9 +68,10 @@ impl Trainer {
                 (0, TrainingProgress::default())
             }
         };
+        let sum = (tasks.device(), spec.train.reduction);
         let total_steps = spec.train.total_steps(rows);
         let learning_rate = LearningRate::new(&spec.train, total_steps, step)?;
-        let exchange = Rc::new(RefCell::new(Exchange::new(group, learner.layout())?));
+        let exchange = Rc::new(RefCell::new(Exchange::new(group, learner.layout(), sum)?));
         Ok(Self {
             spec,
             dataset,
@@ -125,10 +127,15 @@ impl Trainer {
         let lanes = self.lanes();
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             let seed = lane_seed(self.spec.train.seed, self.step, lane);
-            let memory = self.exchange.borrow_mut().memory(nth);
-            let exchange = Rc::clone(&self.exchange);
             // A rank votes once, with its first lane.
             let (stop, save) = if nth == 0 { vote.numbers() } else { (0.0, 0.0) };
+            if self.exchange.borrow().is_on_gpus() {
+                let lane = self.learner.gradient_on_device(batch, seed, [stop, save]);
+                self.exchange.borrow_mut().put_on_device(lane);
+                continue;
+            }
+            let memory = self.exchange.borrow_mut().memory(nth);
+            let exchange = Rc::clone(&self.exchange);
             let tail = self.learner.layout().tail().clone();
             let ready = move |bucket, mut gradient: Vec<f32>| {
                 if bucket == tail.bucket {

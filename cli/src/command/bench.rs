@@ -10,7 +10,7 @@ use phalanx_agent::{
 };
 use phalanx_data::Schema;
 use phalanx_protocol::spec::{JobSpec, ModelSpec, TrainSpec};
-use phalanx_train::Tasks;
+use phalanx_train::{ComputeDevice, DeviceName, Tasks};
 use serde::Serialize;
 
 use super::job_file::JobFileArgs;
@@ -53,6 +53,10 @@ struct Step {
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = super::seconds)]
     seconds: Duration,
+
+    /// Where to compute: `cpu`, or `cuda:N` for a GPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
 
     /// Print it as JSON, with what another implementation of the model must know
     #[arg(long)]
@@ -138,7 +142,8 @@ impl Step {
     async fn run(self) -> Result<(), CliError> {
         let spec = self.job.read()?;
         let folder = tempfile::tempdir().map_err(CliError::failed)?;
-        let rate = phalanx_agent::measure_steps(spec.clone(), Tasks::new(), 1, self.seconds, folder.path())
+        let tasks = Tasks::new().on(ComputeDevice::open(self.device).map_err(CliError::usage)?);
+        let rate = phalanx_agent::measure_steps(spec.clone(), tasks, 1, self.seconds, folder.path())
             .await
             .map_err(not_measured)?;
         let measured = Measured::new(spec, rate);

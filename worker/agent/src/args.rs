@@ -15,7 +15,7 @@ use clap::{
     value_parser,
 };
 use phalanx_telemetry::LogFormat;
-use phalanx_train::Tasks;
+use phalanx_train::{DeviceName, Tasks};
 
 use crate::{agent, config::Config, config::default_cache, error::AgentError, parent};
 
@@ -47,6 +47,16 @@ pub struct WorkerArgs {
     /// Threads that compute. On one machine, more workers use its cores better.
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u16).range(1..=256))]
     pub threads: u16,
+    /// Where to compute: `cpu`, or `cuda:N` for the GPU of number N. One worker per GPU is what is
+    /// fast; several can share one.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        env = "PHALANX_DEVICE",
+        hide_env_values = true,
+        default_value = "cpu"
+    )]
+    pub device: DeviceName,
     /// End when the process that started this one ends, and leave Ctrl-C to it. Its id closes the
     /// gap in which it may end before this one has looked.
     #[arg(long, hide = true, value_name = "PID", num_args = 0..=1, require_equals = true,
@@ -82,9 +92,10 @@ struct Command {
 impl WorkerArgs {
     /// The worker that these flags and `tasks` describe.
     pub fn config(self, tasks: Tasks) -> Config {
-        let Self { coordinator, listen, advertise, metrics, cache, threads, die_with_parent: _ } = self;
+        let Self { coordinator, listen, advertise, metrics, cache, threads, device, die_with_parent: _ } =
+            self;
         let cache = cache.unwrap_or_else(default_cache);
-        Config { coordinator, tasks, listen, advertise, metrics, cache, threads: threads.into() }
+        Config { coordinator, tasks, listen, advertise, metrics, cache, threads: threads.into(), device }
     }
 }
 
@@ -172,6 +183,17 @@ mod tests {
         let config = command.worker.config(Tasks::new());
         assert_eq!((config.coordinator.as_str(), config.threads), ("localhost:7701", 1));
         assert_eq!(config.listen.port(), 0);
+    }
+
+    #[test]
+    fn a_worker_computes_where_it_is_told() {
+        let device = |arguments: &[&str]| {
+            let command = parse(&[&["--coordinator", "c:1"], arguments].concat())?;
+            Ok::<_, clap::Error>(command.worker.config(Tasks::new()).device)
+        };
+        assert_eq!(device(&[]).expect("parses"), DeviceName::Cpu);
+        assert_eq!(device(&["--device", "cuda:1"]).expect("parses"), DeviceName::Cuda(1));
+        assert!(device(&["--device", "gpu"]).expect_err("no name").to_string().contains("cuda:N"));
     }
 
     #[test]

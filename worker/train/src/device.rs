@@ -157,7 +157,7 @@ impl FromStr for DeviceName {
 pub(crate) enum Parameter {
     Flex(FloatTensor<Autodiff<Flex>>),
     #[cfg(feature = "cuda")]
-    Cube(FloatTensor<Autodiff<Cube>>),
+    Cube(Box<FloatTensor<Autodiff<Cube>>>),
 }
 
 impl Parameter {
@@ -167,7 +167,7 @@ impl Parameter {
     pub(crate) fn of<const D: usize>(tensor: Tensor<D>) -> Self {
         #[cfg(feature = "cuda")]
         if let Ok(parameter) = tensor.clone().try_into_primitive::<Autodiff<Cube>>() {
-            return Self::Cube(parameter);
+            return Self::Cube(Box::new(parameter));
         }
         let parameter = tensor.try_into_primitive::<Autodiff<Flex>>();
         Self::Flex(parameter.expect("invariant: models are trained on the device they were built on"))

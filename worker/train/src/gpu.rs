@@ -50,11 +50,8 @@ pub(crate) fn kind(index: u16) -> Result<String, DeviceError> {
 /// Whether burn measures which kernel is the fastest, and takes that: another one in
 /// another process.
 fn is_autotuned(strategy: &MatmulStrategy) -> bool {
-    #[allow(unreachable_patterns, reason = "the other variant is there with burn's feature `autotune`")]
-    match strategy {
-        MatmulStrategy::Cube => false,
-        _ => true,
-    }
+    // The other variant is there with burn's feature `autotune`, and is its default then.
+    !matches!(strategy, MatmulStrategy::Cube)
 }
 
 /// A model's name in lower-case letters, digits and hyphens.

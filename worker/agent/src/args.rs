@@ -114,7 +114,8 @@ pub fn main(tasks: Tasks) -> ExitCode {
 }
 
 /// Runs a worker until it is told to end, and says on standard error what keeps it from running.
-/// Sets up logs and traces, so that it can be called once in a process.
+/// Sets up logs and traces, so that it can be called once in a process, and before that starts
+/// threads.
 pub fn start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> ExitCode {
     match try_start(worker, telemetry, tasks) {
         Ok(()) => ExitCode::SUCCESS,
@@ -126,6 +127,7 @@ pub fn start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> Exit
 }
 
 fn try_start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> Result<(), AgentError> {
+    load_state_on_the_processor();
     let parent = worker.die_with_parent;
     if let Some(pid) = parent {
         parent::die_with_parent(pid).map_err(|error| part("watch on its parent", &error))?;
@@ -143,6 +145,15 @@ fn try_start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> Resu
     // A write to the store that hangs must not keep the process.
     runtime.shutdown_timeout(LAST_WORK_MAX);
     ended
+}
+
+/// burn puts an optimizer's state, when it is loaded, on its default device, and moves it to that of
+/// the parameters in the next step. In a program with GPUs the default is the first of them, which
+/// this machine may not have, or which may be another worker's.
+#[expect(unsafe_code, reason = "burn takes this from the environment alone")]
+fn load_state_on_the_processor() {
+    // SAFETY: `start` is called before the process has other threads, which might read the environment.
+    unsafe { std::env::set_var("BURN_DEVICE", "flex") };
 }
 
 fn part(part: &'static str, error: &std::io::Error) -> AgentError {

@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use phalanx_train::DeviceName;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
@@ -94,13 +95,23 @@ impl Home {
     }
 
     /// What to type to let a job of this home go on, with workers of this binary.
-    pub(crate) fn resume_command(&self, id: &str, worker_binary: Option<&Path>) -> String {
+    pub(crate) fn resume_command(
+        &self,
+        id: &str,
+        worker_binary: Option<&Path>,
+        devices: &[DeviceName],
+    ) -> String {
         let home = (self.path != Path::new(Self::DEFAULT)).then_some(self.path.as_path());
         let mut command = format!("phalanx resume {id}");
         for (flag, path) in [("--home", home), ("--worker-binary", worker_binary)] {
             if let Some(path) = path {
                 command.push_str(&format!(" {flag} {}", quoted(&path.display().to_string())));
             }
+        }
+        // A job stays on the kind of machine that it began on.
+        if devices.iter().any(|device| *device != DeviceName::Cpu) {
+            let names: Vec<_> = devices.iter().map(DeviceName::to_string).collect();
+            command.push_str(&format!(" --device {}", names.join(",")));
         }
         command
     }
@@ -167,9 +178,12 @@ mod tests {
 
     #[test]
     fn a_hint_can_be_pasted_into_a_shell() {
-        let command = |home: &str, binary| Home::at(Path::new(home)).resume_command("a-1", binary);
+        let command = |home: &str, binary| Home::at(Path::new(home)).resume_command("a-1", binary, &[]);
         assert_eq!(command(".phalanx", None), "phalanx resume a-1");
         assert_eq!(command("my home", None), "phalanx resume a-1 --home 'my home'");
+        let gpus = [DeviceName::Cuda(0), DeviceName::Cuda(1)];
+        let with_gpus = Home::at(Path::new(".phalanx")).resume_command("a-1", None, &gpus);
+        assert_eq!(with_gpus, "phalanx resume a-1 --device cuda:0,cuda:1");
         let binary = Some(Path::new("it's"));
         assert_eq!(command("/tmp/x", binary), r"phalanx resume a-1 --home /tmp/x --worker-binary 'it'\''s'");
     }

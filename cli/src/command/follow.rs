@@ -41,7 +41,7 @@ impl Follow {
                 "nobody runs {} now: no coordinator serves this home",
                 job.id
             ))
-            .hint(format!("`{}` lets it go on", self.at.home().resume_command(&self.id, None))));
+            .hint(format!("`{}` lets it go on", self.at.home().resume_command(&self.id, None, &[]))));
         }
         let exit = watch(connection.client(), &self.id, self.json).await;
         connection.close().await;

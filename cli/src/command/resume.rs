@@ -43,6 +43,7 @@ impl Resume {
         if let Some(connection) = self.at.living().await? {
             return self.at_coordinator(connection).await;
         }
+        self.local.check_devices()?;
         let home = self.at.existing_home()?;
         let begin = Begin::Resume { id: self.id, workers: self.local.workers };
         self.local.train(home, begin).await

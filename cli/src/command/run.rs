@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, thread::available_parallelism};
 use clap::Args;
 use phalanx_agent::TelemetryArgs;
 use phalanx_protocol::spec::{JobSpec, ModelSpec};
+use phalanx_train::{ComputeDevice, DeviceName};
 
 use super::{
     job_file::{JobFileArgs, source},
@@ -45,13 +46,18 @@ pub(crate) struct Run {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "On this machine")]
 pub(super) struct LocalArgs {
-    /// How many workers; by default as many as the job has lanes and this machine has cores
+    /// How many workers; by default as many as the job has lanes and this machine has cores, or as
+    /// devices are named
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) workers: Option<u32>,
 
     /// Start this program as worker: one with a model of your own
     #[arg(long, value_name = "PATH")]
     worker_binary: Option<PathBuf>,
+
+    /// Where the workers compute, in turn: `cpu`, or `cuda:0,cuda:1` for two GPUs
+    #[arg(long, value_name = "DEVICE,…", value_delimiter = ',', default_value = "cpu")]
+    device: Vec<DeviceName>,
 
     /// Print the job as JSON when it is over
     #[arg(long)]
@@ -66,6 +72,7 @@ impl Run {
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
         let mut spec = self.job.read()?;
         self.local.check_binary(&spec)?;
+        self.local.check_devices()?;
         let workers = self.local.count(&spec)?;
         spec.workers.min = Some(workers);
         spec.workers.max = Some(workers);
@@ -87,10 +94,28 @@ impl LocalArgs {
         }
     }
 
+    /// This program's own workers would end at once where a device is not there.
+    pub(super) fn check_devices(&self) -> Result<(), CliError> {
+        if self.worker_binary.is_none() {
+            for name in &self.device {
+                ComputeDevice::open(*name).map_err(CliError::usage)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many workers there should be at most unless more are asked for.
+    fn places(&self) -> u32 {
+        match self.device.iter().any(|device| *device != DeviceName::Cpu) {
+            true => u32::try_from(self.device.len()).unwrap_or(u32::MAX),
+            false => cores(),
+        }
+    }
+
     /// How many workers to start for a new job.
     fn count(&self, spec: &JobSpec) -> Result<u32, CliError> {
         let most = spec.workers.max.unwrap_or(u32::MAX);
-        local::worker_count(self.workers, spec.train.lanes, cores().min(most))
+        local::worker_count(self.workers, spec.train.lanes, self.places().min(most))
     }
 
     /// Trains a job over `home` and tells how it ended.
@@ -98,15 +123,18 @@ impl LocalArgs {
         home.create()?;
         let log = home.logs().join("coordinator.log");
         let _telemetry = telemetry::init_to_file(&self.telemetry, "phalanx-coordinator", &log)?;
-        let worker = WorkerOptions { binary: self.worker_binary.clone(), telemetry: self.telemetry };
-        let options = Options { home: home.clone(), cores: cores(), worker };
+        let cores = self.places();
+        let (binary, devices) = (self.worker_binary, self.device);
+        let worker =
+            WorkerOptions { binary: binary.clone(), devices: devices.clone(), telemetry: self.telemetry };
+        let options = Options { home: home.clone(), cores, worker };
         let tell = async |client: &Client, ended: Ended| match ended {
             Ended::Over { job, interrupted } => {
-                let resume = home.resume_command(job.id.as_str(), self.worker_binary.as_deref());
+                let resume = home.resume_command(job.id.as_str(), binary.as_deref(), &devices);
                 ending::tell(client, &job, self.json, interrupted, &resume).await
             }
             Ended::AtOnce(Some(id)) => {
-                let resume = home.resume_command(&id, self.worker_binary.as_deref());
+                let resume = home.resume_command(&id, binary.as_deref(), &devices);
                 anstream::eprintln!(
                     "stopped at once; to go on from the newest checkpoint: {STRONG}{resume}{STRONG:#}"
                 );

@@ -15,6 +15,7 @@ use std::{
 use futures::future::select_all;
 use phalanx_agent::TelemetryArgs;
 use phalanx_telemetry::LogFormat;
+use phalanx_train::DeviceName;
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -38,6 +39,8 @@ const TAIL_LINES: usize = 12;
 pub(crate) struct WorkerOptions {
     /// The binary; this one by default.
     pub(crate) binary: Option<PathBuf>,
+    /// Where they compute, given out in turn; the processor if there is none.
+    pub(crate) devices: Vec<DeviceName>,
     /// What each tells of itself.
     pub(crate) telemetry: TelemetryArgs,
 }
@@ -89,7 +92,9 @@ impl Fleet {
             own.map_err(|e| CliError::failed(format!("this program's own file cannot be found: {e}")))?;
         let binary = options.binary.as_ref().unwrap_or(&own);
         let mut workers = Vec::new();
-        for number in 1..=count {
+        let devices = options.devices.iter().cycle();
+        let devices = devices.copied().chain(std::iter::repeat(DeviceName::Cpu));
+        for (number, device) in (1..=count).zip(devices) {
             let log = home.logs().join(format!("worker-{number}.log"));
             let mut command = Command::new(binary);
             if options.binary.is_none() {
@@ -97,6 +102,7 @@ impl Fleet {
             }
             command.arg("--coordinator").arg(coordinator.to_string()).args(["--listen", "127.0.0.1:0"]);
             command.arg("--cache").arg(home.cache());
+            command.arg("--device").arg(device.to_string());
             command.arg(format!("--die-with-parent={}", std::process::id()));
             command.args(telemetry(&options.telemetry));
             let child = spawn(command, &log).map_err(|e| {
@@ -195,7 +201,7 @@ mod tests {
 
     fn options(binary: PathBuf) -> WorkerOptions {
         let telemetry = TelemetryArgs { log_format: LogFormat::Human, log: None, otlp: None };
-        WorkerOptions { binary: Some(binary), telemetry }
+        WorkerOptions { binary: Some(binary), devices: Vec::new(), telemetry }
     }
 
     fn nowhere() -> SocketAddr {

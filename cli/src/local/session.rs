@@ -249,7 +249,8 @@ impl<'a> Session<'a> {
     }
 
     fn resume_command(&self, id: &str) -> String {
-        self.options.home.resume_command(id, self.options.worker.binary.as_deref())
+        let WorkerOptions { binary, devices, .. } = &self.options.worker;
+        self.options.home.resume_command(id, binary.as_deref(), devices)
     }
 
     async fn close(self, ended: &Result<Ended, CliError>) {

@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 use kameo::actor::Spawn as _;
 use phalanx_collective::Listener;
 use phalanx_telemetry::{install_metrics, serve_metrics};
+use phalanx_train::ComputeDevice;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -22,6 +23,7 @@ use crate::{
     config::Config,
     control::{Control, Leave},
     error::AgentError,
+    kind::machine_kind,
     link::Link,
     membership::{Introduction, Membership},
     metrics,
@@ -60,7 +62,10 @@ pub async fn run(config: Config, interruptible: bool) -> Result<(), AgentError> 
 ///
 /// Where it cannot be of use; see [`AgentError`].
 pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<(), AgentError> {
-    let Config { coordinator, tasks, listen, advertise, metrics, cache, threads } = config;
+    let Config { coordinator, tasks, listen, advertise, metrics, cache, threads, device } = config;
+    let device = ComputeDevice::open(device)?;
+    let kind = machine_kind(&device);
+    let tasks = tasks.on(device);
     phalanx_storage::clean_cache(&cache);
     metrics::describe();
     let listener = Listener::bind(listen).map_err(|error| AgentError::Listen { addr: listen, error })?;
@@ -69,7 +74,7 @@ pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<
         None => None,
     };
     let introduction =
-        Introduction { listen: listener.local_addr(), advertise, tasks: tasks.names(), metrics_addr };
+        Introduction { listen: listener.local_addr(), advertise, kind, tasks: tasks.names(), metrics_addr };
 
     let link = Arc::new(Link::new(coordinator));
     let outbox = Arc::new(Outbox::default());

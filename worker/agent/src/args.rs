@@ -15,7 +15,7 @@ use clap::{
     value_parser,
 };
 use phalanx_telemetry::LogFormat;
-use phalanx_train::Tasks;
+use phalanx_train::{DeviceName, Tasks};
 
 use crate::{agent, config::Config, config::default_cache, error::AgentError, parent};
 
@@ -47,6 +47,16 @@ pub struct WorkerArgs {
     /// Threads that compute. On one machine, more workers use its cores better.
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u16).range(1..=256))]
     pub threads: u16,
+    /// Where to compute: `cpu`, or `cuda:N` for the GPU of number N. One worker per GPU is what is
+    /// fast; several can share one.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        env = "PHALANX_DEVICE",
+        hide_env_values = true,
+        default_value = "cpu"
+    )]
+    pub device: DeviceName,
     /// End when the process that started this one ends, and leave Ctrl-C to it. Its id closes the
     /// gap in which it may end before this one has looked.
     #[arg(long, hide = true, value_name = "PID", num_args = 0..=1, require_equals = true,
@@ -82,9 +92,10 @@ struct Command {
 impl WorkerArgs {
     /// The worker that these flags and `tasks` describe.
     pub fn config(self, tasks: Tasks) -> Config {
-        let Self { coordinator, listen, advertise, metrics, cache, threads, die_with_parent: _ } = self;
+        let Self { coordinator, listen, advertise, metrics, cache, threads, device, die_with_parent: _ } =
+            self;
         let cache = cache.unwrap_or_else(default_cache);
-        Config { coordinator, tasks, listen, advertise, metrics, cache, threads: threads.into() }
+        Config { coordinator, tasks, listen, advertise, metrics, cache, threads: threads.into(), device }
     }
 }
 
@@ -103,7 +114,8 @@ pub fn main(tasks: Tasks) -> ExitCode {
 }
 
 /// Runs a worker until it is told to end, and says on standard error what keeps it from running.
-/// Sets up logs and traces, so that it can be called once in a process.
+/// Sets up logs and traces, so that it can be called once in a process, and before that starts
+/// threads.
 pub fn start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> ExitCode {
     match try_start(worker, telemetry, tasks) {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,6 +127,7 @@ pub fn start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> Exit
 }
 
 fn try_start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> Result<(), AgentError> {
+    load_state_on_the_processor();
     let parent = worker.die_with_parent;
     if let Some(pid) = parent {
         parent::die_with_parent(pid).map_err(|error| part("watch on its parent", &error))?;
@@ -132,6 +145,15 @@ fn try_start(worker: WorkerArgs, telemetry: TelemetryArgs, tasks: Tasks) -> Resu
     // A write to the store that hangs must not keep the process.
     runtime.shutdown_timeout(LAST_WORK_MAX);
     ended
+}
+
+/// burn puts an optimizer's state, when it is loaded, on its default device, and moves it to that of
+/// the parameters in the next step. In a program with GPUs the default is the first of them, which
+/// this machine may not have, or which may be another worker's.
+#[expect(unsafe_code, reason = "burn takes this from the environment alone")]
+fn load_state_on_the_processor() {
+    // SAFETY: `start` is called before the process has other threads, which might read the environment.
+    unsafe { std::env::set_var("BURN_DEVICE", "flex") };
 }
 
 fn part(part: &'static str, error: &std::io::Error) -> AgentError {
@@ -172,6 +194,17 @@ mod tests {
         let config = command.worker.config(Tasks::new());
         assert_eq!((config.coordinator.as_str(), config.threads), ("localhost:7701", 1));
         assert_eq!(config.listen.port(), 0);
+    }
+
+    #[test]
+    fn a_worker_computes_where_it_is_told() {
+        let device = |arguments: &[&str]| {
+            let command = parse(&[&["--coordinator", "c:1"], arguments].concat())?;
+            Ok::<_, clap::Error>(command.worker.config(Tasks::new()).device)
+        };
+        assert_eq!(device(&[]).expect("parses"), DeviceName::Cpu);
+        assert_eq!(device(&["--device", "cuda:1"]).expect("parses"), DeviceName::Cuda(1));
+        assert!(device(&["--device", "gpu"]).expect_err("no name").to_string().contains("cuda:N"));
     }
 
     #[test]

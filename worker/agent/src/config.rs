@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use phalanx_train::Tasks;
+use phalanx_train::{DeviceName, Tasks};
 
 /// What a worker must be told.
 #[derive(Debug, Clone)]
@@ -26,10 +26,12 @@ pub struct Config {
     pub cache: PathBuf,
     /// Threads that compute, 1 or more.
     pub threads: usize,
+    /// Where it computes.
+    pub device: DeviceName,
 }
 
 impl Config {
-    /// A worker with the built-in models, one thread and free ports.
+    /// A worker with the built-in models, one thread of the processor and free ports.
     pub fn new(coordinator: impl Into<String>) -> Self {
         Self {
             coordinator: coordinator.into(),
@@ -39,6 +41,7 @@ impl Config {
             metrics: None,
             cache: default_cache(),
             threads: 1,
+            device: DeviceName::Cpu,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! | cause | failure | the job |
 //! | --- | --- | --- |
 //! | its data, its model, a loss that is no number, a panic | `Job` | fails |
-//! | a peer is lost or disagrees, a machine lacks threads or maps | `Peer` | goes on in another generation |
+//! | a peer is lost or disagrees, a GPU fails, a machine lacks threads or maps | `Peer` | goes on in another generation |
 //! | a checkpoint cannot be read as what it should be | `CheckpointDamaged` | goes on from the one before |
 //! | the store is full or does not answer | `Storage` | pauses |
 
@@ -51,9 +51,10 @@ fn train(error: &TrainError, reason: String, resumed_from: Option<&str>) -> Fail
     match error {
         // The group cannot carry what the job asks for, on no worker.
         TrainError::Collective(CollectiveError::Argument { .. }) => Failure::Job { reason },
-        TrainError::Collective(_) | TrainError::Message { .. } | TrainError::Thread { .. } => {
-            Failure::Peer { reason }
-        }
+        TrainError::Collective(_)
+        | TrainError::Message { .. }
+        | TrainError::Gpu { .. }
+        | TrainError::Thread { .. } => Failure::Peer { reason },
         TrainError::Snapshot(_) => match resumed_from {
             Some(manifest) => Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason },
             // It came from another rank.

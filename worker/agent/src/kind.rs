@@ -1,10 +1,30 @@
 //! Which kind of machine this is, as far as it decides the bits: the same numbers
-//! come out where the same instructions and the same mathematical library are used.
+//! come out where the same instructions and the same mathematical library are used, and
+//! on GPUs of one model with one version of the driver, whose compiler makes the kernels.
 
-/// The kind of machine, for example `x86-64-v4-5d0a81f7`. A generation is made of
-/// workers of one kind.
-pub(crate) fn machine_kind() -> String {
-    format!("{}-{:08x}", processor(), library_fingerprint())
+use std::fs;
+
+use phalanx_train::ComputeDevice;
+
+/// Where the version of NVIDIA's driver stands.
+const DRIVER_VERSION: &str = "/sys/module/nvidia/version";
+
+/// The kind of machine, for example `x86-64-v4-5d0a81f7`, or with a GPU
+/// `x86-64-v4-5d0a81f7+nvidia-h100-80gb-hbm3-cuda13.0-580.65.06`. A generation is made
+/// of workers of one kind. The processor belongs to it with a GPU, too: learning rates,
+/// norms and metrics are computed there.
+pub(crate) fn machine_kind(device: &ComputeDevice) -> String {
+    let processor = format!("{}-{:08x}", processor(), library_fingerprint());
+    match device.kind() {
+        None => processor,
+        Some(gpu) => format!("{processor}+{gpu}{}", driver_version(fs::read_to_string(DRIVER_VERSION).ok())),
+    }
+}
+
+/// The version in a kind; nothing where it cannot be read.
+fn driver_version(content: Option<String>) -> String {
+    let version = content.as_deref().map(str::trim).filter(|version| !version.is_empty());
+    version.map_or_else(String::new, |version| format!("-{version}"))
 }
 
 fn processor() -> &'static str {
@@ -55,4 +75,22 @@ fn library_fingerprint() -> u32 {
     }
     let hash = hasher.finalize();
     u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("invariant: a hash has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_is_a_kind_of_its_own() {
+        let kind = machine_kind(&ComputeDevice::cpu());
+        assert!(!kind.contains('+') && kind.len() > "-00000000".len(), "{kind}");
+    }
+
+    #[test]
+    fn the_drivers_version_is_told_where_it_can_be_read() {
+        assert_eq!(driver_version(Some("580.65.06\n".to_owned())), "-580.65.06");
+        assert_eq!(driver_version(Some("\n".to_owned())), "");
+        assert_eq!(driver_version(None), "");
+    }
 }

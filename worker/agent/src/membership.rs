@@ -25,7 +25,6 @@ use tracing::{info, warn};
 use crate::{
     control::{Control, Directed, Leave},
     error::AgentError,
-    kind::machine_kind,
     link::{Backoff, Link, LinkError},
 };
 
@@ -50,6 +49,8 @@ pub(crate) struct Introduction {
     pub(crate) listen: SocketAddr,
     /// The address to tell instead.
     pub(crate) advertise: Option<IpAddr>,
+    /// The kind of machine.
+    pub(crate) kind: String,
     /// Names of custom tasks.
     pub(crate) tasks: Vec<String>,
     /// Where metrics are served.
@@ -117,7 +118,7 @@ impl Membership {
     }
 
     async fn try_attach(&self) -> Result<Result<Attached, NotAttached>, LinkError> {
-        let Introduction { listen, advertise, tasks, metrics_addr } = self.introduction.clone();
+        let Introduction { listen, advertise, kind, tasks, metrics_addr } = self.introduction.clone();
         let near = self.link.local_ip().await?;
         let seen_from_outside = |addr: SocketAddr| {
             let ip = if addr.ip().is_unspecified() { near } else { addr.ip() };
@@ -127,7 +128,7 @@ impl Membership {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
             data_addr: seen_from_outside(listen),
-            kind: machine_kind(),
+            kind,
             tasks,
             version: VERSION.to_owned(),
             metrics_addr: metrics_addr.map(seen_from_outside),

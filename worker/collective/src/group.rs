@@ -2,6 +2,8 @@
 //! order. The group owns its connections; the first error closes them, so that no
 //! rank waits for one that has given up.
 
+#[cfg(feature = "nccl")]
+use std::time::Duration;
 use std::{
     ops::Range,
     sync::atomic::{AtomicU64, Ordering},
@@ -107,6 +109,13 @@ impl Group {
     /// The handle that the group was connected with.
     pub fn abort_handle(&self) -> AbortHandle {
         self.abort.clone()
+    }
+
+    /// Lanes of all ranks, and how long nothing may move.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn terms(&self) -> Result<(u32, Duration), CollectiveError> {
+        let mesh = self.mesh.as_ref().ok_or(CollectiveError::Broken)?;
+        Ok((self.lanes, mesh.timeout()))
     }
 
     /// This process' rank.

@@ -12,7 +12,8 @@
 //! other when they meet, a link and what carries its bytes (TCP; shared memory, its rings),
 //! rounds over all links, what they carry, numbers that are packed for it, hypercubes, the
 //! group, buckets, vectors that are reduced where they lie, reducing while the caller
-//! computes, and what can go wrong.
+//! computes, and what can go wrong. With the feature `nccl`, beside all this: what GPUs send
+//! each other, NCCL, and the group of GPUs.
 //!
 //! # Architecture invariants
 //!
@@ -34,7 +35,8 @@
 //!    partial sums of 16 KiB at most to everyone in one round; from eight on, connections
 //!    and messages of a rank grow as the logarithm of their number.
 //! 9. Memory shared with other processes has no name and cannot shrink; each process
-//!    writes to its own only. `unsafe` code stands in `memory`, `ring` and `pool`, nowhere else.
+//!    writes to its own only. `unsafe` code stands in `memory`, `ring` and `pool`, and with the
+//!    feature `nccl` in `nccl`, nowhere else.
 //!
 //! What is absent: everything else of Phalanx, an async runtime, threads besides the
 //! listener's and a [`Reducer`]'s, and encryption: the network between ranks is trusted.
@@ -49,6 +51,10 @@ mod config;
 mod connect;
 mod door;
 mod error;
+#[cfg(feature = "nccl")]
+mod gpu;
+#[cfg(any(feature = "nccl", test))]
+mod gpu_plan;
 mod group;
 mod halving;
 mod handshake;
@@ -59,6 +65,8 @@ mod listener;
 mod meet;
 mod memory;
 mod mesh;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod overlap;
 mod packed;
 mod patience;
@@ -80,9 +88,13 @@ pub use bucket::{BUCKET_BYTES_DEFAULT, BucketPlan};
 pub use buffer::Buffer;
 pub use config::{GroupConfig, TIMEOUT_MAX, Transport};
 pub use error::{CollectiveError, Field};
+#[cfg(feature = "nccl")]
+pub use gpu::{GpuError, GpuGroup, Met};
 pub use group::Group;
 pub use in_place::Bucket;
 pub use listener::Listener;
+#[cfg(feature = "nccl")]
+pub use nccl::GpuVector;
 pub use overlap::Reducer;
 pub use reduction::Reduction;
 pub use share::{LANES_MAX, share};

@@ -96,6 +96,12 @@ impl Mesh {
         self.links.iter().map(|link| link.rank)
     }
 
+    /// How long nothing may move.
+    #[cfg(feature = "nccl")]
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// How this rank waits from now on.
     pub(crate) fn set_patience(&mut self, patience: Patience) {
         self.patience = patience;

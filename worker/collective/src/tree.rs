@@ -85,8 +85,8 @@ fn reduce_block(
 /// `left += right`, for two places in a list of partial sums. `left < right` always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Addition {
-    left: usize,
-    right: usize,
+    pub(crate) left: usize,
+    pub(crate) right: usize,
 }
 
 /// How one group shares the work of the tree out among its ranks.
@@ -151,6 +151,24 @@ impl TreePlan {
     /// subtree of `rank`.
     pub(crate) fn place(&self, rank: usize, nth: usize) -> usize {
         self.subtrees[self.held[rank].start + nth].start - self.first_lanes[rank]
+    }
+
+    /// The additions among `rank`'s own lanes, counted from its first one.
+    #[cfg(any(feature = "nccl", test))]
+    pub(crate) fn local(&self, rank: usize) -> &[Addition] {
+        &self.local[rank]
+    }
+
+    /// The additions among the subtrees of all ranks, the root's last.
+    #[cfg(any(feature = "nccl", test))]
+    pub(crate) fn rest(&self) -> &[Addition] {
+        &self.rest
+    }
+
+    /// The subtree in whose place the sum over all lanes ends.
+    #[cfg(any(feature = "nccl", test))]
+    pub(crate) fn root(&self) -> usize {
+        self.rest.last().map_or(0, |root| root.left)
     }
 
     /// Whether two ranks hold one subtree each: then there is one addition left, and

@@ -20,8 +20,13 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{Tensor, TensorData},
+    tensor::{FloatDType, Tensor, TensorData},
 };
+
+use crate::device::{Computes, Parameter};
+
+#[cfg(feature = "cuda")]
+use burn::backend::Cube;
 
 thread_local! {
     /// What the pass on this thread wants to know at boundaries.
@@ -33,7 +38,7 @@ pub(crate) struct Awaited {
     /// Its place in the walk over the model.
     pub(crate) slot: usize,
     /// It.
-    pub(crate) parameter: FloatTensor<Autodiff<Flex>>,
+    pub(crate) parameter: Parameter,
 }
 
 /// Is told a parameter's place in the walk and its gradient.
@@ -72,7 +77,7 @@ pub(crate) fn watched<T>(awaited: Vec<Awaited>, take: Take, pass: impl FnOnce() 
     pass()
 }
 
-#[backend_extension(Autodiff, Flex)]
+#[backend_extension(Autodiff, Flex, Cube: cfg(feature = "cuda"))]
 trait Boundary: Backend {
     fn boundary(x: FloatTensor<Self>) -> FloatTensor<Self>;
 }
@@ -83,7 +88,14 @@ impl Boundary for Flex {
     }
 }
 
-impl<C: CheckpointStrategy> Boundary for Autodiff<Flex, C> {
+#[cfg(feature = "cuda")]
+impl Boundary for Cube {
+    fn boundary(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        x
+    }
+}
+
+impl<B: Boundary + Computes, C: CheckpointStrategy> Boundary for Autodiff<B, C> {
     fn boundary(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let step = Passed.prepare::<C>([x.node()]).compute_bound();
         step.stateless(x.into_primitive())
@@ -94,20 +106,20 @@ impl<C: CheckpointStrategy> Boundary for Autodiff<Flex, C> {
 #[derive(Debug)]
 struct Passed;
 
-impl Backward<Flex, 1> for Passed {
+impl<B: Computes> Backward<B, 1> for Passed {
     type State = ();
 
     fn backward(self, ops: Ops<(), 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient = grads.consume::<Flex>(&ops.node);
+        let gradient = grads.consume::<B>(&ops.node);
         let [parent] = ops.parents;
         if let Some(parent) = parent {
-            grads.register::<Flex>(parent.id, gradient);
+            grads.register::<B>(parent.id, gradient);
         }
         PASS.with_borrow_mut(|pass| {
             if let Some(Pass { awaited, take }) = pass {
-                awaited.retain(|one| match grads.remove::<Flex>(&one.parameter) {
+                awaited.retain(|one| match B::own(&one.parameter).and_then(|own| grads.remove::<B>(own)) {
                     Some(gradient) => {
-                        take(one.slot, &gradient.into_data());
+                        take(one.slot, &B::tensor(gradient).cast(FloatDType::F32).into_data());
                         false
                     }
                     None => true,

@@ -120,6 +120,12 @@ pub enum TrainError {
         /// That rank.
         rank: usize,
     },
+    /// A GPU, or NCCL between GPUs, failed.
+    #[error("{reason}")]
+    Gpu {
+        /// How.
+        reason: String,
+    },
     /// A thread could not be started.
     #[error("the {thread}'s thread could not be started: {error}")]
     Thread {

@@ -9,14 +9,13 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use burn::{
-    backend::{Autodiff, Flex},
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    tensor::{Bool, DType, Gradients, Int, Tensor, TensorData},
+    tensor::{Bool, DType, FloatDType, Gradients, Int, Tensor, TensorData},
 };
 
 use phalanx_collective::{BucketPlan, Buffer, Reduction};
 
-use crate::{boundary::Awaited, error::SnapshotError, mean::Mean};
+use crate::{boundary::Awaited, device::Parameter, error::SnapshotError, mean::Mean};
 
 /// Numbers at the end of the last bucket: the loss, and room for two of the trainer's.
 pub const TAIL: usize = 3;
@@ -143,6 +142,18 @@ impl Layout {
         take: impl FnMut(usize, &[f32]),
     ) {
         module.visit(&mut Walk::new(TakeGradients { layout: self, gradients, take }));
+    }
+
+    /// The gradients where they are, as f32, by place in the walk.
+    pub(crate) fn gradient_tensors<M: Module>(
+        &self,
+        module: &M,
+        gradients: &mut Gradients,
+    ) -> Vec<Option<Tensor<1>>> {
+        let tensors = vec![None; self.slots.len()];
+        let mut walk = Walk::new(TakeTensors { layout: self, gradients, tensors });
+        module.visit(&mut walk);
+        walk.act.tensors
     }
 
     /// The trained tensors, to be awaited at boundaries.
@@ -312,7 +323,24 @@ impl<F: FnMut(usize, &[f32])> Act for TakeGradients<'_, F> {
         if self.layout.slots[index].trained
             && let Some(gradient) = tensor.grad_remove(self.gradients)
         {
-            (self.take)(index, numbers(&gradient.into_data()));
+            (self.take)(index, numbers(&gradient.cast(FloatDType::F32).into_data()));
+        }
+    }
+}
+
+struct TakeTensors<'a> {
+    layout: &'a Layout,
+    gradients: &'a mut Gradients,
+    tensors: Vec<Option<Tensor<1>>>,
+}
+
+impl Act for TakeTensors<'_> {
+    fn at<const D: usize>(&mut self, index: usize, _path: &[String], tensor: Tensor<D>) {
+        let slot = &self.layout.slots[index];
+        if slot.trained {
+            let gradient = tensor.grad_remove(self.gradients);
+            self.tensors[index] =
+                gradient.map(|gradient| gradient.cast(FloatDType::F32).reshape([slot.len()]));
         }
     }
 }
@@ -327,9 +355,7 @@ impl Act for Await<'_> {
         if !self.layout.slots[slot].trained {
             return;
         }
-        let parameter = tensor.try_into_primitive::<Autodiff<Flex>>();
-        let parameter = parameter.expect("invariant: models are trained on the device they were built on");
-        self.awaited.push(Awaited { slot, parameter });
+        self.awaited.push(Awaited { slot, parameter: Parameter::of(tensor) });
     }
 }
 

@@ -10,18 +10,18 @@ use std::{
 
 use burn::{
     optim::{GradientsParams, ModuleOptimizer},
-    tensor::{Device, Gradients, Tensor, TensorData},
+    tensor::{Device, FloatDType, Gradients, Tensor, TensorData},
 };
 use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Schema};
-use phalanx_protocol::spec::TrainSpec;
+use phalanx_protocol::spec::{Precision, TrainSpec};
 
 use crate::{
     boundary::{Take, watched},
     error::{SnapshotError, TrainError},
     layout::{self, Layout, Place, numbers},
     mean::Mean,
-    optimizer, random,
+    on_device, optimizer, precision, random,
     state::State,
     task::{Samples, Task},
 };
@@ -57,6 +57,10 @@ pub trait Learner: Send {
         ready: Ready,
     ) -> Result<(), TrainError>;
 
+    /// [`gradient`](Self::gradient) in buckets that stay on the device, all at the end. `votes` are
+    /// the other two numbers of the tail.
+    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; 2]) -> Vec<Tensor<1>>;
+
     /// Makes one optimizer update from the mean over all lanes of what
     /// [`gradient`](Self::gradient) wrote.
     fn update(&mut self, learning_rate: f64, mean: &Mean<'_>);
@@ -84,6 +88,9 @@ pub trait Learner: Send {
 pub(crate) struct Model<T> {
     /// Absent only inside [`Learner::update`] and [`Learner::load`].
     module: Option<T>,
+    precision: Precision,
+    /// The module as passes use it where that is another one; made when it is needed.
+    copy: Option<T>,
     optimizer: ModuleOptimizer,
     layout: Arc<Layout>,
     /// What forward passes change, as it was after the last update; by place in the walk.
@@ -107,6 +114,8 @@ impl<T: Task> Model<T> {
         let layout = Arc::new(Layout::of(&module, train.bucket_bytes as usize, apart)?);
         Ok(Self {
             optimizer: optimizer::build(&train.optimizer, &layout),
+            precision: train.precision,
+            copy: None,
             untrained: layout.untrained(&module),
             module: Some(module),
             late: None,
@@ -119,6 +128,17 @@ impl<T: Task> Model<T> {
 
     fn module(&self) -> &T {
         self.module.as_ref().expect("invariant: the module is absent only while it is replaced")
+    }
+
+    /// What passes run on.
+    fn passing(&self) -> &T {
+        self.copy.as_ref().unwrap_or_else(|| self.module())
+    }
+
+    fn make_copy(&mut self) {
+        if self.copy.is_none() {
+            self.copy = precision::copy(self.module(), &self.layout, self.precision);
+        }
     }
 
     fn replace(&mut self, next: impl FnOnce(&mut Self, T) -> T) {
@@ -136,9 +156,11 @@ impl<T: Task> Model<T> {
     /// One forward and backward pass.
     fn pass(&mut self, batch: &Batch, seed: u64) -> Pass {
         self.restore_untrained();
+        self.make_copy();
         let samples = Samples::new(batch, &self.schema, &self.training_device);
+        let samples = samples.computed_in(precision::dtype(self.precision));
         let drawing = random::seeded(&self.device, seed);
-        let loss = self.module().loss(&samples);
+        let loss = self.passing().loss(&samples);
         drop(drawing);
         let gradients = loss.backward();
         let untrained = if self.untrained.is_empty() {
@@ -147,12 +169,22 @@ impl<T: Task> Model<T> {
             // `valid` settles running statistics, which burn keeps per thread until asked.
             self.layout.untrained(&self.module().valid())
         };
-        Pass { loss: loss.into_scalar::<f32>(), gradients, untrained }
+        Pass { loss: loss.cast(FloatDType::F32).into_scalar::<f32>(), gradients, untrained }
+    }
+
+    /// Changes, not values: what does not change stays as it is, to the bit, in a mean over any lanes.
+    fn changes(&self, untrained: BTreeMap<usize, Vec<f32>>) -> impl Iterator<Item = (usize, Vec<f32>)> {
+        untrained.into_iter().map(|(slot, mut values)| {
+            let before = &self.untrained[&slot];
+            values.iter_mut().zip(before).for_each(|(value, before)| *value -= before);
+            (slot, values)
+        })
     }
 
     /// A pass during which `take` gets the gradients that are final at boundaries.
     fn watched_pass(&mut self, batch: &Batch, seed: u64, take: Take) -> Pass {
-        let mut awaited = self.layout.awaited(self.module());
+        self.make_copy();
+        let mut awaited = self.layout.awaited(self.passing());
         awaited.retain(|one| self.late.as_ref().is_none_or(|late| !late.contains(&one.slot)));
         watched(awaited, take, || self.pass(batch, seed))
     }
@@ -167,7 +199,7 @@ impl<T: Task> Model<T> {
         };
         let Pass { mut gradients, .. } = self.watched_pass(batch, seed, Box::new(take));
         let mut again = BTreeSet::new();
-        self.layout.take_gradients(self.module(), &mut gradients, |slot, _| {
+        self.layout.take_gradients(self.passing(), &mut gradients, |slot, _| {
             again.insert(slot);
         });
         self.late = Some(taken.borrow().intersection(&again).copied().collect());
@@ -203,7 +235,7 @@ impl<T: Task> Learner for Model<T> {
         };
         let mut filling = filling.borrow_mut();
         let mut again = None;
-        self.layout.take_gradients(self.module(), &mut gradients, |slot, gradient| {
+        self.layout.take_gradients(self.passing(), &mut gradients, |slot, gradient| {
             if filling.has(slot) {
                 again = Some(slot);
             } else {
@@ -213,14 +245,21 @@ impl<T: Task> Learner for Model<T> {
         if let Some(slot) = again {
             return Err(TrainError::Boundary { path: self.layout.slots()[slot].path.clone() });
         }
-        for (slot, mut values) in untrained {
-            // Changes, not values: what does not change stays as it is, to the bit, in a mean over any lanes.
-            let before = &self.untrained[&slot];
-            values.iter_mut().zip(before).for_each(|(value, before)| *value -= before);
-            filling.put(slot, &values);
+        for (slot, changes) in self.changes(untrained) {
+            filling.put(slot, &changes);
         }
         filling.finish(loss);
         Ok(())
+    }
+
+    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, [stop, save]: [f32; 2]) -> Vec<Tensor<1>> {
+        let Pass { loss, mut gradients, untrained } = self.pass(batch, seed);
+        let mut slots = self.layout.gradient_tensors(self.passing(), &mut gradients);
+        for (slot, changes) in self.changes(untrained) {
+            let len = changes.len();
+            slots[slot] = Some(Tensor::from_data(TensorData::new(changes, [len]), &self.device));
+        }
+        on_device::buckets(&self.layout, slots, [loss, stop, save], &self.device)
     }
 
     fn update(&mut self, learning_rate: f64, mean: &Mean<'_>) {
@@ -233,6 +272,7 @@ impl<T: Task> Learner for Model<T> {
         for (id, data) in self.layout.gradient_data(mean) {
             register(&mut gradients, id, data, &self.device);
         }
+        self.copy = None;
         self.replace(|model, module| model.optimizer.step(learning_rate, module, gradients));
     }
 
@@ -274,6 +314,7 @@ impl<T: Task> Learner for Model<T> {
     }
 
     fn load_parameters(&mut self, parameters: &Parameters) -> Result<(), SnapshotError> {
+        self.copy = None;
         let module = self.module().clone();
         self.module = Some(self.layout.write_all(module, parameters)?);
         self.untrained = self.layout.untrained(self.module());

@@ -1,26 +1,34 @@
 //! Training one job on one rank: models over burn, the step, its state, and the
 //! measuring of splits.
 //!
-//! In reading order: what a model is (`task`, `models`, `tasks`), how its
-//! tensors are laid out and updated (`boundary`, `layout`, `learner`, `optimizer`,
-//! `schedule`), the state that a checkpoint holds (`state`, `snapshot`),
-//! what feeds a step and reduces it (`loader`, `exchange`), and the run through a job (`session`).
+//! In reading order: where it is computed (`device`, `gpu`), what a model is (`task`,
+//! `models`, `tasks`), how its
+//! tensors are laid out and updated (`boundary`, `layout`, `precision`, `learner`,
+//! `optimizer`, `schedule`), the state that a checkpoint holds (`state`, `snapshot`),
+//! what feeds a step and reduces it (`loader`, `on_device`, `exchange`, `gpu_exchange`), and the run through a job (`session`).
 //!
 //! Architecture invariants: this crate opens no sockets and no files, and never
 //! talks to the coordinator. It gets a connected group and a data set, and hands
 //! events and snapshots to its [`Host`].
 
 mod boundary;
+mod device;
 mod diloco;
 mod error;
 mod exchange;
+#[cfg(feature = "cuda")]
+mod gpu;
+#[cfg_attr(not(feature = "cuda"), path = "no_gpu_exchange.rs")]
+mod gpu_exchange;
 mod layout;
 mod learner;
 mod loader;
 mod mean;
 mod measure;
 mod models;
+mod on_device;
 mod optimizer;
+mod precision;
 mod predictor;
 mod progress;
 mod random;
@@ -34,6 +42,7 @@ mod text;
 mod trainer;
 
 pub use boundary::boundary;
+pub use device::{ComputeDevice, DeviceError, DeviceName, NoDeviceName};
 pub use error::{BuildError, SnapshotError, TrainError};
 pub use layout::{Layout, Place, Slot, TAIL};
 pub use learner::{Learner, Parameters, Ready};

@@ -6,7 +6,7 @@
 use burn::{
     module::Module,
     nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Device, FloatDType, Int, Tensor, TensorData},
 };
 use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
 
@@ -18,8 +18,12 @@ use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
 /// that requires no gradient, or burn's `RunningState`: a bare `Tensor` in a module
 /// is a constant to burn, and to checkpoints. Parameters are of f32; others are
 /// refused. Then the promise of the same bits holds for it too.
+///
+/// With `[train] precision = "bf16"` it is trained on a copy whose parameters are of
+/// bf16, as [`Samples::vectors`] are then; a layer with running statistics stays in f32
+/// and wants its input so (`cast`), and a bare `Tensor` stays as it is.
 pub trait Task: Module + 'static {
-    /// The scores of `samples`, one row each, in their order:
+    /// The scores of `samples`, one row each, in their order; of any precision:
     ///
     /// - for classes, logits `[rows, classes]`;
     /// - for a number, `[rows, 1]`, standardised as [`Samples::numbers`] is;
@@ -29,7 +33,7 @@ pub trait Task: Module + 'static {
     /// The loss that training lowers: the mean over `samples`, shape `[1]`. By
     /// default cross-entropy for classes and bytes, the squared error for numbers.
     fn loss(&self, samples: &Samples<'_>) -> Tensor<1> {
-        let scores = self.scores(samples);
+        let scores = self.scores(samples).cast(FloatDType::F32);
         match &samples.schema.target {
             TargetKind::Classes(_) | TargetKind::NextByte => {
                 CrossEntropyLossConfig::new().init(samples.device).forward(scores, samples.classes())
@@ -45,12 +49,23 @@ pub struct Samples<'a> {
     batch: &'a Batch,
     schema: &'a Schema,
     device: &'a Device,
+    dtype: FloatDType,
 }
 
 impl<'a> Samples<'a> {
     /// The rows of `batch`, whose form `schema` tells.
     pub fn new(batch: &'a Batch, schema: &'a Schema, device: &'a Device) -> Self {
-        Self { batch, schema, device }
+        Self { batch, schema, device, dtype: FloatDType::F32 }
+    }
+
+    /// With features as `dtype`.
+    pub(crate) fn computed_in(self, dtype: FloatDType) -> Self {
+        Self { dtype, ..self }
+    }
+
+    /// What the pass computes in; see [`Task`].
+    pub fn dtype(&self) -> FloatDType {
+        self.dtype
     }
 
     /// How many rows there are.
@@ -83,7 +98,9 @@ impl<'a> Samples<'a> {
                 bytes.iter().map(scaled).collect()
             }
         };
-        Tensor::from_data(TensorData::new(values, [self.batch.rows, width]), self.device)
+        let vectors: Tensor<2> =
+            Tensor::from_data(TensorData::new(values, [self.batch.rows, width]), self.device);
+        vectors.cast(self.dtype)
     }
 
     /// The features as images, `[rows, channels, height, width]`, standardised.

@@ -61,6 +61,7 @@ impl Trainer {
         if steps_per_epoch == 0 {
             return Err(BuildError::TooFewRows { rows, batch_size: spec.train.batch_size }.into());
         }
+        tasks.check_order(spec.train.reduction)?;
         let mut learner = match &spec.train.diloco {
             Some(diloco) => tasks.build(&diloco::outer(&spec, diloco), dataset.schema())?,
             None => tasks.build(&spec, dataset.schema())?,
@@ -85,7 +86,8 @@ impl Trainer {
         let replicas = replicas.transpose()?;
         let total_steps = spec.train.total_steps(rows);
         let learning_rate = LearningRate::new(&spec.train, total_steps, step)?;
-        let exchange = Rc::new(RefCell::new(Exchange::new(group, learner.layout())?));
+        let exchange =
+            Rc::new(RefCell::new(Exchange::new(group, learner.layout(), tasks.device(), &spec.train)?));
         Ok(Self {
             spec,
             dataset,
@@ -118,7 +120,7 @@ impl Trainer {
         let mut exchange = self.exchange.borrow_mut();
         debug_span!("reduce").in_scope(|| exchange.finish())?;
 
-        let mut mean = Mean::new(exchange.sums().collect(), self.spec.train.lanes);
+        let mut mean = Mean::new(exchange.sums(), self.spec.train.lanes);
         let layout = self.learner.layout();
         let tail: Vec<_> = mean.of(layout.tail()).collect();
         let [loss, stop, save] = tail[..] else { unreachable!("a tail has {TAIL} numbers") };
@@ -187,10 +189,15 @@ impl Trainer {
         let lanes = self.lanes();
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             let seed = lane_seed(self.spec.train.seed, self.step, lane);
-            let memory = self.exchange.borrow_mut().memory(nth);
-            let exchange = Rc::clone(&self.exchange);
             // A rank votes once, with its first lane.
             let (stop, save) = if nth == 0 { vote.numbers() } else { (0.0, 0.0) };
+            if self.exchange.borrow().is_on_gpus() {
+                let lane = self.learner.gradient_on_device(batch, seed, [stop, save]);
+                self.exchange.borrow_mut().put_on_device(lane);
+                continue;
+            }
+            let memory = self.exchange.borrow_mut().memory(nth);
+            let exchange = Rc::clone(&self.exchange);
             let tail = self.learner.layout().tail().clone();
             let ready = move |bucket, mut gradient: Buffer| {
                 if bucket == tail.bucket {

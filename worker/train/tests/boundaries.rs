@@ -13,10 +13,11 @@ use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
 use phalanx_protocol::spec::JobSpec;
 use phalanx_train::{Learner, Samples, Task, Tasks, TrainError, boundary};
 
-fn learner(model: &str, bucket_bytes: u32, schema: &Schema) -> Box<dyn Learner> {
+fn learner(model: &str, precision: &str, bucket_bytes: u32, schema: &Schema) -> Box<dyn Learner> {
     let json = format!(
         r#"{{"name": "boundaries", "data": {{}}, "model": {model},
-            "train": {{"batch_size": 4, "steps": 1, "learning_rate": 0.001, "bucket_bytes": {bucket_bytes}}}}}"#
+            "train": {{"batch_size": 4, "steps": 1, "learning_rate": 0.001,
+                       "precision": "{precision}", "bucket_bytes": {bucket_bytes}}}}}"#
     );
     let spec: JobSpec = serde_json::from_str(&json).expect("a job");
     let tasks = Tasks::new().with("fickle", |_, _, device| Ok(Fickle::new(device)));
@@ -40,8 +41,14 @@ fn gradient(learner: &mut dyn Learner, batch: &Batch, seed: u64) -> Result<Vec<B
 }
 
 fn check(model: &str, schema: &Schema, batch: &Batch) {
-    let mut whole = learner(model, 1 << 30, schema);
-    let mut cut = learner(model, 1_024, schema);
+    for precision in ["f32", "bf16"] {
+        check_in(precision, model, schema, batch);
+    }
+}
+
+fn check_in(precision: &str, model: &str, schema: &Schema, batch: &Batch) {
+    let mut whole = learner(model, precision, 1 << 30, schema);
+    let mut cut = learner(model, precision, 1_024, schema);
     assert_eq!(whole.layout().bucket_lens().len(), 1);
     assert!(cut.layout().bucket_lens().len() > 4, "{:?}", cut.layout().bucket_lens());
     for seed in 0..3 {
@@ -50,10 +57,23 @@ fn check(model: &str, schema: &Schema, batch: &Batch) {
         let slots = whole.layout().slots().iter().zip(cut.layout().slots());
         for (expected_slot, slot) in slots {
             let path = &slot.path;
-            assert_eq!(slot.place.of(&actual), expected_slot.place.of(&expected), "{path} of {model}");
+            assert_eq!(
+                slot.place.of(&actual),
+                expected_slot.place.of(&expected),
+                "{path} of {model} in {precision}"
+            );
         }
         assert_eq!(cut.layout().tail().of(&actual), whole.layout().tail().of(&expected));
+        on_device(cut.as_mut(), batch, seed, &actual);
     }
+}
+
+/// What stays on the device has the bits of what is handed over.
+fn on_device(learner: &mut dyn Learner, batch: &Batch, seed: u64, expected: &[Buffer]) {
+    let tensors = learner.gradient_on_device(batch, seed, [0.0, 0.0]);
+    let buckets: Vec<Vec<f32>> =
+        tensors.into_iter().map(|bucket| bucket.into_data().try_into_vec().expect("f32")).collect();
+    assert!(buckets.iter().map(Vec::as_slice).eq(expected.iter().map(AsRef::as_ref)));
 }
 
 #[test]
@@ -80,9 +100,9 @@ fn every_model_gives_the_same_gradients_in_many_buckets_as_in_one() {
     let bytes: Vec<u8> = (0..64).map(|at| (at * at % 251) as u8).collect();
     let batch = Batch { rows: 4, features: Features::Bytes(bytes.clone()), targets: Targets::Bytes(bytes) };
     // Tied: the embedding is used above all boundaries and below.
-    for tied in [true, false] {
+    for (tied, positions) in [(true, "learned"), (false, "rope")] {
         let model = format!(
-            r#"{{"gpt": {{"layers": 3, "heads": 2, "width": 16, "dropout": 0.1, "positions": "learned", "tied": {tied}}}}}"#
+            r#"{{"gpt": {{"layers": 3, "heads": 2, "width": 16, "dropout": 0.1, "positions": "{positions}", "tied": {tied}}}}}"#
         );
         check(&model, &text, &batch);
     }
@@ -117,7 +137,7 @@ impl Task for Fickle {
 fn a_gradient_that_was_not_final_is_an_error_and_not_a_wrong_sum() {
     let target = TargetKind::Number { mean: 0.0, deviation: 1.0 };
     let schema = Schema { features: FeatureKind::Dense { width: 20 }, target };
-    let mut learner = learner(r#"{"custom": {"task": "fickle"}}"#, 1_024, &schema);
+    let mut learner = learner(r#"{"custom": {"task": "fickle"}}"#, "f32", 1_024, &schema);
     let batch = |first: f32| {
         let mut floats = vec![0.5; 80];
         floats[0] = first;

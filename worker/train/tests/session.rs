@@ -372,3 +372,52 @@ fn a_loss_that_is_no_number_ends_the_session_with_a_remedy() {
     let error = run(session, &mut Recorder::default()).expect_err("NaN is no loss");
     assert!(error.to_string().contains("learning_rate"), "{error}");
 }
+
+#[test]
+fn passes_in_bf16_learn_on_f32_weights_with_the_same_bits_on_any_number_of_ranks() {
+    for bucket_bytes in [25 << 20, 1_024] {
+        let model = r#"{"mlp": {"hidden": [32, 32]}}"#;
+        let train_spec = format!(r#""steps": 120, "precision": "bf16", "bucket_bytes": {bucket_bytes}"#);
+        let ground = ground(model, &train_spec);
+        let (ending, snapshots) = train(&ground, 1, None, None);
+        let expected = finished(ending);
+        for ranks in [2, 4] {
+            let outcome = finished(train(&ground, ranks, None, None).0);
+            assert_eq!(outcome.state_hash, expected.state_hash, "{ranks} ranks, buckets of {bucket_bytes}");
+        }
+        let loss = expected.evaluation.metrics["log_loss"];
+        assert!(loss < 0.3, "it has learned: {loss}");
+
+        let part = snapshots.last().expect("the last state is saved").part(0, 1);
+        let tensors = safetensors::SafeTensors::deserialize(&part).expect("a part is a safetensors file");
+        let weights = tensors.tensor("model/hidden.0.weight").expect("it is there");
+        assert_eq!(weights.dtype(), safetensors::Dtype::F32);
+        let finer_than_bf16 = |word: &&[u8]| word[0] != 0 || word[1] != 0;
+        let words: Vec<_> = weights.data().chunks_exact(4).collect();
+        let finer = words.iter().filter(|word| finer_than_bf16(word)).count();
+        assert!(
+            finer > words.len() / 2,
+            "the optimizer's weights are not rounded: {finer} of {}",
+            words.len()
+        );
+    }
+}
+
+#[test]
+fn bf16_gives_another_result_than_f32() {
+    let hash = |precision: &str| {
+        let spec = format!(r#""steps": 5, "precision": "{precision}""#);
+        finished(train(&ground(MLP, &spec), 1, None, None).0).state_hash
+    };
+    assert_ne!(hash("f32"), hash("bf16"));
+}
+
+#[test]
+fn a_sum_in_nccls_order_is_refused_on_a_processor() {
+    let ground = ground(MLP, r#""steps": 5, "reduction": "fast""#);
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let listener = Listener::bind(any).expect("a port can be had");
+    let session = session(&ground, &listener, &[listener.local_addr()], 0, None);
+    let error = run(session, &mut Recorder::default()).expect_err("there is no GPU");
+    assert!(error.to_string().starts_with("train.reduction"), "{error}");
+}

@@ -6,7 +6,7 @@ use clap::Args;
 use phalanx_agent::{LANES_MAX, MeasureError, StepBench, StepRate, StepScaling, measure_steps, serve_steps};
 use phalanx_data::Schema;
 use phalanx_protocol::spec::{JobSpec, ModelSpec, TrainSpec};
-use phalanx_train::Tasks;
+use phalanx_train::{ComputeDevice, DeviceName, Tasks};
 use serde::Serialize;
 
 use super::Carrier;
@@ -44,6 +44,10 @@ pub(super) struct Step {
     #[arg(long, value_enum, default_value_t = Carrier::Auto)]
     transport: Carrier,
 
+    /// Where each worker computes: `cpu`, or `cuda:N` for a GPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
+
     /// How often one worker and all of them take turns
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
@@ -63,6 +67,9 @@ pub(super) struct StepRank {
     /// The process that started this one, and ends it with its own end
     #[arg(long, value_name = "PID")]
     parent: u32,
+    /// Where it computes
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceName,
 }
 
 /// What was measured, and of what.
@@ -123,14 +130,16 @@ impl Step {
 
     async fn measure(&self, spec: JobSpec) -> Result<Measured, CliError> {
         let folder = tempfile::tempdir().map_err(CliError::failed)?;
+        let tasks = Tasks::new().on(ComputeDevice::open(self.device).map_err(CliError::usage)?);
         if self.workers == 1 {
-            let rate = measure_steps(spec.clone(), Tasks::new(), self.seconds, folder.path()).await;
+            let rate = measure_steps(spec.clone(), tasks, self.seconds, folder.path()).await;
             return Ok(Measured::one(spec, rate.map_err(not_measured)?));
         }
         let own = std::env::current_exe().map_err(CliError::failed)?;
         let rank = || {
             let mut command = Command::new(&own);
-            command.args(["bench", "step-rank", "--parent", &std::process::id().to_string()]);
+            let (parent, device) = (std::process::id().to_string(), self.device.to_string());
+            command.args(["bench", "step-rank", "--parent", &parent, "--device", &device]);
             command
         };
         let bench = StepBench {
@@ -140,7 +149,7 @@ impl Step {
             rounds: self.rounds,
             turn: self.seconds / self.rounds,
         };
-        let scaling = bench.run(&Tasks::new(), folder.path(), rank).await.map_err(not_measured)?;
+        let scaling = bench.run(&tasks, folder.path(), rank).await.map_err(not_measured)?;
         Ok(Measured::several(spec, self.transport, scaling))
     }
 }
@@ -148,7 +157,8 @@ impl Step {
 impl StepRank {
     /// Does what the parent says.
     pub(super) async fn run(self) -> Result<(), CliError> {
-        serve_steps(self.parent, Tasks::new()).await.map_err(not_measured)
+        let tasks = Tasks::new().on(ComputeDevice::open(self.device).map_err(CliError::usage)?);
+        serve_steps(self.parent, tasks).await.map_err(not_measured)
     }
 }
 

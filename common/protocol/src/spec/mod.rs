@@ -28,7 +28,7 @@ pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use train::{
     CHECKPOINTS_MAX, CheckpointSpec, Compression, DilocoSpec, EarlyStopSpec, LANES_MAX, Optimizer,
-    OptimizerSpec, STEPS_MAX, Schedule, ScheduleSpec, TrainSpec, WorkersSpec,
+    OptimizerSpec, Precision, STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,
 };
 
 use schemars::JsonSchema;

@@ -52,6 +52,13 @@ pub struct TrainSpec {
     /// Let lanes train on their own for many steps between two exchanges, for slow networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diloco: Option<DilocoSpec>,
+    /// What forward and backward passes compute in. The weights that are trained, saved and exported, the optimizer's
+    /// state and the sum of the gradients are f32 with either. `f32` by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
+    /// How gradients are added up; `exact` by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reduction: SumOrder,
     /// Stop when the validation split no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stop: Option<EarlyStopSpec>,
@@ -78,6 +85,28 @@ impl TrainSpec {
             (None, None) => 0,
         }
     }
+}
+
+/// What passes compute in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision. A GPU's matrix units round the factors of a product to tf32.
+    #[default]
+    F32,
+    /// bfloat16: faster on GPUs, slower on processors, and half the memory of activations.
+    Bf16,
+}
+
+/// How gradients are added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SumOrder {
+    /// In one order, whatever the number of workers: the same bits.
+    #[default]
+    Exact,
+    /// In NCCL's own order, for workers with GPUs of their own: the result depends on the number of workers.
+    Fast,
 }
 
 /// The update rule and its settings.
@@ -235,6 +264,10 @@ impl Default for CheckpointSpec {
     fn default() -> Self {
         Self { every: 100, keep: 2 }
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn lanes() -> u32 {

@@ -8,7 +8,7 @@ use burn::{
         conv::{Conv2d, Conv2dConfig},
         pool::{MaxPool2d, MaxPool2dConfig},
     },
-    tensor::{Device, Tensor},
+    tensor::{Device, FloatDType, Tensor},
 };
 use phalanx_data::{FeatureKind, Schema};
 use phalanx_protocol::spec::{Activation, CnnSpec, Norm};
@@ -77,7 +77,8 @@ impl Task for Cnn {
         for block in &self.blocks {
             x = block.convolution.forward(boundary(x));
             if let Some(norm) = &block.norm {
-                x = norm.forward(x);
+                // Running statistics are of f32, whatever the convolutions compute in.
+                x = norm.forward(x.cast(FloatDType::F32)).cast(samples.dtype());
             }
             // Pooling first is the same for a rising function, and four times less work.
             x = match self.activation {

@@ -173,8 +173,8 @@ impl Rope {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [_, _, context, width] = x.dims();
         let half = width / 2;
-        let cos = self.cos.clone().narrow(0, 0, context).unsqueeze::<4>();
-        let sin = self.sin.clone().narrow(0, 0, context).unsqueeze::<4>();
+        let table = |table: &Tensor<2>| table.clone().narrow(0, 0, context).unsqueeze::<4>().cast(x.dtype());
+        let (cos, sin) = (table(&self.cos), table(&self.sin));
         let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
         let turned_a = a.clone() * cos.clone() - b.clone() * sin.clone();
         let turned_b = b * cos + a * sin;

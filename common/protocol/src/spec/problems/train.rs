@@ -3,7 +3,7 @@
 use super::{Rules, Sections};
 use crate::spec::{
     CHECKPOINTS_MAX, CheckpointSpec, DilocoSpec, LANES_MAX, Optimizer, OptimizerSpec, STEPS_MAX, Schedule,
-    ScheduleSpec, TrainSpec, WorkersSpec, suggest::listed,
+    ScheduleSpec, SumOrder, TrainSpec, WorkersSpec, suggest::listed,
 };
 
 /// The largest global batch.
@@ -25,6 +25,15 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
             rules.number("train.diloco.outer_learning_rate", rate, fits, "above 0 and at most 2");
             rules.share_below_one("train.diloco.outer_momentum", outer_momentum);
         }
+        let on_processors = train.compression.is_some() || train.diloco.is_some();
+        rules.require(
+            train.reduction == SumOrder::Exact || !on_processors,
+            ["train.reduction", "train.compression", "train.diloco"],
+            || {
+                "`train.reduction = \"fast\"` leaves the sum to NCCL, which knows neither `compression` nor `diloco`"
+                    .to_owned()
+            },
+        );
         optimizer(&train.optimizer, rules);
         schedule(train, &train.schedule, rules);
         if let Some(stop) = &train.early_stop {

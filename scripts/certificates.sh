@@ -23,12 +23,9 @@ new_key() {
 sign() {
     local role=$1 usage=$2
     new_key "$role"
-    openssl req -new -key "$role.key" -subj "/CN=phalanx-$role" |
-        openssl x509 -req -sha256 -days "$days" -CA ca.pem -CAkey ca.key -out "$role.pem" -extfile <(
-            printf 'subjectAltName=DNS:phalanx-%s\n' "$role"
-            printf 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n'
-            printf 'extendedKeyUsage=%s\n' "$usage"
-        ) 2>/dev/null
+    openssl req -x509 -new -key "$role.key" -sha256 -days "$days" -subj "/CN=phalanx-$role" -out "$role.pem" \
+        -CA ca.pem -CAkey ca.key -addext "subjectAltName=DNS:phalanx-$role" -addext "extendedKeyUsage=$usage" \
+        -addext 'basicConstraints=critical,CA:FALSE' -addext 'keyUsage=critical,digitalSignature'
 }
 
 if [[ ! -e ca.pem ]]; then

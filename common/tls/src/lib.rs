@@ -12,8 +12,8 @@
 //! 2. Whoever dials is a worker, and is refused without a worker's certificate. Whoever is
 //!    dialed has the certificate of the role that the dialing side expects: a worker's key
 //!    is not enough to pose as a coordinator.
-//! 3. Nothing is sent after a handshake but what the two sides say: no tickets. Every
-//!    connection is made with certificates, so that one that has expired ends with its process.
+//! 3. Nothing is sent after a handshake but what the two sides say: no tickets. So every
+//!    connection is made with certificates, and none is made with one that has expired.
 
 mod failure;
 mod files;

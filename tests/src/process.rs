@@ -225,7 +225,7 @@ impl Running {
         let deadline = Deadline(std::time::Duration::from_secs(600));
         eventually("a process to end", deadline, || self.has_ended().then_some(()));
         let status = self.child.take().and_then(|mut child| child.wait().ok()).expect("it has ended");
-        let text = |pipe: Option<Pipe>| pipe.map(Pipe::to_end).unwrap_or_default();
+        let text = |pipe: Option<Pipe>| pipe.map(Pipe::into_text).unwrap_or_default();
         Ended { code: status.code(), stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
     }
 }
@@ -276,7 +276,7 @@ impl Pipe {
         String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 
-    fn to_end(self) -> String {
+    fn into_text(self) -> String {
         let Self { bytes, thread } = self;
         let _ = thread.join();
         String::from_utf8_lossy(&bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()

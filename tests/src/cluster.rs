@@ -10,6 +10,7 @@ use std::{
 use phalanx_protocol::view::{JobState, JobView};
 
 use crate::{
+    certificates::Certificates,
     job::Job,
     process::{Ended, Home, Running, Signal, binary},
     wait::{Deadline, eventually},
@@ -22,6 +23,7 @@ pub struct Cluster {
     store: PathBuf,
     address: String,
     rpc: String,
+    certificates: Option<Certificates>,
     coordinator: Option<Running>,
     workers: Vec<Running>,
 }
@@ -34,14 +36,26 @@ impl Cluster {
         Self::with_store(home, store)
     }
 
+    /// [`start`](Self::start) with certificates for the coordinator and its workers.
+    pub fn start_secured() -> Self {
+        let home = Home::new();
+        let store = home.folder().join("store");
+        Self::with(home, store, Some(Certificates::new()))
+    }
+
     /// Starts a coordinator with the store in this folder.
     ///
     /// # Panics
     ///
     /// Where no port can be had.
     pub fn with_store(home: Home, store: PathBuf) -> Self {
+        Self::with(home, store, None)
+    }
+
+    fn with(home: Home, store: PathBuf, certificates: Option<Certificates>) -> Self {
         let [address, rpc] = free_addresses();
-        let mut cluster = Self { home, store, address, rpc, coordinator: None, workers: Vec::new() };
+        let mut cluster =
+            Self { home, store, address, rpc, certificates, coordinator: None, workers: Vec::new() };
         cluster.start_coordinator();
         cluster
     }
@@ -53,10 +67,20 @@ impl Cluster {
         command.args(["coordinator", "--listen", &self.address, "--rpc", &self.rpc]);
         command.args(["--state", &format!("{folder}/state.redb")]);
         command.args(["--store", &format!("file://{}", self.store.display())]);
+        command.args(self.flags("coordinator"));
         self.coordinator = Some(Running::start(command));
         eventually("the coordinator to answer", Deadline::default(), || {
             (self.ask(&["jobs", "--json"]).code == Some(0)).then_some(())
         });
+    }
+
+    fn flags(&self, role: &str) -> Vec<String> {
+        self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.flags(role))
+    }
+
+    /// What the coordinator has told in its log until now.
+    pub fn coordinator_said(&self) -> String {
+        self.coordinator.as_ref().map_or_else(String::new, Running::said)
     }
 
     /// `kill -9` of the coordinator.
@@ -72,10 +96,16 @@ impl Cluster {
 
     /// Starts a worker.
     pub fn add_worker(&mut self) {
+        let worker = self.start_worker(&self.flags("worker"));
+        self.workers.push(worker);
+    }
+
+    /// Starts a worker that the cluster does not own, with these flags.
+    pub fn start_worker(&self, flags: &[String]) -> Running {
         let mut command = Command::new(binary("phalanx"));
         command.args(["worker", "--coordinator", &self.rpc]);
-        command.current_dir(self.home.folder());
-        self.workers.push(Running::start(command));
+        command.args(flags).current_dir(self.home.folder());
+        Running::start(command)
     }
 
     /// Runs `phalanx ARGS` against the coordinator.

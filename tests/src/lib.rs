@@ -1,12 +1,14 @@
 //! A harness around the real binary: jobs in a folder of their own, processes
 //! that are started, interrupted and killed, and what they say.
 
+mod certificates;
 mod cluster;
 mod disk;
 mod job;
 mod process;
 mod wait;
 
+pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use disk::SmallDisk;
 pub use job::{Job, examples};

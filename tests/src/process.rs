@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
 
@@ -50,8 +51,15 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct Running {
     child: Option<Child>,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
+    stdout: Option<Pipe>,
+    stderr: Option<Pipe>,
+}
+
+/// What comes through a pipe, read to its end by a thread.
+#[derive(Debug)]
+struct Pipe {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
 }
 
 impl Home {
@@ -154,13 +162,15 @@ impl Running {
     ///
     /// Where it cannot be started.
     pub fn start(mut command: Command) -> Self {
-        for variable in ["COORDINATOR", "COORDINATOR_RPC", "HOME", "LOG", "OTLP"] {
+        for variable in
+            ["COORDINATOR", "COORDINATOR_RPC", "HOME", "LOG", "OTLP", "TLS_CA", "TLS_CERT", "TLS_KEY"]
+        {
             command.env_remove(format!("PHALANX_{variable}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = child.stdout.take().map(drain);
-        let stderr = child.stderr.take().map(drain);
+        let stdout = child.stdout.take().map(Pipe::drain);
+        let stderr = child.stderr.take().map(Pipe::drain);
         Self { child: Some(child), stdout, stderr }
     }
 
@@ -168,6 +178,11 @@ impl Running {
     pub fn pid(&self) -> i32 {
         let child = self.child.as_ref().expect("it was not waited for");
         i32::try_from(child.id()).expect("process ids fit")
+    }
+
+    /// What it has written to standard error until now.
+    pub fn said(&self) -> String {
+        self.stderr.as_ref().map_or_else(String::new, Pipe::text)
     }
 
     /// Whether it has ended.
@@ -210,12 +225,8 @@ impl Running {
         let deadline = Deadline(std::time::Duration::from_secs(600));
         eventually("a process to end", deadline, || self.has_ended().then_some(()));
         let status = self.child.take().and_then(|mut child| child.wait().ok()).expect("it has ended");
-        let text = |pipe: Option<JoinHandle<String>>| pipe.and_then(|pipe| pipe.join().ok());
-        Ended {
-            code: status.code(),
-            stdout: text(self.stdout.take()).unwrap_or_default(),
-            stderr: text(self.stderr.take()).unwrap_or_default(),
-        }
+        let text = |pipe: Option<Pipe>| pipe.map(Pipe::into_text).unwrap_or_default();
+        Ended { code: status.code(), stdout: text(self.stdout.take()), stderr: text(self.stderr.take()) }
     }
 }
 
@@ -248,10 +259,26 @@ fn children_of(parent: i32) -> Vec<i32> {
     pids.filter(is_child).collect()
 }
 
-fn drain(mut pipe: impl std::io::Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+impl Pipe {
+    fn drain(mut pipe: impl std::io::Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&bytes);
+        let thread = std::thread::spawn(move || {
+            let mut part = [0; 4_096];
+            while let Ok(read @ 1..) = pipe.read(&mut part) {
+                shared.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&part[..read]);
+            }
+        });
+        Self { bytes, thread }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    fn into_text(self) -> String {
+        let Self { bytes, thread } = self;
+        let _ = thread.join();
+        String::from_utf8_lossy(&bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
 }

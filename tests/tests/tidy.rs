@@ -32,7 +32,9 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("coordinator", WORKER_CRATES),
     ("worker", &["phalanx-core", "phalanx-server", "phalanx", "axum", "redb", "etcd-client"]),
     ("worker/evaluate", &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train"]),
-    ("worker/collective", &["phalanx-*", "burn*", "tokio*"]),
+    ("worker/collective", &["phalanx-protocol", "phalanx-storage", "phalanx-telemetry", "phalanx-data"]),
+    ("worker/collective", &["phalanx-train", "phalanx-evaluate", "phalanx-agent", "burn*", "tokio*"]),
+    ("common/tls", &["phalanx-*", "tokio*"]),
     ("worker/data", &["burn*", "phalanx-train", "phalanx-agent", "phalanx-collective"]),
     ("cli", &["phalanx-core", "phalanx-collective", "burn*", "arrow*", "redb", "tarpc"]),
 ];

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
-use phalanx_agent::TelemetryArgs;
+use phalanx_agent::{TelemetryArgs, TlsArgs};
 use phalanx_server::{Config, HTTP_PORT, StartError, StateError};
 use phalanx_storage::StorageError;
 use phalanx_telemetry::install_metrics;
@@ -23,7 +23,9 @@ use crate::{
 #[command(after_help = "\
 Examples:
   phalanx coordinator --state state.redb --store ./store
-  phalanx coordinator --listen 0.0.0.0:7700 --state /var/lib/phalanx.redb --store s3://bucket/runs")]
+  phalanx coordinator --listen 0.0.0.0:7700 --state /var/lib/phalanx.redb --store s3://bucket/runs
+  phalanx coordinator --state state.redb --store ./store \\
+    --tls-ca ca.pem --tls-cert coordinator.pem --tls-key coordinator.key")]
 pub(crate) struct Coordinator {
     /// Where users and browsers reach it, over HTTP; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value_t = SocketAddr::from(([127, 0, 0, 1], HTTP_PORT)))]
@@ -45,6 +47,9 @@ pub(crate) struct Coordinator {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = super::seconds)]
     lease: Duration,
 
+    #[command(flatten, next_help_heading = "TLS, for workers")]
+    tls: TlsArgs,
+
     #[command(flatten, next_help_heading = "Telemetry")]
     telemetry: TelemetryArgs,
 }
@@ -60,6 +65,7 @@ impl Coordinator {
             state_url: self.state,
             store_url: self.store,
             lease: self.lease,
+            tls: self.tls.files(),
             metrics: install_metrics().map_err(CliError::failed)?,
         })
         .await
@@ -92,6 +98,7 @@ fn reached_at(addr: SocketAddr) -> String {
 fn refused(error: StartError) -> CliError {
     match error {
         StartError::Bind(_)
+        | StartError::Tls(_)
         | StartError::Lease { .. }
         | StartError::StoreNotShared { .. }
         | StartError::State(StateError::Url { .. } | StateError::InUse { .. })

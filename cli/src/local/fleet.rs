@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::future::select_all;
-use phalanx_agent::TelemetryArgs;
+use phalanx_agent::{TLS_VARIABLES, TelemetryArgs};
 use phalanx_telemetry::LogFormat;
 use phalanx_train::DeviceName;
 use tokio::{
@@ -105,6 +105,8 @@ impl Fleet {
             command.arg("--device").arg(device.to_string());
             command.arg(format!("--die-with-parent={}", std::process::id()));
             command.args(telemetry(&options.telemetry));
+            // They are for a cluster's; this run's coordinator has no certificates.
+            TLS_VARIABLES.iter().for_each(|variable| _ = command.env_remove(variable));
             let child = spawn(command, &log).map_err(|e| {
                 CliError::usage(format!("the worker {} cannot be started: {e}", binary.display()))
             })?;

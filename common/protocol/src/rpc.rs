@@ -12,6 +12,10 @@ use crate::{
 /// have the same; [`Hello`] itself is kept as it is for as long as can be, so that they can tell.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The byte that the coordinator sends over a TLS connection once it has taken the worker's
+/// certificate. Calls begin after it; without TLS they begin at once.
+pub const LET_IN: u8 = 1;
+
 /// The coordinator, as workers see it.
 #[tarpc::service]
 pub trait Coordinator {

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use phalanx_telemetry::MetricsHandle;
+use phalanx_tls::TlsFiles;
 
 /// The port of the HTTP interface where none is given; the RPC port is the one after.
 pub const HTTP_PORT: u16 = 7700;
@@ -28,6 +29,9 @@ pub struct Config {
     pub store_url: String,
     /// A worker that is silent for this long is lost. Bounds: [`LEASE_MIN`], [`LEASE_MAX`].
     pub lease: Duration,
+    /// Where its certificates lie. With them, workers are let in over TLS alone, and with
+    /// certificates of the same CA.
+    pub tls: Option<TlsFiles>,
     /// The metrics of this process, which `/metrics` serves.
     pub metrics: MetricsHandle,
 }

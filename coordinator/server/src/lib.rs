@@ -20,6 +20,7 @@ pub mod state;
 
 mod http;
 mod rpc;
+mod secure;
 
 mod listen;
 mod metrics;

@@ -1,4 +1,4 @@
-//! The RPC listener: what workers call. Handlers translate; every decision is
+//! The RPC listener: what workers call, once they are let in. Handlers translate; every decision is
 //! the state machine's. Connections and the calls on each are bounded, and a
 //! call ends at its caller's deadline.
 
@@ -15,6 +15,7 @@ use phalanx_protocol::{
     message::{Attached, Hello, Numbered, Report, Timeouts},
     rpc::{Coordinator, NotAttached, Rejected},
 };
+use phalanx_tls::Tls;
 use tarpc::{
     context::Context,
     serde_transport,
@@ -25,7 +26,12 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
-use crate::{handle::Handle, listen::Listener, metrics};
+use crate::{
+    handle::Handle,
+    listen::Listener,
+    metrics,
+    secure::{NotLetIn, let_in},
+};
 
 /// The most connections at a time beside one for each worker: of those that come
 /// anew before their old connection has ended, or are told that there is no room.
@@ -62,9 +68,15 @@ pub(crate) async fn serve(listener: Listener, service: Service, stop: Cancellati
 }
 
 async fn connection(stream: TcpStream, service: Service) {
+    let idle_max = service.timeouts.lease * IDLE_LEASES;
+    let peer = stream.peer_addr().ok();
+    let stream = match let_in(stream, service.tls.as_ref(), idle_max).await {
+        Ok(stream) => stream,
+        Err(NotLetIn::Silent(_)) => return debug!(?peer, "a connection without calls is ended"),
+        Err(why) => return warn!(?peer, %why, "worker not let in"),
+    };
     let transport = serde_transport::new(Framed::new(stream, codec::framing()), Codec::default());
     let channel = BaseChannel::with_defaults(transport).max_concurrent_requests(CALLS_MAX);
-    let idle_max = service.timeouts.lease * IDLE_LEASES;
     let mut calls = pin!(channel.execute(service.serve()));
     // Each call under way holds a clone.
     let under_way = Arc::new(());
@@ -89,6 +101,8 @@ pub(crate) struct Service {
     /// What workers are told about the cluster.
     pub(crate) store_url: Arc<str>,
     pub(crate) timeouts: Timeouts,
+    /// What connections are secured with.
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Coordinator for Service {

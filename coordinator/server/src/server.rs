@@ -6,6 +6,7 @@ use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 use phalanx_core::{Coordinator, Effect, Record, RestoreError, record::UnreadableRecord};
 use phalanx_protocol::message::Timeouts;
 use phalanx_storage::{StorageError, Store};
+use phalanx_tls::{Role, TlsFilesError};
 use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
@@ -32,6 +33,9 @@ pub enum StartError {
     /// The state could not be opened or read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFilesError),
     /// The object store could not be opened.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -96,6 +100,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     if scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("memory")) {
         return Err(StartError::StoreNotShared { url: config.store_url });
     }
+    let tls = config.tls.as_ref().map(|files| files.load(Role::Coordinator)).transpose()?;
     let timeouts = Timeouts::from_lease(config.lease);
     let machine = phalanx_core::Config { timeouts, ..phalanx_core::Config::default() };
     let rpc_connections_max = machine.workers_max + rpc::CONNECTIONS_SPARE;
@@ -120,7 +125,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         follows: Arc::new(Semaphore::new(http::FOLLOWS_MAX)),
         stop: stop_interfaces.clone(),
     };
-    let service = rpc::Service { handle, store_url, timeouts };
+    let service = rpc::Service { handle, store_url, timeouts, tls };
     let interfaces = TaskTracker::new();
     interfaces.spawn(http::serve(http, http::router(app), stop_interfaces.clone()));
     interfaces.spawn(rpc::serve(rpc, service, stop_interfaces.clone()));

@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 use kameo::actor::Spawn as _;
 use phalanx_collective::Listener;
 use phalanx_telemetry::{install_metrics, serve_metrics};
+use phalanx_tls::Role;
 use phalanx_train::ComputeDevice;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -62,13 +63,18 @@ pub async fn run(config: Config, interruptible: bool) -> Result<(), AgentError> 
 ///
 /// Where it cannot be of use; see [`AgentError`].
 pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<(), AgentError> {
-    let Config { coordinator, tasks, listen, advertise, metrics, cache, threads, device } = config;
+    let Config { coordinator, tasks, listen, advertise, tls, metrics, cache, threads, device } = config;
+    let tls = tls.map(|files| files.load(Role::Worker)).transpose()?;
     let device = ComputeDevice::open(device)?;
     let kind = machine_kind(&device);
     let tasks = tasks.on(device);
     phalanx_storage::clean_cache(&cache);
     metrics::describe();
-    let listener = Listener::bind(listen).map_err(|error| AgentError::Listen { addr: listen, error })?;
+    let bound = match &tls {
+        Some(tls) => Listener::bind_secured(listen, tls.clone()),
+        None => Listener::bind(listen),
+    };
+    let listener = bound.map_err(|error| AgentError::Listen { addr: listen, error })?;
     let metrics_addr = match metrics {
         Some(addr) => Some(serve_metrics(addr, install_metrics()?).await?),
         None => None,
@@ -76,7 +82,7 @@ pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<
     let introduction =
         Introduction { listen: listener.local_addr(), advertise, kind, tasks: tasks.names(), metrics_addr };
 
-    let link = Arc::new(Link::new(coordinator));
+    let link = Arc::new(Link::new(coordinator, tls));
     let outbox = Arc::new(Outbox::default());
     let (member, members) = watch::channel(None);
     let (fatal, mut fatalities) = mpsc::channel(1);

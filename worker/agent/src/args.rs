@@ -15,6 +15,7 @@ use clap::{
     value_parser,
 };
 use phalanx_telemetry::LogFormat;
+use phalanx_tls::TlsFiles;
 use phalanx_train::{DeviceName, Tasks};
 
 use crate::{agent, config::Config, config::default_cache, error::AgentError, parent};
@@ -62,6 +63,37 @@ pub struct WorkerArgs {
     #[arg(long, hide = true, value_name = "PID", num_args = 0..=1, require_equals = true,
         default_missing_value = "0")]
     pub die_with_parent: Option<u32>,
+    /// With whom it talks.
+    #[command(flatten, next_help_heading = "TLS")]
+    pub tls: TlsArgs,
+}
+
+/// The variables of the environment that [`TlsArgs`] looks at.
+pub const TLS_VARIABLES: [&str; 3] = ["PHALANX_TLS_CA", "PHALANX_TLS_CERT", "PHALANX_TLS_KEY"];
+
+/// A process' certificates, all of them or none.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TlsArgs {
+    /// The cluster's CA (PEM). Coordinator and workers then talk over TLS, with none but its certificates.
+    #[arg(long, value_name = "FILE", env = TLS_VARIABLES[0], hide_env_values = true,
+        requires_all = ["tls_cert", "tls_key"])]
+    pub tls_ca: Option<PathBuf>,
+    /// This process' certificate (PEM), for the name `phalanx-coordinator` or `phalanx-worker`.
+    #[arg(long, value_name = "FILE", env = TLS_VARIABLES[1], hide_env_values = true,
+        requires_all = ["tls_ca", "tls_key"])]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", env = TLS_VARIABLES[2], hide_env_values = true,
+        requires_all = ["tls_ca", "tls_cert"])]
+    pub tls_key: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// Where the certificates lie, if there are any.
+    pub fn files(self) -> Option<TlsFiles> {
+        let Self { tls_ca, tls_cert, tls_key } = self;
+        Some(TlsFiles { ca: tls_ca?, certificate: tls_cert?, key: tls_key? })
+    }
 }
 
 /// How a worker tells what it does.
@@ -92,10 +124,10 @@ struct Command {
 impl WorkerArgs {
     /// The worker that these flags and `tasks` describe.
     pub fn config(self, tasks: Tasks) -> Config {
-        let Self { coordinator, listen, advertise, metrics, cache, threads, device, die_with_parent: _ } =
+        let Self { coordinator, listen, advertise, metrics, cache, threads, device, die_with_parent: _, tls } =
             self;
-        let cache = cache.unwrap_or_else(default_cache);
-        Config { coordinator, tasks, listen, advertise, metrics, cache, threads: threads.into(), device }
+        let (cache, tls, threads) = (cache.unwrap_or_else(default_cache), tls.files(), threads.into());
+        Config { coordinator, tasks, listen, advertise, tls, metrics, cache, threads, device }
     }
 }
 
@@ -205,6 +237,19 @@ mod tests {
         assert_eq!(device(&[]).expect("parses"), DeviceName::Cpu);
         assert_eq!(device(&["--device", "cuda:1"]).expect("parses"), DeviceName::Cuda(1));
         assert!(device(&["--device", "gpu"]).expect_err("no name").to_string().contains("cuda:N"));
+    }
+
+    #[test]
+    fn certificates_are_given_in_full_or_not_at_all() {
+        let coordinator = ["--coordinator", "c:1"];
+        let tls = ["--tls-ca", "ca.pem", "--tls-cert", "worker.pem", "--tls-key", "worker.key"];
+        for some in [&tls[..2], &tls[2..4], &tls[4..], &tls[..4], &tls[2..]] {
+            let error = parse(&[&coordinator, some].concat()).expect_err("one is missing");
+            assert!(error.to_string().contains("--tls-"), "{error}");
+        }
+        let command = parse(&[&coordinator[..], &tls].concat()).expect("parses");
+        let files = command.worker.config(Tasks::new()).tls.expect("they were given");
+        assert_eq!(files.key, PathBuf::from("worker.key"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use phalanx_tls::TlsFiles;
 use phalanx_train::{DeviceName, Tasks};
 
 /// What a worker must be told.
@@ -20,6 +21,9 @@ pub struct Config {
     /// The address that other workers are told. By default the one it listens at or,
     /// if it listens at all of them, the one on the way to the coordinator.
     pub advertise: Option<IpAddr>,
+    /// Where its certificates lie. With them, it talks over TLS alone, and with those alone
+    /// whose certificates are of the same CA.
+    pub tls: Option<TlsFiles>,
     /// Where Prometheus is served; nowhere by default.
     pub metrics: Option<SocketAddr>,
     /// Folder for copies of data shards.
@@ -38,6 +42,7 @@ impl Config {
             tasks: Tasks::new(),
             listen: SocketAddr::from(([0, 0, 0, 0], 0)),
             advertise: None,
+            tls: None,
             metrics: None,
             cache: default_cache(),
             threads: 1,

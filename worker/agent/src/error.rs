@@ -6,6 +6,7 @@ use std::{net::SocketAddr, process::ExitCode, time::Duration};
 use phalanx_protocol::rpc::NotAttached;
 use phalanx_storage::StorageError;
 use phalanx_telemetry::TelemetryError;
+use phalanx_tls::TlsFilesError;
 use phalanx_train::DeviceError;
 
 /// Why a worker process ends before it is told to.
@@ -25,6 +26,9 @@ pub enum AgentError {
     /// The device that it should compute on cannot be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFilesError),
     /// The object store that the coordinator names cannot be used from here.
     #[error("the coordinator's object store cannot be used by this worker: {0}")]
     Store(#[from] StorageError),
@@ -51,7 +55,7 @@ impl AgentError {
     /// What the process ends with: 2 where its arguments cannot be met, 1 otherwise.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Listen { .. } | Self::Telemetry(_) | Self::Device(_) => ExitCode::from(2),
+            Self::Listen { .. } | Self::Telemetry(_) | Self::Device(_) | Self::Tls(_) => ExitCode::from(2),
             Self::Store(_) | Self::NotAttached(_) | Self::Hung { .. } | Self::Part { .. } => {
                 ExitCode::FAILURE
             }

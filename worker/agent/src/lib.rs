@@ -2,7 +2,7 @@
 //! trains jobs together with other workers.
 //!
 //! In reading order: the command line ([`WorkerArgs`]), the configuration, the
-//! process ([`run`]); what ties it to the coordinator (`link`, `membership`,
+//! process ([`run`]); what ties it to the coordinator (`link`, `secure`, `membership`,
 //! `outbox`, `sender`); control and its orders; the work of a generation
 //! (`preparation`, `training`, `restore`, `trainer`, `checkpointer`), what its
 //! errors mean for the job (`failure`), and the metrics; beside it all, steps
@@ -29,12 +29,13 @@ mod outbox;
 mod parent;
 mod preparation;
 mod restore;
+mod secure;
 mod sender;
 mod trainer;
 mod training;
 
 pub use agent::{run, run_until};
-pub use args::{TelemetryArgs, WorkerArgs, main, start};
+pub use args::{TLS_VARIABLES, TelemetryArgs, TlsArgs, WorkerArgs, main, start};
 pub use bench::{MeasureError, ScalingRound, StepBench, StepRate, StepScaling, measure_steps, serve_steps};
 pub use config::Config;
 pub use error::AgentError;

@@ -5,6 +5,7 @@
 //! does not call again by itself: whoever calls knows whether that makes sense.
 
 use std::{
+    error::Error,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -13,6 +14,7 @@ use phalanx_protocol::{
     codec::{self, Codec},
     rpc::CoordinatorClient,
 };
+use phalanx_tls::Tls;
 use tarpc::{
     client::{Config, RpcError},
     context::{self, Context},
@@ -21,7 +23,7 @@ use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 use tokio_util::codec::Framed;
 use tracing::{debug, info};
 
-use crate::metrics;
+use crate::{metrics, secure::secure};
 
 /// The longest that connecting may take.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -41,7 +43,7 @@ pub(crate) enum LinkError {
         reason: String,
     },
     /// The connection broke, or the answer took too long.
-    #[error("the call to the coordinator failed: {0}")]
+    #[error("the call to the coordinator failed: {}", in_full(.0))]
     Rpc(#[from] RpcError),
 }
 
@@ -49,6 +51,8 @@ pub(crate) enum LinkError {
 #[derive(Debug)]
 pub(crate) struct Link {
     coordinator: String,
+    /// What connections are secured with.
+    tls: Option<Tls>,
     connection: Mutex<Option<Connection>>,
 }
 
@@ -62,8 +66,8 @@ struct Connection {
 
 impl Link {
     /// The way to the coordinator at `host:port`. Nothing is connected yet.
-    pub(crate) fn new(coordinator: String) -> Self {
-        Self { coordinator, connection: Mutex::new(None) }
+    pub(crate) fn new(coordinator: String, tls: Option<Tls>) -> Self {
+        Self { coordinator, tls, connection: Mutex::new(None) }
     }
 
     /// This machine's address, as it is on the way to the coordinator.
@@ -101,11 +105,15 @@ impl Link {
             return Ok(connection.clone());
         }
         let refuse = |reason: String| LinkError::Connect { coordinator: self.coordinator.clone(), reason };
-        let stream = timeout(CONNECT_MAX, TcpStream::connect(&self.coordinator)).await;
-        let stream = stream.map_err(|_| refuse(format!("no answer within {CONNECT_MAX:?}")))?;
-        let stream = stream.map_err(|error| refuse(error.to_string()))?;
-        stream.set_nodelay(true).map_err(|error| refuse(error.to_string()))?;
-        let local = stream.local_addr().map_err(|error| refuse(error.to_string()))?;
+        let connected = async {
+            let stream = TcpStream::connect(&self.coordinator).await?;
+            stream.set_nodelay(true)?;
+            let local = stream.local_addr()?;
+            Ok((secure(stream, self.tls.as_ref()).await?, local))
+        };
+        let connected: Result<std::io::Result<_>, _> = timeout(CONNECT_MAX, connected).await;
+        let connected = connected.map_err(|_| refuse(format!("no answer within {CONNECT_MAX:?}")))?;
+        let (stream, local) = connected.map_err(|error| refuse(error.to_string()))?;
         let framed = Framed::new(stream, codec::framing());
         let transport = tarpc::serde_transport::new(framed, Codec::default());
         let client = CoordinatorClient::new(Config::default(), transport).spawn();
@@ -115,6 +123,17 @@ impl Link {
         info!(coordinator = self.coordinator, "connected to the coordinator");
         Ok(connection)
     }
+}
+
+/// An error with its causes: what matters here, tarpc's do not repeat.
+fn in_full(error: &RpcError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// Waits between tries: each twice as long as the one before, up to a bound.

@@ -3,12 +3,12 @@
 //! caller's thread, until all are there, the deadline passes, or the group is aborted.
 //!
 //! ```text
-//! dialing ── connected, join sent ──► greeted ── welcome ──► joined
+//! dialing ── connected ──► securing ── TLS, join sent ──► greeted ── welcome ──► joined
 //! expected ── join taken from the listener, welcome sent ──► joined
 //! ```
 //!
-//! Invariant: a connection is joined only when both ends have seen that job,
-//! generation, world size, lanes and ranks agree.
+//! Without certificates, securing takes no time. Invariant: a connection is joined only
+//! when both ends have seen that job, generation, world size, lanes and ranks agree.
 
 use std::{
     io,
@@ -24,9 +24,11 @@ use rustix::{
 use tracing::debug;
 
 use crate::{
+    channel::Channel,
     config::GroupConfig,
     error::{CollectiveError, Field},
-    handshake::{HelloReader, send_hello},
+    handshake::HelloReader,
+    link::lost,
     links::Links,
     listener::{Listener, Seat},
     signal::AbortHandle,
@@ -41,7 +43,7 @@ pub(crate) fn connect_all(
     config: &GroupConfig,
     links: Links,
     abort: &AbortHandle,
-) -> Result<Vec<Option<TcpStream>>, CollectiveError> {
+) -> Result<Vec<Option<Channel>>, CollectiveError> {
     let opened = listener.open(&config.job, config.generation);
     let opened = opened.map_err(|cause| CollectiveError::System { doing: "opening a generation", cause })?;
     let seat = opened.map_err(|newest| CollectiveError::Superseded {
@@ -58,7 +60,7 @@ pub(crate) fn connect_all(
             _ => Place::Expected,
         });
     }
-    Formation { config, abort, seat, deadline, places }.run()
+    Formation { config, abort, listener, seat, deadline, places }.run()
 }
 
 /// Lets the system end a connection whose other machine acknowledges nothing for so long,
@@ -81,25 +83,28 @@ enum Place {
     Expected,
     /// Being connected.
     Dialing(TcpStream),
+    /// Its TLS handshake is under way.
+    Securing(Channel),
     /// It owes the answer to a hello.
-    Greeted(TcpStream, HelloReader),
+    Greeted(Channel, HelloReader),
     /// Part of the group. Watched for an early end until it sends its first message.
-    Joined { stream: TcpStream, watched: bool },
+    Joined { channel: Channel, watched: bool },
 }
 
 struct Formation<'a> {
     config: &'a GroupConfig,
     abort: &'a AbortHandle,
+    listener: &'a Listener,
     seat: Seat,
     deadline: Instant,
     places: Vec<Place>,
 }
 
 impl Formation<'_> {
-    fn run(mut self) -> Result<Vec<Option<TcpStream>>, CollectiveError> {
+    fn run(mut self) -> Result<Vec<Option<Channel>>, CollectiveError> {
         loop {
-            for (hello, stream) in self.seat.take() {
-                self.admit(&hello, stream)?;
+            for (hello, channel) in self.seat.take() {
+                self.admit(&hello, channel)?;
             }
             if self.absent().is_empty() {
                 break;
@@ -108,25 +113,25 @@ impl Formation<'_> {
                 self.advance(rank)?;
             }
         }
-        let streams = self.places.into_iter().map(|place| match place {
-            Place::Joined { stream, .. } => Some(stream),
-            Place::Unlinked | Place::Expected | Place::Dialing(_) | Place::Greeted(..) => None,
+        let channels = self.places.into_iter().map(|place| match place {
+            Place::Joined { channel, .. } => Some(channel),
+            Place::Unlinked | Place::Expected | Place::Dialing(_) => None,
+            Place::Securing(_) | Place::Greeted(..) => None,
         });
-        let streams: Vec<Option<TcpStream>> = streams.collect();
-        for stream in streams.iter().flatten() {
-            lose_when_silent(stream, self.config.silence).map_err(|cause| CollectiveError::System {
-                doing: "watching a connection",
-                cause: cause.into(),
+        let channels: Vec<Option<Channel>> = channels.collect();
+        for channel in channels.iter().flatten() {
+            lose_when_silent(channel.socket(), self.config.silence).map_err(|cause| {
+                CollectiveError::System { doing: "watching a connection", cause: cause.into() }
             })?;
         }
-        Ok(streams)
+        Ok(channels)
     }
 
     /// Ranks that are not joined.
     fn absent(&self) -> Vec<u32> {
         let absent = |place: &Place| match place {
             Place::Unlinked | Place::Joined { .. } => false,
-            Place::Expected | Place::Dialing(_) | Place::Greeted(..) => true,
+            Place::Expected | Place::Dialing(_) | Place::Securing(_) | Place::Greeted(..) => true,
         };
         (0..).zip(&self.places).filter(|(_, place)| absent(place)).map(|(rank, _)| rank).collect()
     }
@@ -141,8 +146,10 @@ impl Formation<'_> {
         for (rank, place) in (0..).zip(&self.places) {
             let (stream, flags) = match place {
                 Place::Dialing(stream) => (stream, PollFlags::OUT),
-                Place::Greeted(stream, _) => (stream, PollFlags::IN),
-                Place::Joined { stream, watched: true } => (stream, PollFlags::RDHUP),
+                Place::Securing(channel) | Place::Greeted(channel, _) => {
+                    (channel.socket(), channel.interest())
+                }
+                Place::Joined { channel, watched: true } => (channel.socket(), PollFlags::RDHUP),
                 Place::Unlinked | Place::Expected | Place::Joined { watched: false, .. } => continue,
             };
             fds.push(PollFd::new(stream, flags));
@@ -161,15 +168,15 @@ impl Formation<'_> {
     }
 
     /// Takes a connection in that dialed this rank.
-    fn admit(&mut self, hello: &Hello, stream: TcpStream) -> Result<(), CollectiveError> {
+    fn admit(&mut self, hello: &Hello, mut channel: Channel) -> Result<(), CollectiveError> {
         let rank = hello.from;
         // Both ends are to see what they disagree on, so the answer comes first.
-        let answered = send_hello(&stream, &self.hello(Purpose::Welcome, rank));
+        let answered = channel.send_hello(&self.hello(Purpose::Welcome, rank));
         self.check(rank, hello)?;
         match self.places.get_mut(rank as usize) {
             Some(place @ Place::Expected) => {
-                answered.map_err(|cause| CollectiveError::Lost { rank, cause })?;
-                *place = Place::Joined { stream, watched: true };
+                answered.map_err(|cause| lost(rank as usize, cause))?;
+                *place = Place::Joined { channel, watched: true };
             }
             Some(_) | None => debug!(rank, "a rank dialed that was not expected to"),
         }
@@ -178,7 +185,7 @@ impl Formation<'_> {
 
     /// Goes on with a connection that something happened to.
     fn advance(&mut self, rank: u32) -> Result<(), CollectiveError> {
-        let lost = |cause| CollectiveError::Lost { rank, cause };
+        let lost = |cause: io::Error| lost(rank as usize, cause);
         let place = std::mem::replace(&mut self.places[rank as usize], Place::Expected);
         self.places[rank as usize] = match place {
             Place::Dialing(stream) => {
@@ -187,25 +194,36 @@ impl Formation<'_> {
                     return Err(CollectiveError::Unreachable { rank, addr, cause });
                 }
                 stream.set_nodelay(true).map_err(lost)?;
-                send_hello(&stream, &self.hello(Purpose::Join, rank)).map_err(lost)?;
-                Place::Greeted(stream, HelloReader::new())
+                let channel = Channel::dialed(stream, self.listener.tls()).map_err(lost)?;
+                self.secure(rank, channel)?
             }
-            Place::Greeted(stream, mut reader) => match reader.read(&stream).map_err(lost)? {
-                None => Place::Greeted(stream, reader),
+            Place::Securing(channel) => self.secure(rank, channel)?,
+            Place::Greeted(mut channel, mut reader) => match channel.read_hello(&mut reader).map_err(lost)? {
+                None => Place::Greeted(channel, reader),
                 Some(hello) => {
                     let hello = hello.map_err(|cause| CollectiveError::Malformed { rank, cause })?;
                     self.check_answer(rank, &hello)?;
-                    Place::Joined { stream, watched: true }
+                    Place::Joined { channel, watched: true }
                 }
             },
-            Place::Joined { stream, .. } => match stream.peek(&mut [0]).map_err(lost)? {
+            Place::Joined { channel, .. } => match channel.socket().peek(&mut [0]).map_err(lost)? {
                 0 => return Err(lost(io::ErrorKind::UnexpectedEof.into())),
                 // It is connected with everyone, said so, and ended then: the first round tells.
-                _ => Place::Joined { stream, watched: false },
+                _ => Place::Joined { channel, watched: false },
             },
             place @ (Place::Unlinked | Place::Expected) => place,
         };
         Ok(())
+    }
+
+    /// Goes on with the handshake of a connection that this rank dialed, and then greets.
+    fn secure(&self, rank: u32, mut channel: Channel) -> Result<Place, CollectiveError> {
+        let lost = |cause: io::Error| lost(rank as usize, cause);
+        if !channel.handshake().map_err(lost)? {
+            return Ok(Place::Securing(channel));
+        }
+        channel.send_hello(&self.hello(Purpose::Join, rank)).map_err(lost)?;
+        Ok(Place::Greeted(channel, HelloReader::new()))
     }
 
     fn hello(&self, purpose: Purpose, to: u32) -> Hello {

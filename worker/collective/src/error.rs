@@ -7,6 +7,8 @@
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
+use phalanx_tls::TlsFailure;
+
 use crate::wire::{Operation, WireError};
 
 /// What can go wrong in a group.
@@ -59,6 +61,14 @@ pub enum CollectiveError {
         rank: u32,
         /// How it was noticed.
         cause: io::Error,
+    },
+    /// A rank and this one do not trust each other, or what went between them was changed.
+    #[error("no TLS with rank {rank}: {cause}")]
+    Tls {
+        /// The rank.
+        rank: u32,
+        /// Why not.
+        cause: TlsFailure,
     },
     /// A rank sent what is no message.
     #[error("rank {rank} sent what is no message: {cause}")]

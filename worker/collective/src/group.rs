@@ -83,8 +83,8 @@ impl Group {
         }
         let plan = TreePlan::new(config.lanes, config.world_size());
         let links = Links::of(&plan);
-        let streams = connect_all(listener, &config, links, abort)?;
-        let mut mesh = Mesh::new(streams, config.generation, config.timeout, abort.clone());
+        let channels = connect_all(listener, &config, links, abort)?;
+        let mut mesh = Mesh::new(channels, config.generation, config.timeout, abort.clone());
         // It ends with a round in which everyone hears from everyone: a rank that is done
         // early does not leave while others still connect.
         let pools = meet(&mut mesh, links, &config)?;

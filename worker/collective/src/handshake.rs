@@ -1,17 +1,17 @@
-//! Hellos over a non-blocking socket. A hello is small enough to fit into the empty
+//! Hellos over a socket that does not block. A hello is small enough to fit into the empty
 //! buffer of a new connection, so that it is sent whole or not at all; it may arrive
 //! in pieces. Exactly its bytes are read: what follows belongs to the group.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     net::TcpStream,
 };
 
 use crate::wire::{HELLO_BYTES, Hello, WireError};
 
 /// Sends a hello over a connection that nothing was sent over yet.
-pub(crate) fn send_hello(mut stream: &TcpStream, hello: &Hello) -> io::Result<()> {
-    match stream.write(&hello.encode())? {
+pub(crate) fn first_words(mut stream: &TcpStream, hello: &[u8; HELLO_BYTES]) -> io::Result<()> {
+    match stream.write(hello)? {
         HELLO_BYTES => Ok(()),
         _ => Err(io::ErrorKind::WriteZero.into()),
     }
@@ -30,18 +30,30 @@ impl HelloReader {
         Self { bytes: [0; HELLO_BYTES], filled: 0 }
     }
 
-    /// Takes in what has arrived; `None` where more must come. That the connection was
+    /// Takes in what `read` gives; `None` where more must come. That the connection was
     /// closed is an error.
-    pub(crate) fn read(&mut self, mut stream: &TcpStream) -> io::Result<Option<Result<Hello, WireError>>> {
+    pub(crate) fn read(
+        &mut self,
+        mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<Option<Result<Hello, WireError>>> {
         while self.filled < HELLO_BYTES {
-            match stream.read(&mut self.bytes[self.filled..]) {
+            match read(&mut self.bytes[self.filled..]) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(read) => self.filled += read,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
+            if speaks_tls(&self.bytes[..self.filled]) {
+                return Ok(Some(Err(WireError::Tls)));
+            }
         }
         Ok(Some(Hello::decode(&self.bytes)))
     }
+}
+
+/// Whether a connection begins as TLS does: a handshake or an alert, and a version. No
+/// hello does.
+fn speaks_tls(first: &[u8]) -> bool {
+    matches!(first, [0x15 | 0x16, 0x03, ..])
 }

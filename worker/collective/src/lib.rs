@@ -8,12 +8,12 @@
 //! the segments are given to everyone (all-gather).
 //!
 //! In reading order: shares, reductions, the tree, the wire, signals and waiting, the
-//! listener (handshake, admission), which ranks are linked, connecting, what ranks tell each
-//! other when they meet, a link and what carries its bytes (TCP; shared memory, its rings),
-//! rounds over all links, what they carry, numbers that are packed for it, hypercubes, the
-//! group, buckets, vectors that are reduced where they lie, reducing while the caller
-//! computes, and what can go wrong. With the feature `nccl`, beside all this: what GPUs send
-//! each other, NCCL, and the group of GPUs.
+//! listener (channels, their TLS sessions, hellos, admission), which ranks are linked,
+//! connecting, what ranks tell each other when they meet, a link and what carries its bytes
+//! (TCP; TLS; shared memory, its rings), rounds over all links, what they carry, numbers that
+//! are packed for it, hypercubes, the group, buckets, vectors that are reduced where they lie,
+//! reducing while the caller computes, and what can go wrong. With the feature `nccl`, beside
+//! all this: what GPUs send each other, NCCL, and the group of GPUs.
 //!
 //! # Architecture invariants
 //!
@@ -37,9 +37,13 @@
 //! 9. Memory shared with other processes has no name and cannot shrink; each process
 //!    writes to its own only. `unsafe` code stands in `memory`, `ring` and `pool`, and with the
 //!    feature `nccl` in `nccl`, nowhere else.
+//! 10. A listener with certificates ([`Listener::bind_secured`]) takes part in groups over
+//!     TLS alone. No word of a peer's is looked at before both sides have shown that the
+//!     cluster's CA has signed them; an error says who did not, and why.
 //!
-//! What is absent: everything else of Phalanx, an async runtime, threads besides the
-//! listener's and a [`Reducer`]'s, and encryption: the network between ranks is trusted.
+//! What is absent: everything else of Phalanx but its certificates, an async runtime, and
+//! threads besides the listener's and a [`Reducer`]'s. Without certificates the network
+//! between ranks is trusted; processes of one host that may open each other's memory always are.
 
 mod admission;
 mod anything;
@@ -47,6 +51,7 @@ pub mod bench;
 mod bucket;
 mod buffer;
 mod caches;
+mod channel;
 mod config;
 mod connect;
 mod door;
@@ -75,6 +80,8 @@ mod pool;
 mod presence;
 mod reduction;
 mod ring;
+mod secured;
+mod session;
 mod share;
 mod shm;
 mod signal;
@@ -96,6 +103,7 @@ pub use listener::Listener;
 #[cfg(feature = "nccl")]
 pub use nccl::GpuVector;
 pub use overlap::Reducer;
+pub use phalanx_tls::{FileProblem, Role, Tls, TlsError, TlsFailure, TlsFile};
 pub use reduction::Reduction;
 pub use share::{LANES_MAX, share};
 pub use signal::AbortHandle;

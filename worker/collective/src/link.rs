@@ -4,6 +4,7 @@
 
 use std::{fmt, io, os::fd::BorrowedFd};
 
+use phalanx_tls::TlsFailure;
 use rustix::event::PollFlags;
 
 use crate::{
@@ -115,6 +116,11 @@ pub(crate) fn malformed(rank: usize, cause: WireError) -> CollectiveError {
     CollectiveError::Malformed { rank: rank as u32, cause }
 }
 
+/// The connection with `rank` has ended, or cannot be trusted.
 pub(crate) fn lost(rank: usize, cause: impl Into<io::Error>) -> CollectiveError {
-    CollectiveError::Lost { rank: rank as u32, cause: cause.into() }
+    let (rank, cause) = (rank as u32, cause.into());
+    match TlsFailure::of(&cause) {
+        Some(cause) => CollectiveError::Tls { rank, cause },
+        None => CollectiveError::Lost { rank, cause },
+    }
 }

@@ -1,10 +1,11 @@
 //! Where other ranks dial in: one per worker process, for all its generations. A
-//! thread of its own takes connections in, reads their hello and hands them to
-//! [`Admission`], which knows what to do with them; a group that is being connected
+//! thread of its own takes connections in, secures them where there are certificates, reads
+//! their hello and hands them to [`Admission`], which knows what to do with them; a group that is being connected
 //! has a [`Seat`] and takes its connections out.
 //!
 //! Nobody can hold the thread up: all sockets are non-blocking, a hello must be there
-//! within [`HELLO_TIME_MAX`], and at most [`GUESTS_MAX`] connections may owe theirs.
+//! within [`HELLO_TIME_MAX`], TLS and all, and at most [`GUESTS_MAX`] connections may owe
+//! theirs, with at most 64 KiB of a handshake each.
 
 use std::{
     fmt, io,
@@ -17,15 +18,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use phalanx_tls::{Tls, TlsFailure};
 use rustix::event::{PollFd, PollFlags};
 use tracing::{debug, warn};
 
 use crate::{
     admission::{Admission, Arrival},
-    handshake::{HelloReader, send_hello},
+    channel::Channel,
+    handshake::HelloReader,
     signal::Signal,
     wait::wait,
-    wire::{Hello, Purpose},
+    wire::{Hello, Purpose, WireError},
 };
 
 /// A connection that has not said hello by then is closed.
@@ -38,9 +41,14 @@ const GUESTS_MAX: usize = 128;
 /// because the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Who is refused for its certificate is told about once in so long a time: strangers
+/// must not fill the log.
+const WARNING_PAUSE: Duration = Duration::from_secs(10);
+
 /// Where other ranks dial in. Dropping it ends its thread and closes what waits there.
 pub struct Listener {
     local_addr: SocketAddr,
+    tls: Option<Tls>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -52,6 +60,21 @@ impl Listener {
     ///
     /// Those of the operating system, such as [`io::ErrorKind::AddrInUse`].
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
+        Self::new(addr, None)
+    }
+
+    /// Listens at `addr` for ranks of one cluster: whoever dials, and whoever is dialed for
+    /// a group of this listener's, must present a certificate as [`Tls`] describes it. What
+    /// goes over TCP is encrypted then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind`](Self::bind).
+    pub fn bind_secured(addr: SocketAddr, tls: Tls) -> io::Result<Self> {
+        Self::new(addr, Some(tls))
+    }
+
+    fn new(addr: SocketAddr, tls: Option<Tls>) -> io::Result<Self> {
         let socket = TcpListener::bind(addr)?;
         socket.set_nonblocking(true)?;
         let local_addr = socket.local_addr()?;
@@ -60,14 +83,26 @@ impl Listener {
             stop: Signal::new()?,
             state: Mutex::new(State { admission: Admission::new(), seats: Vec::new() }),
         });
-        let door = Door { socket, shared: Arc::clone(&shared), guests: Vec::new(), paused_until: None };
+        let door = Door {
+            socket,
+            tls: tls.clone(),
+            shared: Arc::clone(&shared),
+            guests: Vec::new(),
+            paused_until: None,
+            warned_at: None,
+        };
         let thread = thread::Builder::new().name("collective-listener".into()).spawn(move || door.serve())?;
-        Ok(Self { local_addr, shared, thread: Some(thread) })
+        Ok(Self { local_addr, tls, shared, thread: Some(thread) })
     }
 
     /// Where it listens, as bound: an unspecified address (`0.0.0.0`) stays one.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// What its groups' connections are secured with.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     /// Opens a generation for connections, or fails with the newest one of the job,
@@ -117,7 +152,7 @@ impl Seat {
     }
 
     /// The connections of this generation that have arrived since the last call.
-    pub(crate) fn take(&self) -> Vec<(Hello, TcpStream)> {
+    pub(crate) fn take(&self) -> Vec<(Hello, Channel)> {
         self.signal.clear();
         self.shared.lock().admission.take(&self.job, self.generation)
     }
@@ -141,7 +176,7 @@ struct Shared {
 }
 
 struct State {
-    admission: Admission<TcpStream>,
+    admission: Admission<Channel>,
     /// Of every open generation, what wakes its group.
     seats: Vec<Arc<Signal>>,
 }
@@ -155,14 +190,16 @@ impl Shared {
 /// The thread's own state.
 struct Door {
     socket: TcpListener,
+    tls: Option<Tls>,
     shared: Arc<Shared>,
     guests: Vec<Guest>,
     paused_until: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 /// A connection that owes its hello.
 struct Guest {
-    stream: TcpStream,
+    channel: Channel,
     hello: HelloReader,
     deadline: Instant,
 }
@@ -185,7 +222,8 @@ impl Door {
         if self.accepts() {
             fds.push(PollFd::new(&self.socket, PollFlags::IN));
         }
-        fds.extend(self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)));
+        let channels = self.guests.iter().map(|guest| &guest.channel);
+        fds.extend(channels.map(|channel| PollFd::new(channel.socket(), channel.interest())));
         let deadlines = self.guests.iter().map(|guest| guest.deadline);
         wait(&mut fds, deadlines.chain(self.paused_until).min())
     }
@@ -197,9 +235,10 @@ impl Door {
     fn accept(&mut self, now: Instant) {
         self.paused_until = self.paused_until.filter(|until| now < *until);
         while self.accepts() {
-            match self.socket.accept().and_then(|(stream, _)| prepared(stream)) {
-                Ok(stream) => self.guests.push(Guest {
-                    stream,
+            let prepared = |(stream, _)| Channel::accepted(prepared(stream)?, self.tls.as_ref());
+            match self.socket.accept().and_then(prepared) {
+                Ok(channel) => self.guests.push(Guest {
+                    channel,
                     hello: HelloReader::new(),
                     deadline: now + HELLO_TIME_MAX,
                 }),
@@ -216,31 +255,52 @@ impl Door {
     /// Takes in what guests have said; those that have said hello move on.
     fn greet(&mut self, now: Instant) {
         for mut guest in std::mem::take(&mut self.guests) {
-            match guest.hello.read(&guest.stream) {
+            match guest.read() {
                 Ok(None) if now < guest.deadline => self.guests.push(guest),
                 Ok(None) => debug!("a connection said no hello in time"),
-                Ok(Some(Ok(hello))) => self.admit(hello, guest.stream),
+                Ok(Some(Ok(hello))) => self.admit(hello, guest.channel),
+                Ok(Some(Err(error @ WireError::Tls))) => self.warn(now, &guest, &error.to_string()),
                 Ok(Some(Err(error))) => debug!(%error, "a connection said something else than hello"),
-                Err(error) => debug!(%error, "a connection broke before its hello"),
+                Err(error) => match TlsFailure::of(&error) {
+                    Some(failure) => self.warn(now, &guest, &failure.to_string()),
+                    None => debug!(%error, "a connection broke before its hello"),
+                },
             }
         }
     }
 
-    fn admit(&self, hello: Hello, stream: TcpStream) {
+    /// Says that a connection was refused for its certificate, or for having none.
+    fn warn(&mut self, now: Instant, guest: &Guest, why: &str) {
+        let peer = guest.channel.socket().peer_addr().ok();
+        if self.warned_at.is_none_or(|at| now >= at + WARNING_PAUSE) {
+            self.warned_at = Some(now);
+            warn!(?peer, why, "a connection between workers was refused");
+        } else {
+            debug!(?peer, why, "a connection between workers was refused");
+        }
+    }
+
+    fn admit(&self, hello: Hello, channel: Channel) {
         if hello.purpose != Purpose::Join {
             debug!(purpose = ?hello.purpose, "a connection began with an answer");
             return;
         }
         let reply = refusal(&hello);
         let mut state = self.shared.lock();
-        match state.admission.arrive(hello, stream) {
+        match state.admission.arrive(hello, channel) {
             Arrival::Ready => state.seats.iter().for_each(|signal| signal.raise()),
             Arrival::Parked => {}
-            Arrival::Refused(stream, newest) => {
+            Arrival::Refused(mut channel, newest) => {
                 drop(state);
-                refuse(&stream, &Hello { generation: newest, ..reply });
+                refuse(&mut channel, &Hello { generation: newest, ..reply });
             }
         }
+    }
+}
+
+impl Guest {
+    fn read(&mut self) -> io::Result<Option<Result<Hello, WireError>>> {
+        if self.channel.handshake()? { self.channel.read_hello(&mut self.hello) } else { Ok(None) }
     }
 }
 
@@ -255,15 +315,15 @@ fn refusal(hello: &Hello) -> Hello {
     Hello { purpose: Purpose::Refuse, from: hello.to, to: hello.from, ..hello.clone() }
 }
 
-fn refuse_all(connections: Vec<(Hello, TcpStream)>, newest: u64) {
-    for (hello, stream) in connections {
-        refuse(&stream, &Hello { generation: newest, ..refusal(&hello) });
+fn refuse_all(connections: Vec<(Hello, Channel)>, newest: u64) {
+    for (hello, mut channel) in connections {
+        refuse(&mut channel, &Hello { generation: newest, ..refusal(&hello) });
     }
 }
 
-fn refuse(stream: &TcpStream, refusal: &Hello) {
+fn refuse(channel: &mut Channel, refusal: &Hello) {
     debug!(job = refusal.job, rank = refusal.to, newest = refusal.generation, "a connection was refused");
-    if let Err(error) = send_hello(stream, refusal) {
+    if let Err(error) = channel.send_hello(refusal) {
         debug!(%error, "a refusal was not sent");
     }
 }
@@ -277,14 +337,19 @@ mod tests {
         Hello { purpose: Purpose::Join, job, generation, from: 1, to: 0, world_size: 2, lanes: 2 }
     }
 
-    fn dial(listener: &Listener, generation: u64) -> TcpStream {
+    fn greet(listener: &Listener, hello: &Hello) -> Channel {
         let stream = TcpStream::connect(listener.local_addr()).expect("it listens");
-        send_hello(&stream, &join(generation)).expect("it is connected");
-        stream
+        let mut channel = Channel::dialed(stream, None).expect("it takes nothing");
+        channel.send_hello(hello).expect("it is connected");
+        channel
     }
 
-    fn answer(stream: &TcpStream) -> Hello {
-        let answer = HelloReader::new().read(stream).expect("it is answered");
+    fn dial(listener: &Listener, generation: u64) -> Channel {
+        greet(listener, &join(generation))
+    }
+
+    fn answer(mut channel: Channel) -> Hello {
+        let answer = channel.read_hello(&mut HelloReader::new()).expect("it is answered");
         answer.expect("a blocking read takes all").expect("it is a hello")
     }
 
@@ -306,9 +371,9 @@ mod tests {
 
         let second = listener.open("test-1", 2).expect("descriptors are left").expect("it is newer");
         assert_eq!(second.take()[0].0, join(2));
-        assert_eq!(answer(&dial(&listener, 1)), Hello { generation: 2, ..refusal(&join(1)) });
+        assert_eq!(answer(dial(&listener, 1)), Hello { generation: 2, ..refusal(&join(1)) });
         drop((early, second));
-        assert_eq!(answer(&dial(&listener, 2)), refusal(&join(2)));
+        assert_eq!(answer(dial(&listener, 2)), refusal(&join(2)));
     }
 
     #[test]
@@ -316,9 +381,8 @@ mod tests {
         let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
         let seat = listener.open("test-1", 1).expect("descriptors are left").expect("it is the first");
         for purpose in [Purpose::Welcome, Purpose::Refuse] {
-            let stream = TcpStream::connect(listener.local_addr()).expect("it listens");
-            send_hello(&stream, &Hello { purpose, ..join(1) }).expect("it is connected");
-            assert!(HelloReader::new().read(&stream).is_err(), "it is closed");
+            let mut channel = greet(&listener, &Hello { purpose, ..join(1) });
+            assert!(channel.read_hello(&mut HelloReader::new()).is_err(), "it is closed");
         }
         assert!(seat.take().is_empty());
     }
@@ -328,6 +392,6 @@ mod tests {
         let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a port is free");
         let passed = dial(&listener, 2);
         let _seat = listener.open("test-1", 3).expect("descriptors are left").expect("it is the first");
-        assert_eq!(answer(&passed), Hello { generation: 3, ..refusal(&join(2)) });
+        assert_eq!(answer(passed), Hello { generation: 3, ..refusal(&join(2)) });
     }
 }

@@ -22,6 +22,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags};
 
 use crate::{
+    channel::Channel,
     error::CollectiveError,
     link::{Payload, Transport},
     patience::{Idle, Patience},
@@ -30,7 +31,6 @@ use crate::{
     share::LANES_MAX,
     shm::{Doorbell, Shm},
     signal::AbortHandle,
-    tcp::Tcp,
     wait::wait,
     wire::{Header, Operation, PAYLOAD_BYTES_MAX},
 };
@@ -75,17 +75,17 @@ impl Round {
 }
 
 impl Mesh {
-    /// The mesh of `streams`, by rank; none for the own.
+    /// The mesh of `channels`, by rank; none for the own.
     pub(crate) fn new(
-        streams: Vec<Option<TcpStream>>,
+        channels: Vec<Option<Channel>>,
         generation: u64,
         timeout: Duration,
         abort: AbortHandle,
     ) -> Self {
-        let link = |(rank, stream): (usize, Option<TcpStream>)| {
-            stream.map(|stream| Link { rank, transport: Box::new(Tcp::new(rank, stream)) })
+        let link = |(rank, channel): (usize, Option<Channel>)| {
+            channel.map(|channel| Link { rank, transport: channel.into_transport(rank) })
         };
-        let links: Vec<_> = streams.into_iter().enumerate().filter_map(link).collect();
+        let links: Vec<_> = channels.into_iter().enumerate().filter_map(link).collect();
         assert!(links.len() <= PEERS_MAX, "invariant: a group has at most as many ranks as lanes");
         let patience = Patience::default();
         Self { generation, timeout, abort, links, doorbell: None, patience, sequence: 0 }
@@ -261,6 +261,7 @@ mod tests {
         let (ours, _) = listener.accept().expect("it was dialed");
         ours.set_nonblocking(true).expect("a socket can");
         let abort = AbortHandle::new().expect("descriptors are left");
+        let ours = Channel::accepted(ours, None).expect("it takes nothing");
         let mesh = Mesh::new(vec![None, Some(ours)], 7, Duration::from_secs(60), abort.clone());
         (mesh, theirs, abort)
     }

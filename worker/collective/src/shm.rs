@@ -1,7 +1,8 @@
 //! A pair of ranks on one host: messages go through a ring in the sender's memory, and
 //! the receiver takes them in, or adds them, straight from there. The pair's TCP
 //! connection stays open and carries nothing; it ends when the peer's process does, and
-//! so a rank that waits learns of it at once.
+//! so a rank that waits learns of it at once. With certificates it was a TLS connection, of
+//! which neither end has anything to say any more: tickets are off, and it ends without a word.
 //!
 //! In the ring, a message is a header, filled up to [`FRAME_BYTES`], and the payload,
 //! filled up to a multiple of that: payloads of `f32` are aligned.

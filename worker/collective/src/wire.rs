@@ -52,6 +52,9 @@ pub enum WireError {
     /// Something else talks on this connection, or bytes were lost.
     #[error("a message begins with the wrong bytes")]
     Magic,
+    /// The peer has the cluster's certificates, and this side has not.
+    #[error("it speaks TLS, and this side has no certificates: give both those of one CA, or neither")]
+    Tls,
     /// Another version of the program.
     #[error("wire version {actual} instead of {expected}")]
     Version {

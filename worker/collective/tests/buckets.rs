@@ -8,7 +8,9 @@ use phalanx_collective::{
     Bucket, BucketPlan, Buffer, CollectiveError, Field, Group, GroupConfig, Reducer, Reduction, Transport,
 };
 use proptest::prelude::*;
-use support::{REDUCTIONS, TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks, reduced};
+use support::{
+    Carrier, REDUCTIONS, TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks, reduced,
+};
 
 fn fill(group: &Group, seed: u64, bucket: &mut Bucket) {
     for (lane, vector) in group.lanes().zip(&mut bucket.lanes) {
@@ -18,8 +20,8 @@ fn fill(group: &Group, seed: u64, bucket: &mut Bucket) {
 }
 
 /// Reduces buckets of these lengths a few times, and compares every rank's.
-fn check(transport: Transport, lanes: u32, world_size: u32, lens: &[usize]) {
-    let plan = BucketPlan::new(lens, 0);
+fn check(transport: impl Into<Carrier>, lanes: u32, world_size: u32, lens: &[usize]) {
+    let (plan, transport) = (BucketPlan::new(lens, 0), transport.into());
     on_ranks(transport, lanes, world_size, |mut group| {
         let mut buckets = group.buckets(&plan).expect("all ranks take part");
         for (seed, reduction) in (0..).zip(REDUCTIONS) {

@@ -8,7 +8,9 @@ use phalanx_collective::{
     BucketPlan, CollectiveError, Field, Group, GroupConfig, Reduction, Transport, tree_sum,
 };
 use proptest::prelude::*;
-use support::{REDUCTIONS, TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks, reduced};
+use support::{
+    Carrier, REDUCTIONS, TRANSPORTS, abort, bits, config, lane_vector, listener, on_ranks, reduced,
+};
 
 fn expected(seed: u64, lanes: u32, len: usize) -> Vec<u32> {
     let mut vectors: Vec<_> = (0..lanes).map(|lane| lane_vector(seed, lane, len)).collect();
@@ -25,7 +27,8 @@ fn reduce(group: &mut Group, seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// Reduces vectors of these lengths one after the other and compares every rank's sums.
-fn check_over(transport: Transport, seed: u64, lanes: u32, world_size: u32, lens: &[usize]) {
+fn check_over(transport: impl Into<Carrier>, seed: u64, lanes: u32, world_size: u32, lens: &[usize]) {
+    let transport = transport.into();
     let sums = on_ranks(transport, lanes, world_size, |mut group| {
         lens.iter().map(|len| reduce(&mut group, seed, *len)).collect::<Vec<_>>()
     });

@@ -11,4 +11,5 @@ mod life;
 mod restart;
 mod rpc;
 mod start;
+mod tls;
 mod trace;

@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of this module")]
 
+pub(crate) mod certificates;
+
 use std::{net::SocketAddr, thread, time::Duration};
 
+use certificates::Ca;
 use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Reduction, Transport, tree_reduce};
 
 /// Long enough to never pass in a test that goes right.
@@ -14,13 +17,45 @@ pub(crate) fn listener() -> Listener {
     Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free")
 }
 
+/// A listener at a free port, for workers of the tests' cluster.
+pub(crate) fn secured_listener() -> Listener {
+    let tls = Ca::of_the_tests().worker();
+    Listener::bind_secured(SocketAddr::from(([127, 0, 0, 1], 0)), tls).expect("a port is free")
+}
+
 /// A handle that nobody uses.
 pub(crate) fn abort() -> AbortHandle {
     AbortHandle::new().expect("descriptors are left")
 }
 
+/// What carries messages between ranks, and whether they have certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Carrier {
+    pub(crate) transport: Transport,
+    pub(crate) secured: bool,
+}
+
+impl From<Transport> for Carrier {
+    fn from(transport: Transport) -> Self {
+        Self { transport, secured: false }
+    }
+}
+
+impl Carrier {
+    pub(crate) fn listener(self) -> Listener {
+        if self.secured { secured_listener() } else { listener() }
+    }
+}
+
+/// What carries messages without certificates.
+pub(crate) const PLAIN: [Carrier; 2] = [
+    Carrier { transport: Transport::Tcp, secured: false },
+    Carrier { transport: Transport::SharedMemory, secured: false },
+];
+
 /// Everything that can carry messages between ranks of one host.
-pub(crate) const TRANSPORTS: [Transport; 2] = [Transport::Tcp, Transport::SharedMemory];
+pub(crate) const TRANSPORTS: [Carrier; 3] =
+    [PLAIN[0], PLAIN[1], Carrier { transport: Transport::Tcp, secured: true }];
 
 /// Every reduction there is.
 pub(crate) const REDUCTIONS: [Reduction; 4] =
@@ -51,7 +86,7 @@ pub(crate) fn config(lanes: u32, listeners: &[Listener]) -> GroupConfig {
 /// Connects `world_size` ranks and runs each on a thread of its own. What they return,
 /// by rank.
 pub(crate) fn on_ranks<T: Send>(
-    transport: Transport,
+    transport: impl Into<Carrier>,
     lanes: u32,
     world_size: u32,
     run: impl Fn(Group) -> T + Sync,
@@ -62,18 +97,19 @@ pub(crate) fn on_ranks<T: Send>(
 /// [`on_ranks`] with a timeout of its own.
 pub(crate) fn on_ranks_within<T: Send>(
     timeout: Duration,
-    transport: Transport,
+    transport: impl Into<Carrier>,
     lanes: u32,
     world_size: u32,
     run: impl Fn(Group) -> T + Sync,
 ) -> Vec<T> {
-    let listeners: Vec<_> = (0..world_size).map(|_| listener()).collect();
-    let config = config(lanes, &listeners);
+    let carrier: Carrier = transport.into();
+    let listeners: Vec<_> = (0..world_size).map(|_| carrier.listener()).collect();
+    let config = GroupConfig { transport: carrier.transport, ..config(lanes, &listeners) };
     thread::scope(|scope| {
         let ranks: Vec<_> = (0..)
             .zip(&listeners)
             .map(|(rank, listener)| {
-                let (run, config) = (&run, GroupConfig { rank, timeout, transport, ..config.clone() });
+                let (run, config) = (&run, GroupConfig { rank, timeout, ..config.clone() });
                 scope.spawn(move || run(Group::connect(listener, config, &abort()).expect("all ranks come")))
             })
             .collect();

@@ -91,12 +91,16 @@ impl GpuGroup {
     ///
     /// NCCL connects GPUs of their own only: where two ranks share one, or a rank has no
     /// NCCL, or cannot use it, all get [`Met::Processors`]; the log says which rank, and why.
+    /// So they do where the group has certificates: NCCL would send gradients in the clear.
     ///
     /// # Errors
     ///
     /// The group's failure, or the driver's.
     pub fn connect(group: &mut Group, index: u16) -> Result<Met, GpuError> {
         let (lanes, timeout) = group.terms()?;
+        if group.is_secured() && group.world_size() > 1 {
+            return Ok(Met::Processors(NO_TLS));
+        }
         let gpu = nccl::is_present().then(|| Gpu::open(index)).and_then(usable);
         let card = gpu.as_ref().map(Gpu::uuid).transpose()?;
         let cards = group.all_gather(card.as_ref().map_or(&[][..], |uuid| uuid))?;
@@ -271,6 +275,8 @@ impl GpuGroup {
         Ok(())
     }
 }
+
+const NO_TLS: &str = "the cluster has certificates, and NCCL knows no TLS";
 
 const NO_NCCL: &str = "not all workers have NCCL (libnccl.so.2)";
 

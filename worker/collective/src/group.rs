@@ -46,6 +46,7 @@ const HALVED_ELEMENTS: usize = 1 << 20;
 pub struct Group {
     /// No other group of the process has it.
     number: u64,
+    secured: bool,
     rank: usize,
     world_size: usize,
     lanes: u32,
@@ -93,6 +94,7 @@ impl Group {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
+            secured: listener.tls().is_some(),
             rank: config.rank as usize,
             world_size: config.peers.len(),
             lanes: config.lanes,
@@ -116,6 +118,11 @@ impl Group {
     pub(crate) fn terms(&self) -> Result<(u32, Duration), CollectiveError> {
         let mesh = self.mesh.as_ref().ok_or(CollectiveError::Broken)?;
         Ok((self.lanes, mesh.timeout()))
+    }
+
+    /// Whether its ranks have shown each other certificates, and what goes over TCP is encrypted.
+    pub fn is_secured(&self) -> bool {
+        self.secured
     }
 
     /// This process' rank.

@@ -39,7 +39,8 @@
 //!    feature `nccl` in `nccl`, nowhere else.
 //! 10. A listener with certificates ([`Listener::bind_secured`]) takes part in groups over
 //!     TLS alone. No word of a peer's is looked at before both sides have shown that the
-//!     cluster's CA has signed them; an error says who did not, and why.
+//!     cluster's CA has signed them; an error says who did not, and why. NCCL, whose
+//!     connections know no TLS, is not used then.
 //!
 //! What is absent: everything else of Phalanx but its certificates, an async runtime, and
 //! threads besides the listener's and a [`Reducer`]'s. Without certificates the network

@@ -78,6 +78,7 @@ fn parsed(pem: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
 fn ranks_with_certificates_share_memory_too() {
     for transport in [Transport::SharedMemory, Transport::Auto] {
         let sums = on_ranks(Carrier { transport, secured: true }, 4, 3, |mut group| {
+            assert!(group.is_secured());
             let mut sum = vec![0.0; 300_000];
             for _ in 0..3 {
                 let mut lanes: Vec<_> = group.lanes().map(|lane| vec![lane as f32; 300_000]).collect();

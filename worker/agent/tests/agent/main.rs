@@ -310,17 +310,22 @@ async fn a_store_that_cannot_be_written_pauses_the_job() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_of_another_version_ends_and_one_too_many_waits() {
+async fn one_worker_too_many_waits() {
     let mut cluster = Cluster::start(0).await;
     let coordinator = cluster.served.addr.to_string();
-    let full = NotAttached::Full { limit: 0 };
-    cluster.fake.refuse(Some(full));
+    cluster.fake.refuse(Some(NotAttached::Full { limit: 0 }));
     let waiting = Worker::start(&coordinator, cluster.folder());
     cluster.fake.refused(1).await;
     cluster.fake.refuse(None);
     cluster.workers = cluster.fake.attached(1).await;
     cluster.running.push(waiting);
+    cluster.end().await;
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_of_another_version_ends() {
+    let cluster = Cluster::start(0).await;
+    let coordinator = cluster.served.addr.to_string();
     let other = NotAttached::Version { worker: "1.0.0".to_owned(), coordinator: "2.0.0".to_owned() };
     cluster.fake.refuse(Some(other));
     let error = Worker::start(&coordinator, cluster.folder()).ended().await.expect_err("it cannot attach");

@@ -95,7 +95,7 @@ pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<
         fatal,
         work: None,
     });
-    let membership = Membership { link: Arc::clone(&link), introduction, member, control: control.clone() };
+    let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone());
     let ended = tokio::select! {
         () = end => Ok(()),
         error = membership.run() => Err(error),

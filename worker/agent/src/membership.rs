@@ -19,7 +19,10 @@ use phalanx_protocol::{
     rpc::{NotAttached, Rejected, VERSION},
 };
 use phalanx_storage::Store;
-use tokio::sync::watch;
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -59,13 +62,25 @@ pub(crate) struct Introduction {
 
 /// The worker's place in the cluster.
 pub(crate) struct Membership {
-    pub(crate) link: Arc<Link>,
-    pub(crate) introduction: Introduction,
-    pub(crate) member: watch::Sender<Option<Member>>,
-    pub(crate) control: ActorRef<Control>,
+    link: Arc<Link>,
+    introduction: Introduction,
+    member: watch::Sender<Option<Member>>,
+    control: ActorRef<Control>,
+    /// Whom the coordinator has let in. Locked while it is asked to: who leaves waits for the
+    /// answer, or the coordinator would count on a worker that is gone.
+    let_in: Arc<Mutex<Option<WorkerId>>>,
 }
 
 impl Membership {
+    pub(crate) fn new(
+        link: Arc<Link>,
+        introduction: Introduction,
+        member: watch::Sender<Option<Member>>,
+        control: ActorRef<Control>,
+    ) -> Self {
+        Self { link, introduction, member, control, let_in: Arc::default() }
+    }
+
     /// Attaches and hands directives to control, for ever. Returns only where the
     /// worker cannot be of use.
     pub(crate) async fn run(&self) -> AgentError {
@@ -82,7 +97,8 @@ impl Membership {
 
     /// Leaves the cluster, if that can be done quickly.
     pub(crate) async fn leave(&self) {
-        let Some(worker) = self.member.borrow().as_ref().map(|member| member.worker) else { return };
+        let let_in = timeout(DETACH_MAX, self.let_in.lock()).await;
+        let Some(worker) = let_in.ok().and_then(|let_in| *let_in) else { return };
         let call =
             self.link.call(DETACH_MAX, |client, context| async move { client.detach(context, worker).await });
         match call.await {
@@ -133,7 +149,16 @@ impl Membership {
             version: VERSION.to_owned(),
             metrics_addr: metrics_addr.map(seen_from_outside),
         };
-        self.link.call(ATTACH_MAX, |client, context| async move { client.attach(context, hello).await }).await
+        let (link, mut let_in) = (Arc::clone(&self.link), Arc::clone(&self.let_in).lock_owned().await);
+        // A task of its own: the answer is taken in though nobody waits for it any more.
+        let asked = tokio::spawn(async move {
+            let answer =
+                link.call(ATTACH_MAX, |client, context| async move { client.attach(context, hello).await });
+            let answer = answer.await;
+            *let_in = answer.as_ref().ok().and_then(|answer| answer.as_ref().ok()).map(|it| it.worker);
+            answer
+        });
+        asked.await.expect("invariant: a call does not panic")
     }
 
     /// Takes directives until the coordinator no longer knows the worker.
@@ -166,6 +191,7 @@ impl Membership {
                 Ok(Err(Rejected::UnknownWorker(_))) => {
                     warn!(%worker, "the coordinator does not know this worker any more");
                     self.member.send_replace(None);
+                    *self.let_in.lock().await = None;
                     // Attaching waits until nothing is left that the new worker could speak of.
                     let left = self.control.ask(Leave).await;
                     return left.map_err(|error| control_ended(&error));

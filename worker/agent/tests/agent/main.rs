@@ -323,6 +323,19 @@ async fn one_worker_too_many_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_told_to_end_while_it_is_let_in_leaves() {
+    let mut cluster = Cluster::start(0).await;
+    cluster.fake.hold_answers(true);
+    let worker = Worker::start(&cluster.served.addr.to_string(), cluster.folder());
+    cluster.workers = cluster.fake.attached(1).await;
+    let ending = tokio::spawn(worker.end());
+    tokio::task::yield_now().await;
+    cluster.fake.hold_answers(false);
+    ending.await.expect("it ends");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_of_another_version_ends() {
     let cluster = Cluster::start(0).await;
     let coordinator = cluster.served.addr.to_string();

@@ -37,6 +37,8 @@ struct Known {
     refusal: Option<NotAttached>,
     /// How many have been told so.
     refused: usize,
+    /// Workers are let in, and not told yet.
+    holds_answers: bool,
     /// Workers ever attached.
     workers: u64,
     /// Reports of generations before this one are stale.
@@ -122,6 +124,11 @@ impl Fake {
         self.change(|known| known.refusal = refusal);
     }
 
+    /// From here on, lets workers in without telling them; or tells them.
+    pub(crate) fn hold_answers(&self, holds_answers: bool) {
+        self.change(|known| known.holds_answers = holds_answers);
+    }
+
     /// Knows none of its workers any more.
     pub(crate) fn forget(&self) {
         self.change(|known| {
@@ -199,6 +206,7 @@ impl Coordinator for Fake {
             known.queues.insert(worker, Vec::new());
             worker
         });
+        self.eventually("answers are given", |known| (!known.holds_answers).then_some(())).await;
         Ok(Attached { worker, store_url: self.store_url, timeouts: self.timeouts })
     }
 

@@ -8,14 +8,14 @@ moods of the machine; each writes its vectors anew before each reduction, as tra
 over rounds of each turn's median. Run it by scripts/bench-allreduce.sh.
 """
 
-import argparse
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
+
+import report
 
 HERE = pathlib.Path(__file__).parent
 SUFFIXES = {"KiB": 1 << 10, "MiB": 1 << 20}
@@ -73,9 +73,7 @@ def ratio(theirs, ours):
     return f"{theirs / ours:.1f}×" if theirs and ours else "–"
 
 
-def table(options, contenders, times):
-    head = ["size", *contenders, "tcp / Gloo", "shm / Gloo", "shm / best MPI"]
-    rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
+def rows(options, contenders, times):
     for number in options.bytes:
         median = {
             contender: statistics.median(turns[number] for turns in times[contender] if number in turns)
@@ -85,25 +83,14 @@ def table(options, contenders, times):
         shm, tcp, gloo = median["ours, shm"], median["ours, tcp"], median.get("gloo")
         mpi = min((median[kind] for kind in ("openmpi", "impi") if median.get(kind)), default=None)
         row = [name(number), *(microseconds(median[contender]) for contender in contenders)]
-        rows.append([*row, ratio(gloo, tcp), ratio(gloo, shm), ratio(mpi, shm)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def processor():
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} cores of {names[0]}" if names else platform.machine()
+        yield [*row, ratio(gloo, tcp), ratio(gloo, shm), ratio(mpi, shm)]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phalanx", required=True, help="the collective's example")
+    parser = report.parser(__doc__, "the collective's example", seconds=0.5, of="one size in a turn")
     parser.add_argument("--contender", action="append", default=[], metavar="NAME=PYTHON")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--bytes", default="1KiB,64KiB,1MiB,4MiB,16MiB,64MiB", help="sizes of the vector")
-    parser.add_argument("--rounds", type=int, default=5, help="turns that each contender has")
-    parser.add_argument("--seconds", type=float, default=0.5, help="time for one size in a turn")
-    parser.add_argument("--markdown", help="file to write the table into as well")
     options = parser.parse_args()
     options.bytes = [size(text) for text in options.bytes.split(",")]
     contenders = dict(commands(options))
@@ -111,11 +98,12 @@ def main():
     for _ in range(options.rounds):
         for contender, command in contenders.items():
             times[contender].append(turn(command))
-    note = f"All-reduce of f32, {options.ranks} ranks, medians of {options.rounds} rounds, {processor()}."
-    text = f"{note}\n\n{table(options, contenders, times)}\n"
-    print(text)
-    if options.markdown:
-        pathlib.Path(options.markdown).write_text(text, encoding="utf-8")
+    names = report.processors()
+    note = (
+        f"All-reduce of f32, {options.ranks} ranks, medians of {options.rounds} rounds, {len(names)} cores of {names[0]}."
+    )
+    head = ["size", *contenders, "tcp / Gloo", "shm / Gloo", "shm / best MPI"]
+    report.report(options, note, head, rows(options, contenders, times))
 
 
 if __name__ == "__main__":

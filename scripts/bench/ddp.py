@@ -8,11 +8,9 @@ which is what the machine lets them reach. Efficiency is the second (or third) b
 workers. The table has medians over the rounds. Run it by scripts/bench-ddp.sh.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import os
-import pathlib
 import statistics
 import sys
 import tempfile
@@ -23,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+import report
 import step
 
 # Steps from which the length of a turn is estimated.
@@ -117,32 +116,20 @@ def rate(number):
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
 
 
-def table(options, rows):
-    workers = f"{options.workers} workers"
-    head = ["model (parameters)", "samples a worker", "contender", "1 worker", workers, "efficiency", "nothing added up"]
-    lines = [head, ["---", "---:", "---"] + ["---:"] * 4, *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phalanx", required=True, help="the phalanx binary")
+    parser = report.parser(__doc__, "the phalanx binary", seconds=2.0)
     parser.add_argument("--workers", type=int, default=2, help="processes with one thread each")
     parser.add_argument("--lanes", type=int, default=1, help="lanes of each of Phalanx's workers")
-    parser.add_argument("--rounds", type=int, default=5, help="turns that each contender has")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
-    parser.add_argument("--markdown", help="file to write the table into as well")
     parser.add_argument("jobs", nargs="+", metavar="JOB", help="the job files whose steps are measured")
     options = parser.parse_args()
     rows = [row for job in options.jobs for row in measure(options, job)]
     note = (
         f"Samples per second, medians of {options.rounds} rounds of {options.seconds:g} s a turn, one thread a "
-        f"worker, {os.cpu_count()} cores of {step.processor()}, PyTorch {torch.__version__}."
+        f"worker, {os.cpu_count()} cores of {report.processors()[0]}, PyTorch {torch.__version__}."
     )
-    text = f"{note}\n\n{table(options, rows)}\n"
-    print(text)
-    if options.markdown:
-        pathlib.Path(options.markdown).write_text(text, encoding="utf-8")
+    workers = f"{options.workers} workers"
+    head = ["model (parameters)", "samples a worker", "contender", "1 worker", workers, "efficiency", "nothing added up"]
+    report.report(options, note, head, rows, texts=3)
 
 
 if __name__ == "__main__":

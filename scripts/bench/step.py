@@ -8,9 +8,7 @@ parameters: scaling of the input, forward, backward, (for Phalanx: the sum over 
 Run it by scripts/bench-step.sh, which pins it to a core.
 """
 
-import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +18,7 @@ import torch
 from torch.nn import functional as F
 
 import models
+import report
 
 WARM_UP_STEPS = 5
 
@@ -116,24 +115,8 @@ def measure(options, path):
     ]
 
 
-def table(rows):
-    head = ["model", "parameters", "batch", "PyTorch", "Phalanx, 1 lane", "ratio", "Phalanx (job's lanes)", "ratio"]
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def processor():
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--phalanx", required=True, help="the phalanx binary")
-    parser.add_argument("--rounds", type=int, default=5, help="turns that each side has")
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
-    parser.add_argument("--markdown", help="file to write the table into as well")
+    parser = report.parser(__doc__, "the phalanx binary", seconds=2.0)
     parser.add_argument("jobs", nargs="+", metavar="JOB", help="the job files whose steps are measured")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -141,13 +124,10 @@ def main():
     rows = [measure(options, job) for job in options.jobs]
     note = (
         f"Samples per second of one step, medians of {options.rounds} rounds of {options.seconds:g} s a side, "
-        f"one thread on one core: {processor()}, PyTorch {torch.__version__}."
+        f"one thread on one core: {report.processors()[0]}, PyTorch {torch.__version__}."
     )
-    text = f"{note}\n\n{table(rows)}\n"
-    print(text)
-    if options.markdown:
-        with open(options.markdown, "w", encoding="utf-8") as file:
-            file.write(text)
+    head = ["model", "parameters", "batch", "PyTorch", "Phalanx, 1 lane", "ratio", "Phalanx (job's lanes)", "ratio"]
+    report.report(options, note, head, rows)
 
 
 if __name__ == "__main__":

@@ -63,17 +63,7 @@ impl Trainer {
 
     fn train(self) -> Result<Ending, TrainerFailed> {
         let Self { assignment, dataset, tasks, restored, listener, timeouts, .. } = self;
-        let config = GroupConfig {
-            job: assignment.job.to_string(),
-            generation: assignment.generation.get(),
-            rank: assignment.rank.get(),
-            lanes: assignment.spec.train.lanes,
-            peers: assignment.peers.iter().map(|peer| peer.data_addr).collect(),
-            // Waits contain what the peers compute. Who is dead or silent ends them sooner.
-            timeout: timeouts.exchange(&assignment.spec.train),
-            silence: timeouts.abort,
-            transport: Transport::Auto,
-        };
+        let config = group_config(&assignment, &timeouts, Transport::Auto);
         let group = Group::connect(&listener, config, self.orders.abort_handle())
             .map_err(phalanx_train::TrainError::from)?;
         let mut host = TrainerHost {
@@ -85,6 +75,25 @@ impl Trainer {
         };
         let session = Session { assignment, dataset, tasks, restored, group };
         Ok(phalanx_train::run(session, &mut host)?)
+    }
+}
+
+/// The group of a generation, as one of its ranks joins it.
+pub(crate) fn group_config(
+    assignment: &Assignment,
+    timeouts: &Timeouts,
+    transport: Transport,
+) -> GroupConfig {
+    GroupConfig {
+        job: assignment.job.to_string(),
+        generation: assignment.generation.get(),
+        rank: assignment.rank.get(),
+        lanes: assignment.spec.train.lanes,
+        peers: assignment.peers.iter().map(|peer| peer.data_addr).collect(),
+        // Waits contain what the peers compute. Who is dead or silent ends them sooner.
+        timeout: timeouts.exchange(&assignment.spec.train),
+        silence: timeouts.abort,
+        transport,
     }
 }
 

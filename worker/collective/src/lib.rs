@@ -71,6 +71,7 @@ mod listener;
 mod meet;
 mod memory;
 mod mesh;
+mod messages;
 #[cfg(feature = "nccl")]
 mod nccl;
 mod overlap;

@@ -12,7 +12,8 @@ use rustix::event::PollFlags;
 
 use crate::{
     error::CollectiveError,
-    link::{Payload, Transport, check_header, copy, lost, payload_len},
+    link::{Payload, Transport, check_header, copy, lost},
+    messages::{Incoming, Messages, interest},
     session::{Session, Step},
     wire::{HEADER_BYTES, Header},
 };
@@ -23,68 +24,32 @@ pub(crate) struct Secured {
     rank: usize,
     socket: TcpStream,
     session: Box<Session>,
-    outgoing: Outgoing,
-    incoming: Incoming,
-}
-
-/// The message being sent. Lengths count its header.
-#[derive(Debug)]
-struct Outgoing {
-    header: [u8; HEADER_BYTES],
-    encrypted: usize,
-    total: usize,
-    /// The socket takes no more for now.
-    blocked: bool,
-}
-
-/// The message being received. Lengths count its header.
-#[derive(Debug)]
-struct Incoming {
-    expected: Option<Header>,
-    header: [u8; HEADER_BYTES],
-    received: usize,
-    total: usize,
-    /// The socket holds no more for now.
-    blocked: bool,
+    messages: Messages,
 }
 
 impl Secured {
     /// The connection to `rank`, over a socket that does not block and a session whose
     /// handshake is through.
     pub(crate) fn new(rank: usize, socket: TcpStream, session: Box<Session>) -> Self {
-        let header = [0; HEADER_BYTES];
-        Self {
-            rank,
-            socket,
-            session,
-            outgoing: Outgoing { header, encrypted: 0, total: 0, blocked: false },
-            incoming: Incoming { expected: None, header, received: 0, total: 0, blocked: false },
-        }
+        Self { rank, socket, session, messages: Messages::new() }
     }
 
+    /// Whether something is left to be encrypted, or to be sent of what is.
     fn sends(&self) -> bool {
-        self.outgoing.encrypted < self.outgoing.total || self.session.wants_write()
-    }
-
-    fn receives(&self) -> bool {
-        self.incoming.received < self.incoming.total
+        self.messages.outgoing.is_left() || self.session.wants_write()
     }
 
     /// Encrypts the next part of the message.
     fn encrypt(&mut self, payload: &dyn Payload) -> io::Result<()> {
-        let Outgoing { header, encrypted, total, .. } = &mut self.outgoing;
-        let header = &header[(*encrypted).min(HEADER_BYTES)..];
-        let body = match *total {
-            HEADER_BYTES => &[],
-            _ => payload.outgoing(self.rank, encrypted.saturating_sub(HEADER_BYTES)),
-        };
-        *encrypted += self.session.encrypt(&[IoSlice::new(header), IoSlice::new(body)])?;
+        let (header, body) = self.messages.outgoing.next(self.rank, payload);
+        let encrypted = self.session.encrypt(&[IoSlice::new(header), IoSlice::new(body)])?;
+        self.messages.outgoing.sent += encrypted;
         Ok(())
     }
 
     /// Takes what lies decrypted; how much that was.
     fn take(&mut self, payload: &mut dyn Payload) -> Result<usize, CollectiveError> {
-        let Incoming { expected, header, received, total, .. } = &mut self.incoming;
+        let Incoming { expected, header, received, total, .. } = &mut self.messages.incoming;
         let words = self.session.words().map_err(|cause| lost(self.rank, cause))?;
         let words = &words[..words.len().min(*total - *received)];
         let (front, body) = words.split_at(words.len().min(HEADER_BYTES.saturating_sub(*received)));
@@ -108,22 +73,15 @@ impl Secured {
 impl Transport for Secured {
     fn begin(&mut self, outgoing: Option<Header>, incoming: Option<Header>) {
         assert!(self.is_done(), "invariant: a round begins when the last one is over");
-        let total = |header: Header| HEADER_BYTES + payload_len(header);
-        self.outgoing.header = outgoing.map_or([0; HEADER_BYTES], |header| header.encode());
-        self.outgoing.encrypted = 0;
-        self.outgoing.total = outgoing.map_or(0, total);
-        self.incoming.expected = incoming;
-        self.incoming.received = 0;
-        self.incoming.total = incoming.map_or(0, total);
-        self.retry();
+        self.messages.begin(outgoing, incoming);
     }
 
     fn is_done(&self) -> bool {
-        !self.sends() && !self.receives()
+        !self.sends() && !self.messages.incoming.is_left()
     }
 
     fn send(&mut self, payload: &dyn Payload) -> Result<bool, CollectiveError> {
-        if !self.sends() || self.outgoing.blocked {
+        if !self.sends() || self.messages.outgoing.blocked {
             return Ok(false);
         }
         // What is encrypted goes out before more is: only so are records large.
@@ -131,34 +89,33 @@ impl Transport for Secured {
             self.encrypt(payload).map_err(|cause| lost(self.rank, cause))?;
         }
         let step = self.session.flush(&self.socket).map_err(|cause| lost(self.rank, cause))?;
-        self.outgoing.blocked = step == Step::Blocked;
+        self.messages.outgoing.blocked = step == Step::Blocked;
         Ok(true)
     }
 
     fn receive(&mut self, payload: &mut dyn Payload) -> Result<bool, CollectiveError> {
         let (mut moved, mut read) = (false, false);
-        while self.receives() {
+        while self.messages.incoming.is_left() {
             if self.take(payload)? > 0 {
                 moved = true;
                 continue;
             }
             if self.session.is_used_up() {
                 // One call of the system for each of this, so that sending has its turn.
-                if read || self.incoming.blocked {
+                if read || self.messages.incoming.blocked {
                     break;
                 }
                 read = true;
             }
             let step = self.session.decrypt(&self.socket).map_err(|cause| lost(self.rank, cause))?;
-            self.incoming.blocked |= step != Step::Moved;
+            self.messages.incoming.blocked |= step != Step::Moved;
             moved |= step != Step::Blocked;
         }
         Ok(moved)
     }
 
     fn retry(&mut self) {
-        self.outgoing.blocked = false;
-        self.incoming.blocked = false;
+        self.messages.retry();
     }
 
     fn socket(&self) -> BorrowedFd<'_> {
@@ -166,16 +123,10 @@ impl Transport for Secured {
     }
 
     fn interest(&self) -> PollFlags {
-        let mut flags = PollFlags::empty();
-        flags.set(PollFlags::OUT, self.sends());
-        flags.set(PollFlags::IN, self.receives());
-        flags
+        interest(self.sends(), self.messages.incoming.is_left())
     }
 
-    /// A closed or broken connection is found by the next `send` or `receive`.
     fn ready(&mut self, found: PollFlags) {
-        let ended = found.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
-        self.outgoing.blocked &= !(ended || found.contains(PollFlags::OUT));
-        self.incoming.blocked &= !(ended || found.contains(PollFlags::IN));
+        self.messages.ready(found);
     }
 }

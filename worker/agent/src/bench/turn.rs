@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
+use phalanx_collective::{AbortHandle, Group, Listener, Transport};
 use phalanx_data::Dataset;
 use phalanx_protocol::message::{Assignment, Event, Timeouts};
 use phalanx_train::{Host, Session, Snapshot, StopVote, Tasks, run};
@@ -15,6 +15,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
 use super::{MeasureError, part};
+use crate::trainer::group_config;
 
 /// Steps that are not counted: caches fill, and buffers find their size.
 const WARM_UP_STEPS: u64 = 10;
@@ -93,17 +94,7 @@ fn make(
 ) -> Result<Lap, MeasureError> {
     let Turn { assignment, transport, time } = turn;
     let abort = AbortHandle::new().map_err(|error| part("abort handle", &error))?;
-    let config = GroupConfig {
-        job: assignment.job.to_string(),
-        generation: assignment.generation.get(),
-        rank: assignment.rank.get(),
-        lanes: assignment.spec.train.lanes,
-        peers: assignment.peers.iter().map(|peer| peer.data_addr).collect(),
-        // Waits contain what the peers compute.
-        timeout: Timeouts::default().step,
-        silence: Timeouts::default().abort,
-        transport,
-    };
+    let config = group_config(&assignment, &Timeouts::default(), transport);
     let group = Group::connect(listener, config, &abort)?;
     // All stop after the same step, the one that the leader chooses.
     let mut stopwatch = Stopwatch::new(if assignment.rank.is_leader() { time } else { Duration::MAX });

@@ -56,10 +56,8 @@ impl Channel {
         let words = hello.encode();
         let Some(session) = &mut self.session else { return first_words(&self.socket, &words) };
         session.encrypt(&[io::IoSlice::new(&words)])?;
-        match session.flush(&self.socket).map_err(|error| session.why(&self.socket, error))? {
-            Step::Blocked => Err(io::ErrorKind::WriteZero.into()),
-            Step::Moved | Step::Drained => Ok(()),
-        }
+        session.flush(&self.socket).map_err(|error| session.why(&self.socket, error))?;
+        if session.wants_write() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
     }
 
     /// Takes in what has arrived of a hello; `None` where more must come. That the

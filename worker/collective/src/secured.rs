@@ -88,9 +88,9 @@ impl Transport for Secured {
         if !self.session.wants_write() {
             self.encrypt(payload).map_err(|cause| lost(self.rank, cause))?;
         }
-        let step = self.session.flush(&self.socket).map_err(|cause| lost(self.rank, cause))?;
-        self.messages.outgoing.blocked = step == Step::Blocked;
-        Ok(true)
+        let moved = self.session.flush(&self.socket).map_err(|cause| lost(self.rank, cause))?;
+        self.messages.outgoing.blocked = self.session.wants_write();
+        Ok(moved)
     }
 
     fn receive(&mut self, payload: &mut dyn Payload) -> Result<bool, CollectiveError> {

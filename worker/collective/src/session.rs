@@ -23,13 +23,13 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// 64 KiB, and by [`BUFFER_BYTES`] each way from then on.
 pub(crate) struct Session {
     tls: Connection,
-    /// Bytes from the socket that rustls has not seen. Empty until the first message.
+    /// Bytes from the socket that rustls has not seen. No memory before the handshake is through.
     input: Vec<u8>,
     seen: usize,
     filled: usize,
 }
 
-/// What a step has done.
+/// What decrypting has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Something moved.
@@ -61,10 +61,9 @@ impl Session {
     /// What a side says in it last is sent before this returns `true`.
     pub(crate) fn handshake(&mut self, socket: &TcpStream) -> io::Result<bool> {
         loop {
-            let sent =
-                self.flush(socket).map_err(|error| TlsFailure::of_handshake(self.why(socket, error)))?;
-            if sent == Step::Blocked || (!self.tls.is_handshaking() && !self.tls.wants_write()) {
-                return Ok(sent != Step::Blocked);
+            self.flush(socket).map_err(|error| TlsFailure::of_handshake(self.why(socket, error)))?;
+            if self.tls.wants_write() || !self.tls.is_handshaking() {
+                return Ok(!self.tls.wants_write());
             }
             match self.tls.read_tls(&mut Socket(socket)) {
                 Ok(0) => return Err(TlsFailure::Closed.into()),
@@ -85,17 +84,17 @@ impl Session {
         self.tls.writer().write_vectored(words)
     }
 
-    /// Sends what is encrypted.
-    pub(crate) fn flush(&mut self, socket: &TcpStream) -> io::Result<Step> {
-        let mut step = Step::Drained;
+    /// Sends what is encrypted, as far as the socket takes it; whether it took anything.
+    pub(crate) fn flush(&mut self, socket: &TcpStream) -> io::Result<bool> {
+        let mut moved = false;
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Socket(socket)) {
-                Ok(_) => step = Step::Moved,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Step::Blocked),
+                Ok(sent) => moved |= sent > 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
         }
-        Ok(step)
+        Ok(moved)
     }
 
     /// What lies decrypted; empty where more must come.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use phalanx_collective::{CollectiveError, Field, Group, GroupConfig, Listener, Operation, WireError};
-use support::{PATIENT, TRANSPORTS, abort, config, listener, on_ranks, on_ranks_within};
+use support::{PATIENT, TRANSPORTS, abort, config, form_a_group, listener, on_ranks, on_ranks_within};
 
 fn reduce(group: &mut Group, len: usize) -> Result<(), CollectiveError> {
     let mut lanes: Vec<_> = group.lanes().map(|_| vec![1.0; len]).collect();
@@ -117,14 +117,17 @@ fn ranks_in_different_operations_are_told_so() {
 
 #[test]
 fn a_silent_rank_ends_the_wait_after_the_timeout() {
-    for transport in TRANSPORTS {
+    // A message that fits into the system's buffers, and one that does not.
+    for (transport, len) in
+        TRANSPORTS.into_iter().flat_map(|transport| [(transport, 10), (transport, 8_000_000)])
+    {
         // Connecting must not take as long on a busy machine.
         let timeout = Duration::from_secs(2);
         let waited = std::sync::Barrier::new(2);
         on_ranks_within(timeout, transport, 2, 2, |mut group| {
             if group.rank() == 0 {
                 let begun = Instant::now();
-                let error = reduce(&mut group, 10).expect_err("rank 1 is silent");
+                let error = reduce(&mut group, len).expect_err("rank 1 is silent");
                 assert!(matches!(&error, CollectiveError::Timeout { ranks, .. } if *ranks == [1]), "{error}");
                 assert!(begun.elapsed() >= timeout);
             }
@@ -271,13 +274,7 @@ fn strangers_at_the_door_keep_no_group_from_forming() {
             strangers.push(stream);
         }
     }
-    let config = config(2, &listeners);
-    thread::scope(|scope| {
-        for (rank, listener) in (0..).zip(&listeners) {
-            let config = GroupConfig { rank, ..config.clone() };
-            scope.spawn(move || Group::connect(listener, config, &abort()).expect("both come").barrier());
-        }
-    });
+    form_a_group(&listeners);
 }
 
 #[test]

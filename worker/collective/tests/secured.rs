@@ -12,7 +12,7 @@ use std::{
 };
 
 use phalanx_collective::{
-    CollectiveError, Group, GroupConfig, Listener, Role, Tls, TlsFailure, Transport, WireError,
+    CollectiveError, Group, GroupConfig, Listener, Role, TlsFailure, Transport, WireError,
 };
 use rcgen::{CertificateParams, date_time_ymd};
 use rustls::{
@@ -20,9 +20,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 use support::{
-    Carrier, PATIENT, abort,
-    certificates::{Ca, worker},
-    config, listener, on_ranks, secured_listener,
+    Carrier, PATIENT, abort, certificates::Ca, config, form_a_group, listener, on_ranks, secured_listener,
 };
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -38,17 +36,6 @@ fn dial(own: &Listener, addr: SocketAddr) -> CollectiveError {
     let error = Group::connect(own, config, &abort()).expect_err("they have nothing in common");
     assert!(begun.elapsed() < PATIENT / 2, "it takes too long: {error}");
     error
-}
-
-/// That two workers of the tests' cluster form a group with these listeners.
-fn still_works(listeners: &[Listener]) {
-    let config = config(2, listeners);
-    thread::scope(|scope| {
-        for (rank, listener) in (0..).zip(listeners) {
-            let config = GroupConfig { rank, ..config.clone() };
-            scope.spawn(move || Group::connect(listener, config, &abort()).expect("both come").barrier());
-        }
-    });
 }
 
 /// A client that trusts the tests' CA and presents what it likes.
@@ -109,7 +96,7 @@ fn workers_of_two_clusters_do_not_work_together() {
         let told = matches!(error, CollectiveError::Tls { rank: 0, cause: TlsFailure::Issuer });
         assert!(told, "{error}");
     }
-    still_works(&[secured_listener(), secured_listener()]);
+    form_a_group(&[secured_listener(), secured_listener()]);
 }
 
 #[test]
@@ -160,7 +147,7 @@ fn clients_without_a_certificate_of_the_cluster_are_told_so() {
         let ended = rustls::Stream::new(&mut tls, &mut stream).read(&mut [0; 9]).expect_err("it is refused");
         assert!(ended.to_string().contains(&format!("{alert:?}")), "{ended} instead of {alert:?}");
     }
-    still_works(&listeners);
+    form_a_group(&listeners);
 }
 
 #[test]
@@ -206,7 +193,7 @@ fn strangers_at_the_door_keep_no_group_from_forming_and_are_shown_out() {
             strangers.push(stream);
         }
     }
-    still_works(&listeners);
+    form_a_group(&listeners);
     let begun = Instant::now();
     for mut stranger in strangers {
         stranger.set_read_timeout(Some(PATIENT)).expect("it can");
@@ -281,10 +268,4 @@ fn a_byte_that_is_changed_on_the_way_is_noticed() {
         ranks.map(|rank| rank.join().expect("a rank does not panic"))
     });
     assert!(matches!(errors[0], CollectiveError::Tls { rank: 1, .. }), "{}", errors[0]);
-}
-
-#[test]
-fn a_certificate_may_come_with_its_key_in_one_file() {
-    let own = Ca::of_the_tests().worker_pem(|_| ());
-    let _: Tls = worker(&Ca::of_the_tests().pem(), &own);
 }

@@ -117,6 +117,17 @@ pub(crate) fn on_ranks_within<T: Send>(
     })
 }
 
+/// That workers of the tests' cluster form a group with these listeners.
+pub(crate) fn form_a_group(listeners: &[Listener]) {
+    let config = config(listeners.len() as u32, listeners);
+    thread::scope(|scope| {
+        for (rank, listener) in (0..).zip(listeners) {
+            let config = GroupConfig { rank, ..config.clone() };
+            scope.spawn(move || Group::connect(listener, config, &abort()).expect("all come").barrier());
+        }
+    });
+}
+
 /// Words that look random, the same for the same seed, with many that are hard to add:
 /// zeros, denormals, infinities, numbers near overflow and NaNs with payloads.
 pub(crate) fn lane_vector(seed: u64, lane: u32, len: usize) -> Vec<f32> {

@@ -12,5 +12,5 @@ pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use disk::SmallDisk;
 pub use job::{Job, examples};
-pub use process::{Ended, Home, Running, Signal, binary, send};
+pub use process::{Ended, Home, Running, Signal, binary, expect_gone, send};
 pub use wait::{Deadline, eventually};

@@ -239,6 +239,19 @@ impl Drop for Running {
     }
 }
 
+/// Waits until none of these processes is left.
+///
+/// # Panics
+///
+/// Where one is left after the usual deadline.
+pub fn expect_gone(pids: &[i32]) {
+    for pid in pids {
+        eventually("a process to end", Deadline::default(), || {
+            (!Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
+        });
+    }
+}
+
 /// Sends `signal` to `pid`; that it is gone already is no error.
 pub fn send(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {

@@ -1,9 +1,7 @@
 //! `phalanx bench step` as a process: what it prints, what it refuses, and that none
 //! of its workers is left behind. How fast anything is, is not asked.
 
-use std::path::Path;
-
-use phalanx_tests::{Deadline, Ended, Home, Job, Running, Signal, binary, eventually, send};
+use phalanx_tests::{Deadline, Ended, Home, Job, Running, Signal, binary, eventually, expect_gone, send};
 use serde_json::Value;
 
 /// `phalanx bench step` of a small job with these flags, started.
@@ -38,14 +36,6 @@ fn endless(home: &Home) -> (Running, Vec<i32>) {
         (children.len() == 2).then_some(children)
     });
     (running, workers)
-}
-
-fn expect_gone(workers: &[i32]) {
-    for worker in workers {
-        eventually("a worker to end", Deadline::default(), || {
-            (!Path::new(&format!("/proc/{worker}/exe")).exists()).then_some(())
-        });
-    }
 }
 
 #[test]

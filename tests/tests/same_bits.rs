@@ -1,7 +1,7 @@
 //! The promise: a job ends in the same bits on any number of workers, however
 //! often it was stopped, and whatever was killed.
 
-use phalanx_tests::{Deadline, Home, Job, Signal, eventually, send};
+use phalanx_tests::{Home, Job, Signal, expect_gone, send};
 
 fn same_hash_on_any_number_of_workers(job: &Job) {
     let expected = Home::new().run(job, 1);
@@ -95,11 +95,7 @@ fn no_worker_outlives_a_run_that_was_killed() {
     let workers = running.children();
     assert_eq!(workers.len(), 2);
     running.signal(Signal::KILL);
-    for worker in workers {
-        eventually("a worker to end", Deadline::default(), || {
-            (!std::path::Path::new(&format!("/proc/{worker}/exe")).exists()).then_some(())
-        });
-    }
+    expect_gone(&workers);
 }
 
 #[test]

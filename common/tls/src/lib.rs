@@ -23,3 +23,9 @@ mod workers_only;
 pub use failure::TlsFailure;
 pub use files::{TlsFiles, TlsFilesError};
 pub use settings::{FileProblem, Role, Tls, TlsError, TlsFile};
+
+/// Whether the other side of a connection that began with this byte speaks TLS: it says an
+/// alert or a handshake. Neither a call, whose length comes first, nor a hello begins so.
+pub fn begins_tls(first: u8) -> bool {
+    matches!(first, 0x15 | 0x16)
+}

@@ -119,7 +119,8 @@ impl Tls {
         let chain = certificates(TlsFile::Certificate, certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| not_pem(TlsFile::Key, error))?;
         let provider = Arc::new(provider());
-        check_own(role, &roots, &chain, &provider)?;
+        let workers_only = workers_only(&roots, &provider)?;
+        check_own(role, &roots, &chain, &provider, &workers_only)?;
         let key_refused = |error| match error {
             rustls::Error::InconsistentKeys(_) => wrong(TlsFile::Key, FileProblem::OtherKey),
             error => wrong(TlsFile::Key, FileProblem::Damaged(error.to_string())),
@@ -135,7 +136,7 @@ impl Tls {
         let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&TLS13])
             .expect("invariant: the provider has suites for it")
-            .with_client_cert_verifier(Arc::new(workers_only(&roots, &provider)?))
+            .with_client_cert_verifier(Arc::new(workers_only))
             .with_single_cert(chain, key)
             .map_err(key_refused)?;
         server.send_tls13_tickets = 0;
@@ -176,6 +177,7 @@ fn check_own(
     roots: &Arc<RootCertStore>,
     chain: &[CertificateDer<'static>],
     provider: &Arc<CryptoProvider>,
+    workers_only: &WorkersOnly,
 ) -> Result<(), TlsError> {
     let refused = |error: rustls::Error| wrong(TlsFile::Certificate, FileProblem::Refused(error.into()));
     let (own, between) = chain.split_first().expect("invariant: a file without certificates is refused");
@@ -185,7 +187,7 @@ fn check_own(
     let now = UnixTime::now();
     verifier.verify_server_cert(own, between, &role.server_name(), &[], now).map_err(refused)?;
     if role == Role::Worker {
-        workers_only(roots, provider)?.verify_client_cert(own, between, now).map_err(refused)?;
+        workers_only.verify_client_cert(own, between, now).map_err(refused)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,9 @@ pub(crate) const CONNECTIONS_SPARE: usize = 256;
 /// times within each.
 const IDLE_LEASES: u32 = 4;
 
+/// Strangers at the door are warned of once in so long.
+const WARNING_PAUSE: Duration = Duration::from_secs(10);
+
 /// The most calls under way on one connection; further ones are refused.
 const CALLS_MAX: usize = 16;
 
@@ -73,7 +76,9 @@ async fn connection(stream: TcpStream, service: Service) {
     let stream = match let_in(stream, service.tls.as_ref(), idle_max).await {
         Ok(stream) => stream,
         Err(NotLetIn::Silent(_)) => return debug!(?peer, "a connection without calls is ended"),
-        Err(why) => return warn!(?peer, %why, "worker not let in"),
+        Err(NotLetIn::Broken(error)) => return debug!(?peer, %error, "a connection broke before a call"),
+        Err(why) if service.strangers.may_warn() => return warn!(?peer, %why, "worker not let in"),
+        Err(why) => return debug!(?peer, %why, "worker not let in"),
     };
     let transport = serde_transport::new(Framed::new(stream, codec::framing()), Codec::default());
     let channel = BaseChannel::with_defaults(transport).max_concurrent_requests(CALLS_MAX);
@@ -103,6 +108,22 @@ pub(crate) struct Service {
     pub(crate) timeouts: Timeouts,
     /// What connections are secured with.
     pub(crate) tls: Option<Tls>,
+    pub(crate) strangers: Arc<Strangers>,
+}
+
+/// When strangers were last warned of: they must not fill the log.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers(Mutex<Option<Instant>>);
+
+impl Strangers {
+    fn may_warn(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| last.elapsed() >= WARNING_PAUSE);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
+    }
 }
 
 impl Coordinator for Service {

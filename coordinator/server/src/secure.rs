@@ -5,7 +5,7 @@
 use std::{io, time::Duration};
 
 use phalanx_protocol::rpc::LET_IN;
-use phalanx_tls::{Tls, TlsFailure};
+use phalanx_tls::{Tls, TlsFailure, begins_tls};
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -16,9 +16,6 @@ use tokio_util::either::Either;
 
 /// The longest that a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-
-/// The first byte of a TLS connection. A call begins with its length, whose first byte is 0.
-const TLS_BEGINS: u8 = 0x16;
 
 /// A connection that can call.
 pub(crate) type Stream = Either<TlsStream<TcpStream>, TcpStream>;
@@ -35,6 +32,9 @@ pub(crate) enum NotLetIn {
          or neither"
     )]
     NoCertificates,
+    /// It broke before it said anything.
+    #[error("it broke: {0}")]
+    Broken(io::Error),
     /// It says nothing.
     #[error("it said nothing in time")]
     Silent(#[from] Elapsed),
@@ -54,8 +54,8 @@ pub(crate) async fn let_in(
         }
         None => {
             let mut first = [0];
-            timeout(idle_max, stream.peek(&mut first)).await?.map_err(NotLetIn::Tls)?;
-            if first == [TLS_BEGINS] { Err(NotLetIn::NoCertificates) } else { Ok(Either::Right(stream)) }
+            timeout(idle_max, stream.peek(&mut first)).await?.map_err(NotLetIn::Broken)?;
+            if begins_tls(first[0]) { Err(NotLetIn::NoCertificates) } else { Ok(Either::Right(stream)) }
         }
     }
 }

@@ -125,7 +125,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         follows: Arc::new(Semaphore::new(http::FOLLOWS_MAX)),
         stop: stop_interfaces.clone(),
     };
-    let service = rpc::Service { handle, store_url, timeouts, tls };
+    let service = rpc::Service { handle, store_url, timeouts, tls, strangers: Arc::default() };
     let interfaces = TaskTracker::new();
     interfaces.spawn(http::serve(http, http::router(app), stop_interfaces.clone()));
     interfaces.spawn(rpc::serve(rpc, service, stop_interfaces.clone()));

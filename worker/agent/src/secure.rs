@@ -9,17 +9,13 @@ use std::{
 };
 
 use phalanx_protocol::rpc::LET_IN;
-use phalanx_tls::{Role, Tls, TlsFailure};
+use phalanx_tls::{Role, Tls, TlsFailure, begins_tls};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::either::Either;
-
-/// The first byte of what TLS says to who does not speak it. An answer begins with its
-/// length, whose first byte is 0.
-const TLS_COMPLAINS: u8 = 0x15;
 
 /// What calls go through.
 pub(crate) type Stream = Either<TlsStream<TcpStream>, Clear>;
@@ -65,7 +61,7 @@ impl AsyncRead for Clear {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let first = buffer.filled().get(before).filter(|_| !self.began);
-        if first == Some(&TLS_COMPLAINS) {
+        if first.is_some_and(|first| begins_tls(*first)) {
             return Poll::Ready(Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "it takes TLS only: give this worker --tls-ca, --tls-cert and --tls-key",

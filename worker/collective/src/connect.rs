@@ -115,8 +115,11 @@ impl Formation<'_> {
         }
         let channels = self.places.into_iter().map(|place| match place {
             Place::Joined { channel, .. } => Some(channel),
-            Place::Unlinked | Place::Expected | Place::Dialing(_) => None,
-            Place::Securing(_) | Place::Greeted(..) => None,
+            Place::Unlinked
+            | Place::Expected
+            | Place::Dialing(_)
+            | Place::Securing(_)
+            | Place::Greeted(..) => None,
         });
         let channels: Vec<Option<Channel>> = channels.collect();
         for channel in channels.iter().flatten() {

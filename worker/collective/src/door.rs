@@ -31,6 +31,7 @@ use crate::{
     memory::{Layout, Segment},
     pool::{ForeignPool, Pool},
     presence::Presence,
+    signal::AbortHandle,
     wire::{OFFER_BYTES, Offer, TOKEN_BYTES},
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Door {
     pub(crate) name: [u8; TOKEN_BYTES],
     socket: UnixListener,
     token: [u8; TOKEN_BYTES],
+    /// Ends all waits.
+    abort: AbortHandle,
     /// Who has come and handed nothing in so far.
     visitors: Vec<UnixStream>,
     visits: usize,
@@ -73,11 +76,11 @@ pub(crate) struct Rings {
 
 impl Door {
     /// Opens one, at which `token` must be said.
-    pub(crate) fn open(token: [u8; TOKEN_BYTES]) -> io::Result<Self> {
+    pub(crate) fn open(token: [u8; TOKEN_BYTES], abort: AbortHandle) -> io::Result<Self> {
         let name = random()?;
         let socket = UnixListener::bind_addr(&SocketAddr::from_abstract_name(address(name))?)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { name, socket, token, visitors: Vec::new(), visits: 0, taken: Vec::new() })
+        Ok(Self { name, socket, token, abort, visitors: Vec::new(), visits: 0, taken: Vec::new() })
     }
 
     /// Takes in what lies here. What is not as it should be is left out.
@@ -106,12 +109,12 @@ impl Door {
         });
     }
 
-    /// Takes in what comes until `done`, or until nothing has come for a while.
+    /// Takes in what comes until `done`, until nothing has come for a while, or an abort.
     fn look_until(&mut self, mut done: impl FnMut(&Self) -> bool) {
         let (mut last, mut moved) = (Instant::now(), self.taken.len());
         loop {
             self.look();
-            if done(self) || last.elapsed() > STILL_TIME_MAX {
+            if done(self) || last.elapsed() > STILL_TIME_MAX || self.abort.is_aborted() {
                 return;
             }
             if self.taken.len() > moved {
@@ -229,8 +232,8 @@ pub(crate) fn hand_over(
             other => debug!(rank = peer, ?other, "memory was not handed over"),
         }
     }
-    // Whose door can be reached from here can most likely reach this one's.
-    door.look_until(|door| visits.iter().all(|(peer, _)| door.taken.iter().any(|taken| taken.from == *peer)));
+    // Who could be handed something can most likely reach this rank's door, too.
+    door.look_until(|door| slots.iter().all(|(peer, _)| door.taken.iter().any(|taken| taken.from == *peer)));
     Ok(Handed { memory: Some(Memory { segment: Arc::new(segment), event, pool }), slots })
 }
 

@@ -149,9 +149,9 @@ pub enum Field {
     Generation,
     /// Rounds finished.
     Sequence,
-    /// Elements of the whole vector, or the root of a broadcast.
+    /// Elements of the whole vector, the root of a broadcast, or the number of a bucket.
     Subject,
-    /// How vectors are reduced: 1 is the sum, 2 the mean, 3 the maximum.
+    /// How vectors are reduced: 1 is the sum, 2 the mean, 3 the maximum, 4 the sum in bf16.
     Reduction,
     /// The hash of the bucket plan.
     BucketPlan,
@@ -167,7 +167,7 @@ impl fmt::Display for Field {
             Self::Rank => "rank",
             Self::Generation => "generation",
             Self::Sequence => "sequence number",
-            Self::Subject => "length of the vector or root of the broadcast",
+            Self::Subject => "length of the vector, root of the broadcast or number of the bucket",
             Self::Reduction => "reduction",
             Self::BucketPlan => "bucket plan",
             Self::PayloadBytes => "payload length in bytes",

@@ -97,7 +97,7 @@ impl GpuGroup {
     ///
     /// The group's failure, or the driver's.
     pub fn connect(group: &mut Group, index: u16) -> Result<Met, GpuError> {
-        let (lanes, timeout) = group.terms()?;
+        let (lanes, timeout) = (group.all_lanes(), group.timeout()?);
         if group.is_secured() && group.world_size() > 1 {
             return Ok(Met::Processors(NO_TLS));
         }
@@ -115,8 +115,7 @@ impl GpuGroup {
         } else {
             let id = share_id(group)?;
             let connected = id.and_then(|id| usable(Communicator::connect(&gpu, &id, rank, world_size)));
-            let all = group.all_gather(&[u8::from(connected.is_some())])?;
-            if all.iter().any(|one| one != &[1]) {
+            if !group.all_could(connected.is_some())? {
                 return Ok(Met::Processors("NCCL could not connect all workers: their logs say why"));
             }
             connected

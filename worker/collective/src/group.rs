@@ -26,7 +26,7 @@ use crate::{
     patience::Patience,
     payload::{Cut, Scatter, Segments},
     reduction::Reduction,
-    share::{segment, share},
+    share::{LANES_MAX, segment, share},
     signal::AbortHandle,
     tree::{Lane, TreePlan},
     wire::{Operation, PAYLOAD_BYTES_MAX},
@@ -58,6 +58,8 @@ pub struct Group {
     /// This rank's elements of the other ranks' subtrees' sums; kept from one round to the next.
     partials: Vec<f32>,
     staging: Staging,
+    /// Partial sums of vectors that are reduced in place.
+    pub(crate) scratch: Vec<f32>,
     /// `None` after an error.
     mesh: Option<Mesh>,
 }
@@ -88,7 +90,7 @@ impl Group {
         let mut mesh = Mesh::new(channels, config.generation, config.timeout, abort.clone());
         // It ends with a round in which everyone hears from everyone: a rank that is done
         // early does not leave while others still connect.
-        let pools = meet(&mut mesh, links, &config)?;
+        let pools = meet(&mut mesh, links, &config, abort)?;
         let (job, rank, generation) = (&config.job, config.rank, config.generation);
         debug!(job, generation, rank, world_size = config.world_size(), "group connected");
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -104,6 +106,7 @@ impl Group {
             pools,
             partials: Vec::new(),
             staging: Staging::default(),
+            scratch: Vec::new(),
             mesh: Some(mesh),
         })
     }
@@ -113,11 +116,10 @@ impl Group {
         self.abort.clone()
     }
 
-    /// Lanes of all ranks, and how long nothing may move.
+    /// How long nothing may move.
     #[cfg(feature = "nccl")]
-    pub(crate) fn terms(&self) -> Result<(u32, Duration), CollectiveError> {
-        let mesh = self.mesh.as_ref().ok_or(CollectiveError::Broken)?;
-        Ok((self.lanes, mesh.timeout()))
+    pub(crate) fn timeout(&self) -> Result<Duration, CollectiveError> {
+        self.mesh.as_ref().map(Mesh::timeout).ok_or(CollectiveError::Broken)
     }
 
     /// Whether its ranks have shown each other certificates, and what goes over TCP is encrypted.
@@ -333,6 +335,16 @@ impl Group {
     /// works beside a thread that computes.
     pub(crate) fn sleep_while_waiting(&mut self) {
         self.mesh.iter_mut().for_each(|mesh| mesh.set_patience(Patience::Sleep));
+    }
+
+    /// Whether all ranks say yes.
+    pub(crate) fn all_could(&mut self, could: bool) -> Result<bool, CollectiveError> {
+        let mut mesh = self.mesh()?;
+        let mut answers = [[u8::from(could)]; LANES_MAX as usize];
+        let answers = &mut answers[..self.world_size];
+        self.links.gather(&mut mesh, Round::plain(Operation::Gather, 0), self.rank, answers)?;
+        self.mesh = Some(mesh);
+        Ok(answers.iter().all(|answer| *answer == [1]))
     }
 
     /// A round without a payload: returns when all ranks are in it.

@@ -7,6 +7,8 @@ use std::{
     net::TcpStream,
 };
 
+use phalanx_tls::begins_tls;
+
 use crate::wire::{HELLO_BYTES, Hello, WireError};
 
 /// Sends a hello over a connection that nothing was sent over yet.
@@ -44,16 +46,10 @@ impl HelloReader {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
-            if speaks_tls(&self.bytes[..self.filled]) {
+            if begins_tls(self.bytes[0]) {
                 return Ok(Some(Err(WireError::Tls)));
             }
         }
         Ok(Some(Hello::decode(&self.bytes)))
     }
-}
-
-/// Whether a connection begins as TLS does: a handshake or an alert, and a version. No
-/// hello does.
-fn speaks_tls(first: &[u8]) -> bool {
-    matches!(first, [0x15 | 0x16, 0x03, ..])
 }

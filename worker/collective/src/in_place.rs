@@ -38,7 +38,7 @@ use crate::{
 /// Shorter buckets are sent: a message with them takes no longer than one without.
 const SHARED_FROM_BYTES: usize = 1 << 14;
 
-/// The most parts of sums that are mapped for one plan. The system allows a process 65,530
+/// The most vectors and parts of sums that are mapped for one plan. The system allows a process 65,530
 /// mappings, unless it is told otherwise, and others need some.
 const MAPPINGS_MAX: usize = 1 << 14;
 
@@ -74,7 +74,6 @@ struct InPlace {
     foreign: Vec<Option<Foreign>>,
     /// Which vectors this rank's lanes are: others read them where they lie.
     own: Vec<Option<u64>>,
-    scratch: Vec<f32>,
 }
 
 /// Some elements of what is mapped of another rank's pool.
@@ -124,10 +123,10 @@ impl Pools {
     fn map(&self, rank: usize, group: u64, shapes: &[Shape]) -> io::Result<Vec<Bucket>> {
         let mut stretches = Vec::new();
         for (other, begin) in self.taken.iter().enumerate() {
-            let bytes: usize = shapes.iter().map(|shape| shape.bytes(other)).sum();
+            let len = all_bytes(shapes, other) / size_of::<f32>();
             stretches.push(match other == rank {
                 true => None,
-                false => Some(Arc::new(Mapped::new(&[self.part(other, *begin, bytes / size_of::<f32>())])?)),
+                false => Some(Arc::new(Mapped::new(&[self.part(other, *begin, len)])?)),
             });
         }
         let mut begins = self.taken.clone();
@@ -172,7 +171,7 @@ impl Pools {
         };
         let sum = Mapped::new(&(0..begins.len()).map(part).collect::<Vec<_>>())?;
         let own = lanes.iter().map(Buffer::number).collect();
-        let in_place = InPlace { group, number, sum, foreign, own, scratch: Vec::new() };
+        let in_place = InPlace { group, number, sum, foreign, own };
         Ok(Bucket { lanes, sum: Sum::InPlace(in_place) })
     }
 }
@@ -212,6 +211,11 @@ impl Shape {
     }
 }
 
+/// What `rank` takes of its pool for all of them.
+fn all_bytes(shapes: &[Shape], rank: usize) -> usize {
+    shapes.iter().map(|shape| shape.bytes(rank)).sum()
+}
+
 impl Group {
     /// Memory for the buckets of a plan, all zeros. Where all ranks share memory, those of
     /// 16 KiB and more lie in it, and their reduction copies nothing. That memory is given
@@ -219,32 +223,36 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// Those of [`agree`](Self::agree) and [`all_gather`](Self::all_gather), which are parts of it.
+    /// Those of [`agree`](Self::agree), which is a part of it.
     /// That memory cannot be shared is none: then all ranks' buckets lie on the heap.
     pub fn buckets(&mut self, plan: &BucketPlan) -> Result<Vec<Bucket>, CollectiveError> {
         self.agree(plan)?;
         let (lanes, world_size, rank) = (self.all_lanes(), self.world_size(), self.rank() as usize);
         let shapes: Vec<_> =
             (0..plan.len()).map(|nth| Shape { len: plan.elements(nth).len(), lanes, world_size }).collect();
-        let pools = self.pools.take().filter(|_| world_size > 1);
-        if !self.all_could(pools.is_some() && shapes.len() * world_size as usize <= MAPPINGS_MAX)? {
+        let mappings = shapes.len() * (world_size as usize + self.lanes().len());
+        let could = self.pools.is_some() && world_size > 1 && mappings <= MAPPINGS_MAX;
+        if !self.all_could(could)? {
             return Ok(shapes.iter().map(|shape| shape.on_heap(rank)).collect());
         }
-        let mut pools = pools.expect("invariant: a rank that could has pools");
+        let mut pools = self.pools.take().expect("invariant: a rank that could has pools");
         let begin = pools.taken[rank];
-        let grown = pools.own.grow(shapes.iter().map(|shape| shape.bytes(rank)).sum());
+        let grown = pools.own.grow(begin, all_bytes(&shapes, rank));
         let buckets = match (self.all_could(grown.is_ok())?, grown) {
-            (true, Ok(_)) => pools.map(rank, self.number(), &shapes),
+            (true, Ok(())) => pools.map(rank, self.number(), &shapes),
             (_, Err(error)) => Err(error),
-            (false, Ok(_)) => Err(io::ErrorKind::OutOfMemory.into()),
+            (false, Ok(())) => Err(io::ErrorKind::OutOfMemory.into()),
         };
         // Those who have failed take part, so that all do the same.
         let could = self.all_could(buckets.is_ok())?;
         let buckets = match buckets {
             Ok(buckets) if could => {
                 pools.buckets += buckets.len() as u64;
-                let shape_bytes = |rank| shapes.iter().map(|shape| shape.bytes(rank)).sum::<usize>();
-                pools.taken.iter_mut().enumerate().for_each(|(rank, taken)| *taken += shape_bytes(rank));
+                pools
+                    .taken
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(rank, taken)| *taken += all_bytes(&shapes, rank));
                 buckets
             }
             failed => {
@@ -287,7 +295,7 @@ impl Group {
     ) -> Result<(), CollectiveError> {
         let mut mesh = self.mesh()?;
         self.check_bucket(lanes, in_place)?;
-        let InPlace { number, sum, foreign, scratch, .. } = in_place;
+        let InPlace { number, sum, foreign, .. } = in_place;
         let round = |operation| Round { operation, reduction: Some(reduction), subject: *number };
         self.meet_in(&mut mesh, round(Operation::ReduceInPlace))?;
         let (all_lanes, first) = (self.all_lanes(), self.lanes().start as usize);
@@ -301,7 +309,7 @@ impl Group {
             };
         }
         let out = sum.own_mut();
-        reduce_views(reduction, &views[..all_lanes as usize], out, scratch);
+        reduce_views(reduction, &views[..all_lanes as usize], out, &mut self.scratch);
         reduction.finish(all_lanes, out);
         self.meet_in(&mut mesh, round(Operation::ReducedInPlace))?;
         self.put_back(mesh);
@@ -321,10 +329,5 @@ impl Group {
             Some(lane) => argument("the vector of lane", "that which came with the bucket", lane as u64),
             None => Ok(()),
         }
-    }
-
-    /// Whether all ranks say yes.
-    fn all_could(&mut self, could: bool) -> Result<bool, CollectiveError> {
-        Ok(self.all_gather(&[could.into()])?.iter().all(|answer| answer == &[1]))
     }
 }

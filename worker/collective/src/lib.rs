@@ -25,7 +25,8 @@
 //!    not among the endings. Operation, generation, sequence number, length of the
 //!    vector and of the payload are checked on every message.
 //! 4. Every wait ends when nothing has moved for the group's timeout, at once when a
-//!    rank it waits for is gone, and within 50 ms of [`AbortHandle::abort`].
+//!    rank it waits for is gone, and within 50 ms of [`AbortHandle::abort`]. A rank that is
+//!    handed no memory for two seconds while its group is made goes on without.
 //! 5. The first error of a rank closes its connections, and so ends the group.
 //! 6. A generation is fenced: a process that has opened a newer one refuses it.
 //! 7. Nothing that comes from outside leads to a panic, an unbounded wait or an
@@ -105,7 +106,7 @@ pub use listener::Listener;
 #[cfg(feature = "nccl")]
 pub use nccl::GpuVector;
 pub use overlap::Reducer;
-pub use phalanx_tls::{FileProblem, Role, Tls, TlsError, TlsFailure, TlsFile};
+pub use phalanx_tls::{Role, Tls, TlsFailure};
 pub use reduction::Reduction;
 pub use share::{LANES_MAX, share};
 pub use signal::AbortHandle;

@@ -83,15 +83,15 @@ impl Links {
         bytes: &mut [u8],
     ) -> Result<(), CollectiveError> {
         match self {
-            Self::All if rank == root => mesh.exchange(round, &mut Handed { part: Part::GivesAll, bytes }),
-            Self::All => mesh.exchange(round, &mut Handed { part: Part::Takes(root), bytes }),
+            Self::All if rank == root => mesh.exchange(round, &mut Broadcast { turn: Turn::GivesAll, bytes }),
+            Self::All => mesh.exchange(round, &mut Broadcast { turn: Turn::Takes(root), bytes }),
             Self::Cube => bits(world_size).try_for_each(|bit| {
-                let part = match rank ^ root {
-                    far if far < bit => Part::Gives(rank ^ bit),
-                    far if far < 2 * bit => Part::Takes(rank ^ bit),
-                    _ => Part::Waits,
+                let turn = match rank ^ root {
+                    far if far < bit => Turn::Gives(rank ^ bit),
+                    far if far < 2 * bit => Turn::Takes(rank ^ bit),
+                    _ => Turn::Waits,
                 };
-                mesh.exchange(round, &mut Handed { part, bytes: &mut *bytes })
+                mesh.exchange(round, &mut Broadcast { turn, bytes: &mut *bytes })
             }),
         }
     }
@@ -172,7 +172,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Payload for Rows<'_, B> {
 
 /// What a rank does in one round of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum Turn {
     GivesAll,
     Gives(usize),
     Takes(usize),
@@ -180,14 +180,14 @@ enum Part {
 }
 
 /// One rank's bytes on their way to everyone.
-struct Handed<'a> {
-    part: Part,
+struct Broadcast<'a> {
+    turn: Turn,
     bytes: &'a mut [u8],
 }
 
-impl Payload for Handed<'_> {
+impl Payload for Broadcast<'_> {
     fn outgoing_bytes(&self, peer: usize) -> Option<usize> {
-        let gives = self.part == Part::GivesAll || self.part == Part::Gives(peer);
+        let gives = self.turn == Turn::GivesAll || self.turn == Turn::Gives(peer);
         gives.then_some(self.bytes.len())
     }
 
@@ -196,7 +196,7 @@ impl Payload for Handed<'_> {
     }
 
     fn incoming_bytes(&self, peer: usize) -> Option<usize> {
-        (self.part == Part::Takes(peer)).then_some(self.bytes.len())
+        (self.turn == Turn::Takes(peer)).then_some(self.bytes.len())
     }
 
     fn incoming(&mut self, _peer: usize, from: usize) -> &mut [u8] {

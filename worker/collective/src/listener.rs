@@ -83,7 +83,7 @@ impl Listener {
             stop: Signal::new()?,
             state: Mutex::new(State { admission: Admission::new(), seats: Vec::new() }),
         });
-        let door = Door {
+        let reception = Reception {
             socket,
             tls: tls.clone(),
             shared: Arc::clone(&shared),
@@ -91,7 +91,8 @@ impl Listener {
             paused_until: None,
             warned_at: None,
         };
-        let thread = thread::Builder::new().name("collective-listener".into()).spawn(move || door.serve())?;
+        let thread =
+            thread::Builder::new().name("collective-listener".into()).spawn(move || reception.serve())?;
         Ok(Self { local_addr, tls, shared, thread: Some(thread) })
     }
 
@@ -188,7 +189,7 @@ impl Shared {
 }
 
 /// The thread's own state.
-struct Door {
+struct Reception {
     socket: TcpListener,
     tls: Option<Tls>,
     shared: Arc<Shared>,
@@ -204,7 +205,7 @@ struct Guest {
     deadline: Instant,
 }
 
-impl Door {
+impl Reception {
     fn serve(mut self) {
         while !self.shared.stopped.load(Ordering::Acquire) {
             if let Err(error) = self.wait() {

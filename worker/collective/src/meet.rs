@@ -27,6 +27,7 @@ use crate::{
     ring::End,
     share::LANES_MAX,
     shm::Doorbell,
+    signal::AbortHandle,
     wire::Operation,
 };
 
@@ -36,13 +37,14 @@ pub(crate) fn meet(
     mesh: &mut Mesh,
     links: Links,
     config: &GroupConfig,
+    abort: &AbortHandle,
 ) -> Result<Option<Pools>, CollectiveError> {
     let system = |cause| CollectiveError::System { doing: "preparing shared memory", cause };
     let own_rank = config.rank as usize;
     let token = random().map_err(system)?;
     let mut door = match config.transport {
         Transport::Tcp => None,
-        Transport::Auto | Transport::SharedMemory => Door::open(token).ok(),
+        Transport::Auto | Transport::SharedMemory => Door::open(token, abort.clone()).ok(),
     };
     let here = Presence::here(door.as_ref().map(|door| door.name), token);
     let mut told = vec![[0; PRESENCE_BYTES]; config.peers.len()];

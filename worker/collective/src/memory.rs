@@ -9,7 +9,8 @@
 //! then, from the next page on, the rings, one per slot
 //! ```
 //!
-//! This file, `pool.rs` and `ring.rs` are the only ones with `unsafe` code.
+//! This file, `pool.rs`, `ring.rs` and, with the feature `nccl`, `nccl.rs` are the only
+//! ones with `unsafe` code.
 
 #![expect(unsafe_code, reason = "memory that another process writes to is outside of what Rust can check")]
 

@@ -77,11 +77,6 @@ impl Reducer {
         Some(self.done.recv().unwrap_or(Err(CollectiveError::Broken)))
     }
 
-    /// Buckets submitted and not returned by [`wait`](Self::wait).
-    pub fn pending(&self) -> usize {
-        self.pending
-    }
-
     /// The group, for operations between reductions.
     ///
     /// # Panics

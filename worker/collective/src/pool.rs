@@ -3,7 +3,8 @@
 //! the others map for reading. What a vector is for, and when it may be written or read,
 //! is not known here.
 //!
-//! This file, `memory.rs` and `ring.rs` are the only ones with `unsafe` code.
+//! This file, `memory.rs`, `ring.rs` and, with the feature `nccl`, `nccl.rs` are the only
+//! ones with `unsafe` code.
 
 #![expect(unsafe_code, reason = "memory that another process writes to is outside of what Rust can check")]
 
@@ -39,8 +40,6 @@ pub(crate) fn paged_bytes(elements: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Pool {
     file: OwnedFd,
-    /// Bytes from the beginning on that are in use.
-    used: usize,
     /// Length of the file.
     size: usize,
 }
@@ -59,16 +58,16 @@ impl Pool {
         fcntl_add_seals(&file, Self::seals())?;
         let again = format!("/proc/self/fd/{}", file.as_raw_fd());
         let reading = open(again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok((Self { file, used: 0, size: 0 }, reading))
+        Ok((Self { file, size: 0 }, reading))
     }
 
     fn seals() -> SealFlags {
         SealFlags::SHRINK | SealFlags::SEAL
     }
 
-    /// Makes room for whole pages; where it begins.
-    pub(crate) fn grow(&mut self, bytes: usize) -> io::Result<usize> {
-        let (begin, end) = (self.used, self.used + bytes);
+    /// Makes room for whole pages from `begin` on.
+    pub(crate) fn grow(&mut self, begin: usize, bytes: usize) -> io::Result<()> {
+        let end = begin + bytes;
         if end > self.size {
             ftruncate(&self.file, end as u64)?;
             self.size = end;
@@ -77,15 +76,13 @@ impl Pool {
         if bytes > 0 {
             fallocate(&self.file, FallocateFlags::empty(), begin as u64, bytes as u64)?;
         }
-        self.used = end;
-        Ok(begin)
+        Ok(())
     }
 
-    /// Gives the memory from `begin` on back; the next `grow` begins there again.
+    /// Gives the memory from `begin` on back.
     pub(crate) fn give_back(&mut self, begin: usize) {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let bytes = self.size.saturating_sub(begin);
-        self.used = begin;
         if bytes > 0
             && let Err(error) = fallocate(&self.file, flags, begin as u64, bytes as u64)
         {
@@ -243,8 +240,9 @@ mod tests {
     fn a_vector_is_put_together_from_the_pools_of_all_ranks() {
         let (mut near, near_file) = Pool::create().expect("there is memory");
         let (mut far, far_file) = Pool::create().expect("there is memory");
-        near.grow(2 * PAGE_BYTES).expect("there is memory");
-        let begin = far.grow(3 * PAGE_BYTES).expect("there is memory");
+        near.grow(0, 2 * PAGE_BYTES).expect("there is memory");
+        let begin = PAGE_BYTES;
+        far.grow(0, 4 * PAGE_BYTES).expect("there is memory");
         let seen_near = ForeignPool::new(near_file).expect("it is sealed");
         let seen_far = ForeignPool::new(far_file).expect("it is sealed");
         let part = |source, begin_bytes, len| Part { source, begin_bytes, len };
@@ -270,7 +268,7 @@ mod tests {
         let loose = memfd_create("loose", MemfdFlags::ALLOW_SEALING).expect("descriptors are left");
         assert!(ForeignPool::new(loose).is_err());
         let (mut pool, file) = Pool::create().expect("there is memory");
-        pool.grow(PAGE_BYTES).expect("there is memory");
+        pool.grow(0, PAGE_BYTES).expect("there is memory");
         let seen = ForeignPool::new(file).expect("it is sealed");
         let mapped =
             |begin_bytes, len| Mapped::new(&[Part { source: Source::Foreign(&seen), begin_bytes, len }]);
@@ -280,19 +278,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_used_again() {
+    fn what_is_given_back_can_be_had_again_and_is_zero() {
         let (mut pool, _file) = Pool::create().expect("there is memory");
-        assert_eq!(pool.grow(PAGE_BYTES).expect("there is memory"), 0);
-        assert_eq!(pool.grow(3 * PAGE_BYTES).expect("there is memory"), PAGE_BYTES);
+        pool.grow(0, 4 * PAGE_BYTES).expect("there is memory");
+        let all = |pool: &Pool| {
+            Mapped::new(&[Part { source: Source::Own(pool), begin_bytes: 0, len: 4 * PAGE_ELEMENTS }])
+        };
+        all(&pool).expect("it is there").own_mut().fill(1.0);
         pool.give_back(PAGE_BYTES);
-        assert_eq!(pool.grow(PAGE_BYTES).expect("there is memory"), PAGE_BYTES);
-        assert_eq!(pool.grow(5 * PAGE_BYTES).expect("there is memory"), 2 * PAGE_BYTES);
+        pool.grow(PAGE_BYTES, PAGE_BYTES).expect("there is memory");
+        let expected = [[1.0; PAGE_ELEMENTS].as_slice(), &[0.0; 3 * PAGE_ELEMENTS]].concat();
+        assert_eq!(all(&pool).expect("a file never shrinks").as_slice(), expected);
     }
 
     #[test]
     fn what_is_handed_over_cannot_be_written_to() {
         let (mut pool, file) = Pool::create().expect("there is memory");
-        pool.grow(PAGE_BYTES).expect("there is memory");
+        pool.grow(0, PAGE_BYTES).expect("there is memory");
         let flags = MapFlags::SHARED;
         // SAFETY: the system chooses where the mapping lies.
         let mapped = unsafe { mmap(ptr::null_mut(), PAGE_BYTES, ProtFlags::WRITE, flags, &file, 0) };

@@ -251,7 +251,8 @@ pub(crate) struct Header {
     /// How many rounds this group has finished before this one.
     pub(crate) sequence: u64,
     /// What else both ends must agree on: the elements of the whole vector in an
-    /// all-reduce, the root of a broadcast, the hash of a bucket plan, else 0.
+    /// all-reduce, the number of a bucket, the root of a broadcast, the hash of a bucket plan,
+    /// the part of a meeting, else 0.
     pub(crate) subject: u64,
     pub(crate) payload_bytes: u64,
 }

@@ -84,7 +84,7 @@ async fn workers_with_certificates_are_let_in_and_nobody_else_is() {
 }
 
 #[tokio::test]
-async fn who_has_no_certificates_is_told_by_its_own_side_what_to_do() {
+async fn a_call_in_the_clear_ends_where_tls_is_wanted() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
     let server = secured(&folder, &certificates).await;
     let client = connect(server.rpc_addr()).await;

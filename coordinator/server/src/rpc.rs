@@ -3,6 +3,7 @@
 //! call ends at its caller's deadline.
 
 use std::{
+    collections::HashMap,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -42,8 +43,11 @@ pub(crate) const CONNECTIONS_SPARE: usize = 256;
 /// times within each.
 const IDLE_LEASES: u32 = 4;
 
-/// Strangers at the door are warned of once in so long.
+/// Strangers at the door are warned of once in so long for each reason.
 const WARNING_PAUSE: Duration = Duration::from_secs(10);
+
+/// The most reasons that are warned of within that time.
+const WARNINGS_MAX: usize = 16;
 
 /// The most calls under way on one connection; further ones are refused.
 const CALLS_MAX: usize = 16;
@@ -77,7 +81,7 @@ async fn connection(stream: TcpStream, service: Service) {
         Ok(stream) => stream,
         Err(NotLetIn::Silent(_)) => return debug!(?peer, "a connection without calls is ended"),
         Err(NotLetIn::Broken(error)) => return debug!(?peer, %error, "a connection broke before a call"),
-        Err(why) if service.strangers.may_warn() => return warn!(?peer, %why, "worker not let in"),
+        Err(why) if service.strangers.may_warn(&why) => return warn!(?peer, %why, "worker not let in"),
         Err(why) => return debug!(?peer, %why, "worker not let in"),
     };
     let transport = serde_transport::new(Framed::new(stream, codec::framing()), Codec::default());
@@ -111,16 +115,17 @@ pub(crate) struct Service {
     pub(crate) strangers: Arc<Strangers>,
 }
 
-/// When strangers were last warned of: they must not fill the log.
+/// Why strangers were not let in, and when that was last said: they must not fill the log.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers(Mutex<Option<Instant>>);
+pub(crate) struct Strangers(Mutex<HashMap<String, Instant>>);
 
 impl Strangers {
-    fn may_warn(&self) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let may = last.is_none_or(|last| last.elapsed() >= WARNING_PAUSE);
+    fn may_warn(&self, why: &NotLetIn) -> bool {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.retain(|_, last| last.elapsed() < WARNING_PAUSE);
+        let may = said.len() < WARNINGS_MAX && !said.contains_key(&why.to_string());
         if may {
-            *last = Some(Instant::now());
+            said.insert(why.to_string(), Instant::now());
         }
         may
     }

@@ -10,6 +10,7 @@ use std::{
 use phalanx_protocol::view::{JobState, JobView};
 
 use crate::{
+    api::Api,
     certificates::Certificates,
     job::Job,
     process::{Ended, Home, Running, Signal, binary},
@@ -24,6 +25,8 @@ pub struct Cluster {
     address: String,
     rpc: String,
     certificates: Option<Certificates>,
+    /// Further flags of the coordinator.
+    options: Vec<String>,
     coordinator: Option<Running>,
     workers: Vec<Running>,
 }
@@ -40,7 +43,19 @@ impl Cluster {
     pub fn start_secured() -> Self {
         let home = Home::new();
         let store = home.folder().join("store");
-        Self::with(home, store, Some(Certificates::new()))
+        Self::with(home, store, Some(Certificates::new()), &[])
+    }
+
+    /// [`start`](Self::start) with further flags for the coordinator.
+    pub fn start_with(options: &[&str]) -> Self {
+        let home = Home::new();
+        let store = home.folder().join("store");
+        Self::with(home, store, None, options)
+    }
+
+    /// A client of the coordinator that is quick.
+    pub fn api(&self) -> Api {
+        Api::new(&self.address)
     }
 
     /// Starts a coordinator with the store in this folder.
@@ -49,13 +64,14 @@ impl Cluster {
     ///
     /// Where no port can be had.
     pub fn with_store(home: Home, store: PathBuf) -> Self {
-        Self::with(home, store, None)
+        Self::with(home, store, None, &[])
     }
 
-    fn with(home: Home, store: PathBuf, certificates: Option<Certificates>) -> Self {
+    fn with(home: Home, store: PathBuf, certificates: Option<Certificates>, options: &[&str]) -> Self {
         let [address, rpc] = free_addresses();
-        let mut cluster =
-            Self { home, store, address, rpc, certificates, coordinator: None, workers: Vec::new() };
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let (coordinator, workers) = (None, Vec::new());
+        let mut cluster = Self { home, store, address, rpc, certificates, options, coordinator, workers };
         cluster.start_coordinator();
         cluster
     }
@@ -67,7 +83,7 @@ impl Cluster {
         command.args(["coordinator", "--listen", &self.address, "--rpc", &self.rpc]);
         command.args(["--state", &format!("{folder}/state.redb")]);
         command.args(["--store", &format!("file://{}", self.store.display())]);
-        command.args(self.flags("coordinator"));
+        command.args(self.flags("coordinator")).args(&self.options);
         self.coordinator = Some(Running::start(command));
         eventually("the coordinator to answer", Deadline::default(), || {
             (self.ask(&["jobs", "--json"]).code == Some(0)).then_some(())
@@ -76,6 +92,11 @@ impl Cluster {
 
     fn flags(&self, role: &str) -> Vec<String> {
         self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.flags(role))
+    }
+
+    /// The workers that the cluster owns, in the order in which they were started.
+    pub fn workers(&self) -> &[Running] {
+        &self.workers
     }
 
     /// What the coordinator has told in its log until now.

@@ -1,6 +1,7 @@
 //! A harness around the real binary: jobs in a folder of their own, processes
 //! that are started, interrupted and killed, and what they say.
 
+mod api;
 mod certificates;
 mod cluster;
 mod disk;
@@ -8,6 +9,7 @@ mod job;
 mod process;
 mod wait;
 
+pub use api::Api;
 pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use disk::SmallDisk;

@@ -18,14 +18,16 @@ use crate::{
     wait::{Deadline, eventually},
 };
 
-/// The binary under test, which `scripts/test.sh` has built: beside the test's own.
+/// The binary under test, which `scripts/test.sh` has built: in the folder of the profile.
 ///
 /// # Panics
 ///
 /// Where it is not there.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let path = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").join(name);
+    let own = std::env::current_exe().expect("a process knows its own path");
+    let folder = own.parent().expect("a file lies in a folder");
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let path = folder.join(name);
     assert!(path.is_file(), "{} is missing: build it with `cargo build --release -p {name}`", path.display());
     path
 }

@@ -7,6 +7,7 @@ mod follow;
 use std::{fmt, time::Duration};
 
 use phalanx_protocol::{
+    id::WorkerId,
     spec::{JobSpec, WorkersSpec},
     view::{
         AliasRequest, ApiError, ClusterView, Curve, JobView, ModelView, ResumeRequest, SubmitRequest,
@@ -156,9 +157,20 @@ impl Client {
 
     /// Lets a job go on, from now on with as many workers as `workers` says.
     pub(crate) async fn resume(&self, id: &str, workers: Option<u32>) -> Result<JobView, ClientError> {
-        let workers = workers.map(|count| WorkersSpec { min: Some(count), max: Some(count) });
+        let workers =
+            workers.map(|count| WorkersSpec { start: Some(count), max: Some(count), ..Default::default() });
         let request = self.request(Method::POST, &["jobs", id, "resume"]);
         self.call(request.json(&ResumeRequest { workers })).await
+    }
+
+    /// Changes how many workers a job takes.
+    pub(crate) async fn scale(&self, id: &str, workers: &WorkersSpec) -> Result<JobView, ClientError> {
+        self.call(self.request(Method::POST, &["jobs", id, "scale"]).json(workers)).await
+    }
+
+    /// Lets a worker finish its step and leave.
+    pub(crate) async fn drain(&self, worker: WorkerId) -> Result<WorkerView, ClientError> {
+        self.call(self.request(Method::POST, &["workers", &worker.to_string(), "drain"])).await
     }
 
     /// All workers.

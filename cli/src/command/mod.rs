@@ -9,6 +9,7 @@ mod cancel;
 mod check;
 mod completions;
 mod coordinator;
+mod drain;
 mod follow;
 mod job;
 mod job_file;
@@ -18,6 +19,7 @@ mod models;
 mod predict;
 mod resume;
 mod run;
+mod scale;
 mod submit;
 mod telemetry;
 mod worker;
@@ -75,12 +77,14 @@ pub(crate) enum Asked {
     Job(job::Job),
     Follow(follow::Follow),
     Cancel(cancel::Cancel),
+    Scale(scale::Scale),
     Models(models::Models),
     Model(model::Model),
     Alias(alias::Alias),
     Predict(predict::Predict),
     Submit(submit::Submit),
     Workers(workers::Workers),
+    Drain(drain::Drain),
     Coordinator(coordinator::Coordinator),
     #[command(display_order = 998)]
     Bench(bench::Bench),
@@ -99,12 +103,14 @@ impl Asked {
             Self::Job(command) => command.run().await,
             Self::Follow(command) => command.run().await,
             Self::Cancel(command) => command.run().await,
+            Self::Scale(command) => command.run().await,
             Self::Models(command) => command.run().await,
             Self::Model(command) => command.run().await,
             Self::Alias(command) => command.run().await,
             Self::Predict(command) => command.run().await,
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
+            Self::Drain(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Completions(command) => command.run(),

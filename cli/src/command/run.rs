@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, thread::available_parallelism};
 
 use clap::Args;
 use phalanx_agent::TelemetryArgs;
-use phalanx_protocol::spec::{JobSpec, ModelSpec};
+use phalanx_protocol::spec::{JobSpec, ModelSpec, WorkersSpec};
 use phalanx_train::{ComputeDevice, DeviceName};
 
 use super::{
@@ -74,8 +74,8 @@ impl Run {
         self.local.check_binary(&spec)?;
         self.local.check_devices()?;
         let workers = self.local.count(&spec)?;
-        spec.workers.min = Some(workers);
-        spec.workers.max = Some(workers);
+        let min = spec.workers.min.map(|min| min.min(workers));
+        spec.workers = WorkersSpec { min, start: Some(workers), max: Some(workers) };
         announce(&self.job.name(), &spec);
         self.local.train(Home::at(&self.home), Begin::Submit { spec: Box::new(spec), workers }).await
     }

@@ -53,6 +53,7 @@ pub(crate) fn workers(workers: &[WorkerView]) -> String {
         Column::Text("job"),
         Column::Figure("rank"),
         Column::Text("attached"),
+        Column::Text(""),
     ]);
     for worker in workers {
         table.add_row([
@@ -64,9 +65,19 @@ pub(crate) fn workers(workers: &[WorkerView]) -> String {
             worker.job.as_ref().map(ToString::to_string).unwrap_or_default(),
             worker.rank.map(|rank| rank.to_string()).unwrap_or_default(),
             moment(worker.attached_at),
+            standing(worker).to_owned(),
         ]);
     }
     indented(&table)
+}
+
+/// What is special about a worker.
+fn standing(worker: &WorkerView) -> &'static str {
+    match worker {
+        WorkerView { quarantined: true, .. } => "quarantined: it has computed wrongly",
+        WorkerView { draining: true, .. } => "leaving",
+        _ => "",
+    }
 }
 
 /// All models with their newest version.

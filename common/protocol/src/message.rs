@@ -3,14 +3,16 @@
 //! One generation of a job, seen from the wire:
 //!
 //! ```text
-//! coordinator                       rank 0            every rank
-//!   Prepare  ───────────────────────►
+//! coordinator                       rank 0            every rank       newcomer
+//!   Prepare  ───────────────────────►                                            (the job's first generation)
 //!            ◄─────────── Prepared
 //!   Train    ────────────────────────────────────────►
 //!            ◄──────────────────────────────────────── Formed
-//!            ◄─────────── Progress, Validated
+//!            ◄─────────── Progress, Validated, Verified
 //!            ◄──────────────────────────────────────── CheckpointPart
-//!   Stop     ────────────────────────────────────────►   (cancel, interrupt)
+//!   Fetch    ─────────────────────────────────────────────────────────►          (the next one will be larger)
+//!            ◄───────────────────────────────────────────────────────── Fetched
+//!   Stop     ────────────────────────────────────────►   (cancel, interrupt, others join or leave)
 //!            ◄──────────────────────────────────────── Stopped
 //!            ◄─────────── Finished
 //!            ◄──────────────────────────────────────── Failed
@@ -25,6 +27,7 @@
 //!    one ends the older.
 //! 3. A checkpoint exists when the coordinator has the parts of all ranks and
 //!    its manifest is durable, not before.
+//! 4. A directive that is given again, as after a restart of the coordinator, changes nothing.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -137,20 +140,39 @@ pub enum Directive {
     },
     /// Join the generation and train, evaluate and export.
     Train(Box<Assignment>),
-    /// Stop after the step under way, and write a checkpoint. Ends in [`Event::Stopped`].
+    /// Have the data set at hand: the worker is to join the job's next generation. Ends in
+    /// [`Event::Fetched`].
+    Fetch {
+        /// The job.
+        job: JobId,
+        /// Its generation, which goes on meanwhile.
+        generation: Generation,
+        /// What it trains on.
+        dataset: DatasetRef,
+        /// The span that this work belongs to.
+        trace: Option<TraceParent>,
+    },
+    /// Stop after the step under way. Ends in [`Event::Stopped`].
     Stop {
         /// The job.
         job: JobId,
         /// Its generation.
         generation: Generation,
+        /// Whether to write a checkpoint first.
+        save: bool,
     },
-    /// The generation is over: drop what belongs to it, close its connections.
+    /// The generation is over: every wait in it ends, its connections are closed.
     Release {
         /// The job.
         job: JobId,
         /// The generation that is over.
         generation: Generation,
+        /// Whether the job may go on: the worker keeps what it holds of the job's state until
+        /// it works on another one.
+        keep: bool,
     },
+    /// Nothing more is wanted of the worker, which asked to leave: its process ends.
+    Leave,
 }
 
 /// One worker's place in a generation.
@@ -169,7 +191,8 @@ pub struct Assignment {
     pub spec: Box<JobSpec>,
     /// What to train on.
     pub dataset: DatasetRef,
-    /// Where to go on from; `None` starts from the seed.
+    /// The newest checkpoint, from which the job goes on unless a rank holds a state that is
+    /// at least as new; `None` is the state that the seed makes.
     pub resume: Option<CheckpointRef>,
     /// The span that this work belongs to.
     pub trace: Option<TraceParent>,
@@ -224,8 +247,15 @@ pub enum Event {
         /// Rows and columns, for people.
         summary: String,
     },
+    /// The data set is at hand.
+    Fetched,
     /// The rank is connected with all others and holds the state.
-    Formed,
+    Formed {
+        /// Steps finished in that state.
+        step: u64,
+        /// Where the state comes from.
+        from: StateSource,
+    },
     /// Steps were finished. Reported by rank 0 a few times a second.
     Progress(Progress),
     /// The validation split was measured. Reported by rank 0.
@@ -234,6 +264,13 @@ pub enum Event {
         step: u64,
         /// The metrics.
         metrics: Metrics,
+    },
+    /// All ranks hold the same state. Reported by rank 0.
+    Verified {
+        /// Steps finished.
+        step: u64,
+        /// Hash of the state.
+        state_hash: HashHex,
     },
     /// This rank's part of a checkpoint is durable.
     CheckpointPart(Box<CheckpointPart>),
@@ -248,6 +285,20 @@ pub enum Event {
     Finished(Box<Finished>),
     /// The rank cannot go on.
     Failed(Failure),
+}
+
+/// Where the state comes from with which a generation begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateSource {
+    /// The seed makes it.
+    Seed,
+    /// It was read from the checkpoint.
+    Checkpoint,
+    /// Members held it.
+    Members {
+        /// How many of them took it from the others.
+        healed: u32,
+    },
 }
 
 /// How far training is.
@@ -330,6 +381,15 @@ pub enum Failure {
     Peer {
         /// What was seen.
         reason: String,
+        /// Steps that the rank has finished; 0 where it has not begun.
+        step: u64,
+    },
+    /// Ranks that should hold the same state do not: one of them has computed wrongly.
+    Differs {
+        /// Steps finished.
+        step: u64,
+        /// The hash that each rank has of it; `None` where it holds none.
+        hashes: Vec<Option<HashHex>>,
     },
     /// A checkpoint is damaged: the one before is used.
     CheckpointDamaged {
@@ -343,6 +403,19 @@ pub enum Failure {
         /// What the store said.
         reason: String,
     },
+}
+
+impl Failure {
+    /// What is wrong, for people.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Job { reason }
+            | Self::Peer { reason, .. }
+            | Self::CheckpointDamaged { reason, .. }
+            | Self::Storage { reason } => reason.clone(),
+            Self::Differs { step, .. } => format!("the ranks do not hold the same state at step {step}"),
+        }
+    }
 }
 
 /// A job file travels as JSON text inside binary messages: it leaves out what is

@@ -29,6 +29,10 @@ pub trait Coordinator {
     /// Tells what happened. When this returns, it is in the state store.
     async fn report(worker: WorkerId, report: Report) -> Result<(), Rejected>;
 
+    /// Is about to leave: it finishes its step, hands its work over, and is told to
+    /// [leave](crate::message::Directive::Leave).
+    async fn drain(worker: WorkerId) -> Result<(), Rejected>;
+
     /// Leaves the cluster at once; its work is given to others.
     async fn detach(worker: WorkerId);
 }

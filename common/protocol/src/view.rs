@@ -187,6 +187,10 @@ pub struct WorkerView {
     pub rank: Option<u32>,
     /// When it attached.
     pub attached_at: Timestamp,
+    /// Whether it is about to leave.
+    pub draining: bool,
+    /// Whether it gets no more work, because it has computed wrongly twice.
+    pub quarantined: bool,
     /// Where Prometheus finds its metrics.
     pub metrics_addr: Option<std::net::SocketAddr>,
 }

@@ -8,7 +8,7 @@ use phalanx_protocol::{
     id::{Generation, JobId, Rank, TraceParent, WorkerId},
     message::{
         Assignment, Attached, CheckpointPart, Confusion, Directive, Event, Failure, Finished, Hello,
-        Numbered, Peer, Progress, Report, Timeouts,
+        Numbered, Peer, Progress, Report, StateSource, Timeouts,
     },
     reference::{CheckpointRef, DatasetRef, FileRef, ModelArtifact},
     rpc::{NotAttached, Rejected},
@@ -134,8 +134,12 @@ fn a_directive_carries_a_whole_job() {
     let peers: Vec<Peer> = (0..4)
         .map(|worker| Peer { worker: WorkerId::new(worker), data_addr: ([10, 0, 0, 1], 4_000).into() })
         .collect();
-    let mut directives =
-        vec![Directive::Stop { job: job(), generation }, Directive::Release { job: job(), generation }];
+    let mut directives = vec![
+        Directive::Fetch { job: job(), generation, dataset: dataset(), trace: trace() },
+        Directive::Stop { job: job(), generation, save: true },
+        Directive::Release { job: job(), generation, keep: false },
+        Directive::Leave,
+    ];
     for spec in specs() {
         let spec = Box::new(spec);
         directives.push(Directive::Prepare { job: job(), generation, spec: spec.clone(), trace: trace() });
@@ -193,7 +197,11 @@ fn a_report_carries_every_event() {
     let events = [
         Event::Preparing { what: "reading".to_owned(), done_bytes: 1, total_bytes: 2 },
         Event::Prepared { dataset: dataset(), found: true, summary: "8,000 rows".to_owned() },
-        Event::Formed,
+        Event::Fetched,
+        Event::Formed { step: 7, from: StateSource::Seed },
+        Event::Formed { step: 7, from: StateSource::Checkpoint },
+        Event::Formed { step: 7, from: StateSource::Members { healed: 1 } },
+        Event::Verified { step: 7, state_hash: "ef".repeat(32) },
         Event::Progress(progress),
         Event::Validated { step: 7, metrics: metrics() },
         Event::CheckpointPart(Box::new(part)),
@@ -201,7 +209,8 @@ fn a_report_carries_every_event() {
         Event::Evaluating,
         Event::Finished(Box::new(finished)),
         Event::Failed(Failure::Job { reason: reason() }),
-        Event::Failed(Failure::Peer { reason: reason() }),
+        Event::Failed(Failure::Peer { reason: reason(), step: 7 }),
+        Event::Failed(Failure::Differs { step: 7, hashes: vec![None, Some("ef".repeat(32))] }),
         Event::Failed(Failure::CheckpointDamaged { manifest: "manifest.json".to_owned(), reason: reason() }),
         Event::Failed(Failure::Storage { reason: reason() }),
     ];

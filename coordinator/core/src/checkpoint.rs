@@ -9,6 +9,8 @@ use phalanx_protocol::{
     reference::{FileRef, HashHex},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::record::CheckpointRecord;
 
 /// The most checkpoints in the making of one generation. If a rank falls this
@@ -57,12 +59,12 @@ impl Leftovers {
 }
 
 /// The checkpoints in the making of one generation.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Saves {
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Saves {
     by_step: BTreeMap<u64, Save>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Save {
     /// Some parts are there.
     Collecting(BTreeMap<Rank, CheckpointPart>),
@@ -71,7 +73,7 @@ enum Save {
 }
 
 /// A checkpoint whose parts are all durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Whole {
     pub(crate) step: u64,
     pub(crate) cursor: u64,
@@ -83,14 +85,16 @@ pub(crate) struct Whole {
 /// What became of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Added {
-    /// Others are missing, or it was there already.
+    /// It is not wanted, or was there already.
+    Known,
+    /// Others are missing.
     Noted,
     /// It was the last one: the manifest is to be written now.
     Whole(Whole),
     /// All parts are there, but they are not of one state.
     Differs {
-        /// The ranks that differ from most others; all of them if there is no majority.
-        odd: Vec<Rank>,
+        /// The hash of each rank's state.
+        hashes: BTreeMap<Rank, HashHex>,
     },
 }
 
@@ -99,17 +103,25 @@ impl Saves {
     pub(crate) fn add(&mut self, world_size: usize, part: CheckpointPart) -> Added {
         let step = part.step;
         if !self.by_step.contains_key(&step) && !self.make_room() {
-            return Added::Noted;
+            return Added::Known;
         }
         let save = self.by_step.entry(step).or_insert_with(|| Save::Collecting(BTreeMap::new()));
-        let Save::Collecting(parts) = save else { return Added::Noted };
-        parts.entry(part.rank).or_insert(part);
+        let Save::Collecting(parts) = save else { return Added::Known };
+        if parts.contains_key(&part.rank) {
+            return Added::Known;
+        }
+        parts.insert(part.rank, part);
         if parts.len() < world_size {
             return Added::Noted;
         }
-        let odd = odd_ranks(parts);
-        if !odd.is_empty() {
-            return Added::Differs { odd };
+        // What else belongs to the state follows from it.
+        let states: [fn(&CheckpointPart) -> &str; 2] = [|part| &part.state_hash, |part| &part.progress_json];
+        for state in states {
+            let hashes: BTreeMap<Rank, HashHex> =
+                parts.iter().map(|(rank, part)| (*rank, state(part).to_owned())).collect();
+            if hashes.values().collect::<BTreeSet<_>>().len() > 1 {
+                return Added::Differs { hashes };
+            }
         }
         let parts = std::mem::take(parts);
         let Some(first) = parts.values().next().cloned() else { return Added::Noted };
@@ -139,9 +151,17 @@ impl Saves {
         }
     }
 
+    /// The checkpoints whose manifests are being written.
+    pub(crate) fn writing(&self) -> impl Iterator<Item = &Whole> {
+        self.by_step.values().filter_map(|save| match save {
+            Save::Writing(whole) => Some(whole),
+            Save::Collecting(_) => None,
+        })
+    }
+
     /// Whether a manifest is being written.
     pub(crate) fn is_writing(&self) -> bool {
-        self.by_step.values().any(|save| matches!(save, Save::Writing(_)))
+        self.writing().next().is_some()
     }
 
     /// Checkpoints in the making.
@@ -157,26 +177,6 @@ impl Saves {
         let collecting = |save: &Save| matches!(save, Save::Collecting(_));
         let oldest = self.by_step.iter().find(|(_, save)| collecting(save)).map(|(step, _)| *step);
         oldest.is_some_and(|step| self.by_step.remove(&step).is_some())
-    }
-}
-
-/// The ranks whose state is not that of a majority; all if there is none, and
-/// nobody if all agree.
-fn odd_ranks(parts: &BTreeMap<Rank, CheckpointPart>) -> Vec<Rank> {
-    type State<'p> = (&'p str, u64, &'p str);
-    let mut groups: BTreeMap<State<'_>, Vec<Rank>> = BTreeMap::new();
-    for (rank, part) in parts {
-        groups.entry((&part.state_hash, part.cursor, &part.progress_json)).or_default().push(*rank);
-    }
-    let most = groups.values().map(Vec::len).max().unwrap_or(0);
-    if 2 * most > parts.len() {
-        parts
-            .keys()
-            .filter(|rank| !groups.values().any(|g| g.len() == most && g.contains(rank)))
-            .copied()
-            .collect()
-    } else {
-        parts.keys().copied().collect()
     }
 }
 
@@ -200,29 +200,24 @@ mod tests {
     fn a_checkpoint_is_whole_with_the_last_part_and_only_once() {
         let mut saves = Saves::default();
         assert_eq!(saves.add(2, part(5, 1, "x")), Added::Noted);
-        assert_eq!(saves.add(2, part(5, 1, "x")), Added::Noted);
+        assert_eq!(saves.add(2, part(5, 1, "x")), Added::Known);
         assert_eq!(saves.written(5), None);
         let Added::Whole(whole) = saves.add(2, part(5, 0, "x")) else { panic!("both parts are there") };
         assert_eq!(whole.parts.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["part-0", "part-1"]);
-        assert_eq!(saves.add(2, part(5, 0, "x")), Added::Noted);
+        assert_eq!(saves.add(2, part(5, 0, "x")), Added::Known);
         assert!(saves.is_writing());
         assert_eq!(saves.written(5), Some(whole));
         assert!(!saves.is_writing());
     }
 
     #[test]
-    fn a_rank_that_differs_from_most_is_named() {
+    fn parts_of_different_states_make_no_checkpoint() {
         let mut saves = Saves::default();
         saves.add(3, part(5, 0, "x"));
         saves.add(3, part(5, 1, "y"));
-        assert_eq!(saves.add(3, part(5, 2, "x")), Added::Differs { odd: vec![Rank::new(1)] });
-    }
-
-    #[test]
-    fn of_two_that_differ_both_are_named() {
-        let mut saves = Saves::default();
-        saves.add(2, part(5, 0, "x"));
-        assert_eq!(saves.add(2, part(5, 1, "y")), Added::Differs { odd: vec![Rank::new(0), Rank::new(1)] });
+        let Added::Differs { hashes } = saves.add(3, part(5, 2, "x")) else { panic!("one differs") };
+        let [zero, one, two] = [0, 1, 2].map(|rank| &hashes[&Rank::new(rank)]);
+        assert!(zero == two && zero != one, "{hashes:?}");
     }
 
     #[test]

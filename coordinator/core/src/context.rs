@@ -44,6 +44,20 @@ impl Context<'_> {
         }
     }
 
+    /// Queues the release of a worker, which serves nobody from then on.
+    pub(crate) fn release(&mut self, worker: WorkerId, release: Directive) {
+        if self.fleet.release(worker, release) {
+            self.turn.effects.push(Effect::Send { worker });
+        }
+    }
+
+    /// Queues the release of a worker that is a member of the next generation, too.
+    pub(crate) fn recall(&mut self, worker: WorkerId, job: &JobId, release: Directive) {
+        if self.fleet.recall(worker, job, release) {
+            self.turn.effects.push(Effect::Send { worker });
+        }
+    }
+
     /// The moment `duration` from now.
     pub(crate) fn after(&self, duration: Duration) -> Duration {
         self.now.instant.saturating_add(duration)

@@ -8,7 +8,7 @@ use std::{
 
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
-    message::{Hello, Numbered, Report},
+    message::{Directive, Hello, Numbered, Report},
     rpc,
     spec::JobSpec,
     view::{Curve, JobState, JobView, ModelView, WorkerView},
@@ -22,7 +22,7 @@ use crate::{
     placement::{Verdict, Waiting, place},
     record::{Counters, WORKER_BLOCK},
     registry::Registry,
-    worker::{Duty, Fleet},
+    worker::{Fleet, Seen},
 };
 
 /// The state of a coordinator.
@@ -131,10 +131,7 @@ impl Coordinator {
     /// All workers by number.
     pub fn workers(&self) -> Vec<WorkerView> {
         let view = |(id, worker): (WorkerId, &crate::worker::Worker)| {
-            let job = match &worker.duty {
-                Duty::Serving(job) => Some(job.clone()),
-                Duty::Idle | Duty::Leaving { .. } => None,
-            };
+            let job = worker.duty.job().cloned();
             let gang = job.as_ref().and_then(|job| self.jobs.get(job)).and_then(|job| job.phase().gang());
             WorkerView {
                 id,
@@ -146,6 +143,8 @@ impl Coordinator {
                 rank: gang.and_then(|gang| gang.rank_of(id)).map(|rank| rank.get()),
                 job,
                 attached_at: worker.attached_at,
+                draining: worker.draining,
+                quarantined: worker.is_quarantined(),
                 metrics_addr: worker.hello.metrics_addr,
             }
         };
@@ -184,6 +183,10 @@ impl Coordinator {
         if turn.placement_due {
             self.place_jobs(now, &mut turn);
         }
+        for worker in self.fleet.drained() {
+            self.fleet.send(worker, Directive::Leave);
+            turn.effects.push(Effect::Send { worker });
+        }
         let Turn { effects, changed, placement_due: _ } = turn;
         out.extend(effects);
         out.extend(changed.into_iter().map(Effect::JobChanged));
@@ -206,6 +209,11 @@ impl Coordinator {
                 return Ok(self.poll(now, turn, worker, after).map(Reply::Directives)?);
             }
             Input::Report { worker, report } => self.report(now, turn, worker, *report)?,
+            Input::Scale { job, workers } => {
+                self.with_job(now, turn, job, |job, cx| job.scale(cx, workers))?
+            }
+            Input::Drain { worker } => self.drain(now, turn, worker)?,
+            Input::Disconnected { worker } => self.disconnected(now, turn, worker),
             Input::Detach { worker } => self.lose(now, turn, worker, "it has left"),
             Input::Tick => {}
             Input::EffectDone(completion) => self.complete(now, turn, completion),
@@ -283,7 +291,16 @@ impl Coordinator {
         after: u64,
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
         self.hear(now, worker)?;
-        turn.placement_due |= self.fleet.confirm(worker, after);
+        match self.fleet.confirm(worker, after) {
+            Seen::Nothing => {}
+            Seen::Idle => turn.placement_due = true,
+            Seen::Home(id) => {
+                let (jobs, mut cx) = self.split(now, turn);
+                if let Some(job) = jobs.get_mut(&id) {
+                    job.member_home(&mut cx, worker);
+                }
+            }
+        }
         self.fleet.directives_after(worker, after).ok_or(rpc::Rejected::UnknownWorker(worker))
     }
 
@@ -301,6 +318,32 @@ impl Coordinator {
         jobs.get_mut(&job).ok_or(unknown)?.report(&mut cx, worker, generation, event)
     }
 
+    /// A worker is about to leave, or a user wants it to.
+    fn drain(&mut self, now: Now, turn: &mut Turn, id: WorkerId) -> Result<(), rpc::Rejected> {
+        let worker = self.fleet.get(id).ok_or(rpc::Rejected::UnknownWorker(id))?;
+        if worker.draining {
+            return Ok(());
+        }
+        info!(worker = %id, "worker is about to leave");
+        let serves = worker.duty.job().cloned();
+        self.fleet.drain(id);
+        let (jobs, mut cx) = self.split(now, turn);
+        if let Some(job) = serves.and_then(|job| jobs.get_mut(&job)) {
+            job.drain(&mut cx, id);
+        }
+        Ok(())
+    }
+
+    /// A worker's connection is gone. It is not lost before its lease ends, but nobody waits for it.
+    fn disconnected(&mut self, now: Now, turn: &mut Turn, id: WorkerId) {
+        self.fleet.disconnected(id);
+        let Some(serves) = self.fleet.get(id).and_then(|worker| worker.duty.job().cloned()) else { return };
+        let (jobs, mut cx) = self.split(now, turn);
+        if let Some(job) = jobs.get_mut(&serves) {
+            job.worker_disconnected(&mut cx);
+        }
+    }
+
     fn hear(&mut self, now: Now, worker: WorkerId) -> Result<(), rpc::Rejected> {
         let lease_ends = now.instant.saturating_add(self.config.timeouts.lease);
         self.fleet.hear(worker, lease_ends)
@@ -312,9 +355,7 @@ impl Coordinator {
         info!(worker = %id, why, "worker lost");
         turn.placement_due = true;
         let (jobs, mut cx) = self.split(now, turn);
-        if let Duty::Serving(job) = &worker.duty
-            && let Some(job) = jobs.get_mut(job)
-        {
+        if let Some(job) = worker.duty.job().and_then(|job| jobs.get_mut(job)) {
             job.worker_lost(&mut cx, id, &worker.hello, why);
         }
     }
@@ -367,16 +408,22 @@ impl Coordinator {
         queue
     }
 
+    /// Gives idle workers to jobs that wait, and those left over to jobs that can grow.
     fn place_jobs(&mut self, now: Now, turn: &mut Turn) {
-        let queue = self.queue();
-        let waiting: Vec<Waiting<'_>> = queue.iter().map(|(_, waiting)| *waiting).collect();
-        let ids: Vec<JobId> = queue.iter().map(|(job, _)| job.record().id.clone()).collect();
-        let verdicts = place(&waiting, &self.fleet.candidates());
+        let mut queue = self.queue();
+        let mut growing: Vec<_> =
+            self.live_jobs().filter_map(|job| Some((job, job.wants(now.instant)?))).collect();
+        growing.sort_by_key(|(job, _)| job.record().number);
+        queue.extend(growing);
+        let (jobs, asked): (Vec<_>, Vec<_>) = queue.into_iter().unzip();
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.record().id.clone()).collect();
+        let verdicts = place(&asked, &self.fleet.candidates());
         debug!(jobs = ids.len(), workers = self.fleet.len(), "jobs placed");
         let (jobs, mut cx) = self.split(now, turn);
         for (id, verdict) in ids.into_iter().zip(verdicts) {
             let Some(job) = jobs.get_mut(&id) else { continue };
             match verdict {
+                Verdict::Start(newcomers) if job.phase().gang().is_some() => job.grow(&mut cx, newcomers),
                 Verdict::Start(members) => job.start(&mut cx, members),
                 Verdict::Wait(shortage) => job.goes_on_waiting(&mut cx, shortage.to_string()),
             }

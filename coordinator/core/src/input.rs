@@ -50,6 +50,13 @@ pub enum Input {
         /// How many workers it takes from now on; as before if `None`.
         workers: Option<WorkersSpec>,
     },
+    /// A user changes how many workers a job takes, while it waits or runs.
+    Scale {
+        /// The job.
+        job: JobId,
+        /// How many it takes from now on.
+        workers: WorkersSpec,
+    },
     /// A user moves an alias.
     SetAlias {
         /// The model.
@@ -77,6 +84,17 @@ pub enum Input {
         worker: WorkerId,
         /// What it says.
         report: Box<Report>,
+    },
+    /// A worker is about to leave, or a user wants it to: it finishes its step, hands its work
+    /// over, and is told to leave.
+    Drain {
+        /// The worker.
+        worker: WorkerId,
+    },
+    /// A worker's connection is gone. It may make another one before its lease ends.
+    Disconnected {
+        /// The worker.
+        worker: WorkerId,
     },
     /// A worker leaves.
     Detach {
@@ -160,7 +178,7 @@ pub enum Rejected {
         job: JobId,
         /// Its state.
         state: JobState,
-        /// What was asked for: `cancelled`, `interrupted`, `resumed`.
+        /// What was asked for: `cancelled`, `interrupted`, `resumed`, `scaled`.
         wish: &'static str,
         /// Why not, or what to do instead.
         why: &'static str,

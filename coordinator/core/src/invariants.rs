@@ -52,15 +52,16 @@ impl Coordinator {
 
     fn check_memberships(&self) -> Result<(), BrokenInvariant> {
         for (id, worker) in self.fleet.iter() {
-            let Duty::Serving(job) = &worker.duty else { continue };
-            let gang = self.jobs.get(job).and_then(|job| job.phase().gang());
-            let known = gang.is_some_and(|gang| gang.rank_of(id).is_some());
+            let Some(job) = worker.duty.job() else { continue };
+            let known = self.jobs.get(job).is_some_and(|job| {
+                job.expects(id) || job.phase().gang().is_some_and(|gang| gang.rank_of(id).is_some())
+            });
             require(2, known, || format!("worker {id} serves {job}, which does not know it"))?;
         }
         for job in self.jobs.values() {
             let record = job.record();
             let Some(gang) = job.phase().gang() else { continue };
-            let serves = |duty: &Duty| matches!(duty, Duty::Serving(id) if *id == record.id);
+            let serves = |duty: &Duty| duty.job() == Some(&record.id);
             for member in &gang.members {
                 let there = self.fleet.get(*member).is_some_and(|worker| serves(&worker.duty));
                 let gone = job.phase().is_gone(*member);

@@ -15,11 +15,13 @@
 //! | in | when | then |
 //! | --- | --- | --- |
 //! | – | submit | Queued |
-//! | Queued | enough idle workers (`placement`) | next generation stored; `Prepare` to rank 0; Preparing |
+//! | Queued | enough idle workers (`placement`) | next generation stored; `Prepare` to rank 0; Preparing; or Forming, if the data set is known |
 //! | Preparing | rank 0 `Prepared` | `Train` to all ranks, with the newest checkpoint; Forming |
 //! | Preparing | a rank other than 0 is lost | goes on without it |
 //! | Forming | all ranks `Formed`, or one reports a step | Training |
 //! | Forming | step time is over | as a rank lost |
+//! | Training | idle workers, and room for them | `Fetch` to those; when all have `Fetched`, `Stop` to all ranks; Stopping |
+//! | Training | a rank is about to leave, or there are more than the job takes | `Stop` to all ranks; Stopping |
 //! | Training, Evaluating | `CheckpointPart` of all ranks | manifest written, then recorded, then older ones deleted |
 //! | Training | rank 0 `Evaluating` | Evaluating |
 //! | Training, Evaluating, Stopping | rank 0 `Finished`, gates hold, `[register]` | version reserved; manifest written; Registering |
@@ -27,17 +29,18 @@
 //! | Training, Evaluating, Stopping | rank 0 `Finished`, a gate fails | Failed |
 //! | Registering | manifest durable | version and alias recorded; Done |
 //! | Registering | manifest not written | Paused; a resume goes back to Registering |
-//! | Preparing to Evaluating | a rank lost, `Failed(Peer)`, or ranks differ | `Release` to all; Queued, or Failed if that happens too often without progress |
-//! | Preparing to Evaluating | `Failed(CheckpointDamaged)` | that checkpoint dropped; `Release` to all; Queued |
-//! | Preparing to Evaluating | `Failed(Storage)`, or a checkpoint's manifest not written | `Release` to all; Paused |
-//! | Preparing to Stopping | `Failed(Job)` | `Release` to all; Failed |
-//! | Queued, Preparing, Forming | cancel, interrupt | Cancelled, Paused |
+//! | Preparing to Evaluating | a rank lost, `Failed(Peer)`, or ranks differ | `Release` to those who have not told that; Regrouping, or Failed if that happens too often without progress |
+//! | Preparing to Evaluating | `Failed(CheckpointDamaged)` | that checkpoint dropped; `Release`; Regrouping |
+//! | Regrouping | all members are home or cut off, or a heartbeat is over | next generation stored; `Train` to all ranks; Forming; Queued, if too few are home |
+//! | Preparing to Regrouping | `Failed(Storage)`, or a checkpoint's manifest not written | `Release` to all; Paused |
+//! | Preparing to Regrouping | `Failed(Job)` | `Release` to all; Failed |
+//! | Queued, Preparing, Forming | cancel, interrupt | Cancelled, Paused; once it trains, if members hold what was not saved |
 //! | Training, Evaluating | cancel, interrupt | `Stop` to all ranks; Stopping |
 //! | Stopping | all ranks stopped or gone and their checkpoint recorded, or it cannot be, or step time is over | `Release` to all; Cancelled, Paused |
+//! | Stopping to regroup | all ranks stopped or gone | Regrouping |
 //! | Paused | cancel | Cancelled |
 //! | Paused, Cancelled, Failed | resume | Queued |
-//! | Queued to Evaluating | the coordinator restarts | Queued |
-//! | Stopping | the coordinator restarts | Cancelled, Paused |
+//! | Preparing to Regrouping | the coordinator restarts | goes on, with the same members |
 //! | Registering | the coordinator restarts | Registering, or Done if the version is recorded |
 //!
 //! # Invariants
@@ -47,7 +50,8 @@
 //!
 //! 1. A job's generation only grows, and is durable before anyone hears of it.
 //! 2. A worker is a member of one generation at most, and both sides know it.
-//! 3. Nothing that belongs to a generation that is over changes anything.
+//! 3. Nothing that belongs to a generation that is over changes anything. (A worker that joins
+//!    belongs to the next one, whichever it is.)
 //! 4. A checkpoint that is listed has a durable manifest. Steps of checkpoints
 //!    ascend. One is deleted only after a newer one is recorded.
 //! 5. Model versions never change; a number is never given out twice; an alias

@@ -1,19 +1,20 @@
 //! What the state store holds, as plain values that JSON can hold. What is not
-//! in a record is forgotten when the coordinator stops: workers, leases, who
-//! serves which generation, and progress since the last record.
+//! in a record is forgotten when the coordinator stops: workers that serve no
+//! generation, leases, and progress since the last record.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use phalanx_protocol::{
-    id::{Generation, JobId, TraceParent},
-    message::{Confusion, Metrics},
+    id::{Generation, JobId, Rank, TraceParent, WorkerId},
+    message::{Confusion, Hello, Metrics},
     reference::{CheckpointRef, DatasetRef, FileRef, HashHex, ModelArtifact},
     spec::{JobSpec, WorkersSpec},
     view::{AliasChange, Message, ModelVersion, ModelVersionRef},
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::checkpoint::Saves;
 use crate::curve::LossCurve;
 
 /// One record of the state store. A newer record with the same key replaces the older.
@@ -114,6 +115,10 @@ pub struct JobRecord {
     pub generation: Generation,
     /// What becomes of it after a restart.
     pub standing: Standing,
+    /// What a user wants of it as soon as its state can be saved.
+    pub wish: Option<Goal>,
+    /// A step of which it is not known whose state was right.
+    pub dispute: Option<Dispute>,
     /// How far it is.
     pub progress: ProgressRecord,
     /// Whole checkpoints, the newest last.
@@ -148,12 +153,14 @@ pub struct JobRecord {
 pub enum Standing {
     /// It never had workers since it was submitted or resumed: it queues.
     Waiting,
-    /// It had workers: it queues, and first waits for as many as it had.
-    Running,
-    /// A user had stopped it, and it was saving its state: it stops.
-    Stopping {
-        /// What the user asked for.
-        goal: Goal,
+    /// Too few of its workers were left: it queues.
+    Broken,
+    /// It has workers, which go on meanwhile.
+    Running {
+        /// The members of its generation, by rank.
+        members: Vec<Member>,
+        /// How far its generation is.
+        stage: Stage,
     },
     /// Its version is reserved, its manifest perhaps written: it is registered.
     Registering(Box<ModelVersion>),
@@ -178,10 +185,89 @@ pub enum Standing {
     },
 }
 
-/// What a job becomes when it has stopped.
+/// A member of a generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its number.
+    pub worker: WorkerId,
+    /// What is known of it; `None` for one that is gone.
+    pub attached: Option<Known>,
+}
+
+/// What is known of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    /// How it introduced itself.
+    pub hello: Hello,
+    /// When.
+    pub attached_at: Timestamp,
+    /// How often its state was wrong.
+    pub errors: u32,
+    /// Whether it is about to leave.
+    pub draining: bool,
+}
+
+/// States that differed, none of them in the majority.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispute {
+    /// Steps finished.
+    pub step: u64,
+    /// The hash that each worker had of the state.
+    pub hashes: BTreeMap<WorkerId, HashHex>,
+}
+
+/// How far a generation is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Rank 0 finds or writes the data set.
+    Preparing,
+    /// The ranks connect and load the state.
+    Forming,
+    /// The ranks train.
+    Training {
+        /// Checkpoints in the making.
+        saves: Saves,
+    },
+    /// The ranks measure the test split.
+    Evaluating {
+        /// Checkpoints in the making.
+        saves: Saves,
+    },
+    /// The ranks stop.
+    Stopping {
+        /// What for.
+        goal: Goal,
+        /// Whether they save their state first.
+        save: bool,
+        /// Checkpoints in the making.
+        saves: Saves,
+        /// Who has come to a halt.
+        halted: BTreeMap<Rank, Halt>,
+    },
+    /// The generation is over, and the next one is about to be formed.
+    Regrouping,
+}
+
+/// How a rank came to a halt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Halt {
+    /// It stopped as it was told.
+    Stopped {
+        /// Steps that it had finished.
+        step: u64,
+    },
+    /// It was lost, or failed.
+    Gone,
+}
+
+/// What a job becomes when it has stopped. A later one takes precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
+    /// A new generation, because workers join or leave.
+    Regroup,
     /// Paused, because a user interrupted it.
     Pause,
     /// Cancelled.

@@ -1,15 +1,17 @@
 //! From records back to a coordinator, after a restart.
 //!
-//! No worker is known until it attaches. Jobs that had workers first wait for
-//! as many as they had, for the length of a lease; then they take whom they get.
+//! Workers that serve a generation are known from its job's record, and go on with it under
+//! their old numbers. All others are unknown until they attach.
 
-use phalanx_protocol::id::JobId;
+use std::collections::BTreeSet;
+
+use phalanx_protocol::{id::JobId, message::Timeouts};
 
 use crate::{
     Config, Coordinator, Effect, Now, Record,
-    context::Turn,
-    job::{Job, Muster, Phase},
-    record::{Counters, JobRecord, Standing},
+    context::{Context, Turn},
+    job::{Gang, Job, Muster, Phase},
+    record::{Counters, JobRecord, Member, Stage, Standing},
     registry::Registry,
     worker::Fleet,
 };
@@ -39,8 +41,7 @@ pub enum RestoreError {
 
 impl Coordinator {
     /// The coordinator that stored `records`, in any order, after a restart.
-    /// Jobs that were running queue again with their newest checkpoint, and those
-    /// that were stopping stop. What is to be done at once is added to `out`, as by [`handle`](Self::handle).
+    /// Generations that were running go on. What is to be done at once is added to `out`, as by [`handle`](Self::handle).
     ///
     /// # Errors
     ///
@@ -86,36 +87,51 @@ impl Coordinator {
 
     fn restore_jobs(&mut self, now: Now, turn: &mut Turn, records: Vec<JobRecord>) {
         let (jobs, mut cx) = self.split(now, turn);
-        let until = cx.after(cx.config.timeouts.lease);
         for record in records {
             let id = record.id.clone();
             let queued = |muster| Phase::Queued { muster, why: "waits".to_owned() };
-            let regrouping = queued(Muster::Regroup { workers: record.world_size, until });
-            let job = match record.standing.clone() {
-                Standing::Waiting => Job::restored(record, queued(Muster::Start)),
-                Standing::Running => {
-                    let mut job = Job::restored(record, regrouping);
-                    job.restarted(&mut cx);
-                    job
-                }
-                Standing::Stopping { goal } => {
-                    let mut job = Job::restored(record, regrouping);
-                    job.restarted_while_stopping(&mut cx, goal);
-                    job
-                }
-                Standing::Registering(version) => {
-                    let mut job = Job::restored(record, Phase::Registering { version });
-                    job.go_on_registering(&mut cx);
-                    job
-                }
-                Standing::Paused { reason, unregistered } => {
-                    Job::restored(record, Phase::Paused { reason, unregistered })
-                }
-                Standing::Cancelled { reason } => Job::restored(record, Phase::Cancelled { reason }),
-                Standing::Done => Job::restored(record, Phase::Done),
-                Standing::Failed { reason } => Job::restored(record, Phase::Failed { reason }),
+            let phase = match record.standing.clone() {
+                Standing::Waiting => queued(Muster::Start),
+                Standing::Broken => queued(Muster::GoOn),
+                Standing::Running { members, stage } => take_over(&mut cx, &record, members, stage),
+                Standing::Registering(version) => Phase::Registering { version },
+                Standing::Paused { reason, unregistered } => Phase::Paused { reason, unregistered },
+                Standing::Cancelled { reason } => Phase::Cancelled { reason },
+                Standing::Done => Phase::Done,
+                Standing::Failed { reason } => Phase::Failed { reason },
             };
+            let mut job = Job::restored(record, phase);
+            job.go_on_registering(&mut cx);
+            job.restarted(&mut cx);
             jobs.insert(id, job);
+        }
+    }
+}
+
+/// Takes a running generation over: its members get a new lease, and go on as if nothing had
+/// happened.
+fn take_over(cx: &mut Context<'_>, record: &JobRecord, members: Vec<Member>, stage: Stage) -> Phase {
+    let Timeouts { heartbeat, lease, step, .. } = cx.config.timeouts;
+    let lease_ends = cx.after(lease);
+    let farthest_step = record.progress.farthest_step;
+    let gang = Gang { members: members.iter().map(|member| member.worker).collect(), farthest_step };
+    for Member { worker, attached } in members {
+        if let Some(attached) = attached {
+            cx.fleet.restore(worker, attached, lease_ends, &record.id);
+        }
+    }
+    match stage {
+        Stage::Preparing => Phase::Preparing { gang, what: None },
+        Stage::Forming => Phase::Forming { gang, formed: BTreeSet::new(), deadline: cx.after(step) },
+        Stage::Training { saves } => Phase::Training { gang, saves },
+        Stage::Evaluating { saves } => Phase::Evaluating { gang, saves },
+        Stage::Stopping { goal, save, saves, halted } => {
+            let deadline = cx.after(cx.config.timeouts.exchange(&record.spec.train));
+            Phase::Stopping { gang, saves, goal, save, halted, deadline }
+        }
+        // Its members have to find the new coordinator first.
+        Stage::Regrouping => {
+            Phase::Regrouping { gang, home: BTreeSet::new(), deadline: cx.after(lease + heartbeat) }
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The workers that are attached: their leases, what they serve, and the
-//! directives that wait for them. Owns all that is known of a worker; none of
-//! it survives a restart.
+//! directives that wait for them. Owns all that is known of a worker. A restart
+//! is survived by those that serve a generation, because its job's record has them.
 //!
 //! A worker that was released is not idle before it has seen its release: so
 //! one that died with its peers is not taken into the next generation.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -17,17 +17,22 @@ use phalanx_protocol::{
     rpc,
 };
 
-use crate::{Now, placement::Candidate};
+use crate::{Now, placement::Candidate, record::Known};
 
-/// The most directives that can wait for one worker: a generation sends it at
-/// most one of each kind, and it gets no other generation before it has seen
-/// its release.
-pub(crate) const DIRECTIVES_MAX: usize = 4;
+/// The most directives that can wait for one worker. A generation sends it at most five
+/// (`Fetch`, `Prepare`, `Train`, `Stop`, `Release`), and it gets no other generation
+/// before it has shown that it has heard the last of those but its release.
+pub(crate) const DIRECTIVES_MAX: usize = 8;
+
+/// A worker whose state was wrong so often gets no more work.
+const ERRORS_MAX: u32 = 2;
 
 /// The workers that are attached.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
+    /// Those that are about to leave and have not been told to.
+    draining: BTreeSet<WorkerId>,
     next: u64,
 }
 
@@ -38,7 +43,30 @@ pub(crate) struct Worker {
     pub(crate) attached_at: Timestamp,
     pub(crate) lease_ends: Duration,
     pub(crate) duty: Duty,
+    /// Whether its connection is there, as far as is known.
+    pub(crate) connected: bool,
+    /// Whether it is about to leave: it gets no more work.
+    pub(crate) draining: bool,
+    /// How often its state was wrong.
+    pub(crate) errors: u32,
     outbox: Outbox,
+}
+
+impl Worker {
+    /// Whether it has been wrong too often.
+    pub(crate) fn is_quarantined(&self) -> bool {
+        self.errors >= ERRORS_MAX
+    }
+
+    fn can_work(&self) -> bool {
+        self.connected && !self.draining && !self.is_quarantined()
+    }
+
+    /// What is kept of it.
+    pub(crate) fn known(&self) -> Known {
+        let Self { hello, attached_at, errors, draining, .. } = self;
+        Known { hello: hello.clone(), attached_at: *attached_at, errors: *errors, draining: *draining }
+    }
 }
 
 /// What a worker does.
@@ -46,8 +74,15 @@ pub(crate) struct Worker {
 pub(crate) enum Duty {
     /// Nothing.
     Idle,
-    /// It is a member of the job's gang.
+    /// It is a member of the job's gang, or is about to be one.
     Serving(JobId),
+    /// Its generation is over, it has not seen that yet, and will be a member of the next one.
+    Homing {
+        /// The job.
+        job: JobId,
+        /// Number of the release in its queue.
+        release: u64,
+    },
     /// It has been released and has not seen that yet.
     Leaving {
         /// Number of the release in its queue.
@@ -55,17 +90,47 @@ pub(crate) enum Duty {
     },
 }
 
+impl Duty {
+    /// The job that it works for.
+    pub(crate) fn job(&self) -> Option<&JobId> {
+        match self {
+            Self::Serving(job) | Self::Homing { job, .. } => Some(job),
+            Self::Idle | Self::Leaving { .. } => None,
+        }
+    }
+}
+
+/// What follows from what a worker has seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing.
+    Nothing,
+    /// It is idle.
+    Idle,
+    /// It is there for the next generation of the job.
+    Home(JobId),
+}
+
 /// Directives that the worker has not confirmed, oldest first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Outbox {
     last: u64,
     waiting: VecDeque<Numbered>,
+    /// Whether numbers follow on those that the worker has seen. After a restart that is not
+    /// known before it asks.
+    numbered: bool,
+}
+
+impl Outbox {
+    fn new(numbered: bool) -> Self {
+        Self { last: 0, waiting: VecDeque::new(), numbered }
+    }
 }
 
 impl Fleet {
     /// An empty fleet whose first worker gets the number `next`.
     pub(crate) fn new(next: u64) -> Self {
-        Self { workers: BTreeMap::new(), next }
+        Self { workers: BTreeMap::new(), draining: BTreeSet::new(), next }
     }
 
     /// The number of the next worker.
@@ -102,10 +167,32 @@ impl Fleet {
             attached_at: now.wall,
             lease_ends: now.instant + lease,
             duty: Duty::Idle,
-            outbox: Outbox::default(),
+            connected: true,
+            draining: false,
+            errors: 0,
+            outbox: Outbox::new(true),
         };
         self.workers.insert(id, worker);
         id
+    }
+
+    /// Takes in a worker that served `job` before a restart.
+    pub(crate) fn restore(&mut self, id: WorkerId, known: Known, lease_ends: Duration, job: &JobId) {
+        let Known { hello, attached_at, errors, draining } = known;
+        let worker = Worker {
+            hello,
+            attached_at,
+            lease_ends,
+            duty: Duty::Serving(job.clone()),
+            connected: true,
+            draining,
+            errors,
+            outbox: Outbox::new(false),
+        };
+        self.workers.insert(id, worker);
+        if draining {
+            self.draining.insert(id);
+        }
     }
 
     pub(crate) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
@@ -116,22 +203,76 @@ impl Fleet {
     pub(crate) fn hear(&mut self, id: WorkerId, lease_ends: Duration) -> Result<(), rpc::Rejected> {
         let worker = self.workers.get_mut(&id).ok_or(rpc::Rejected::UnknownWorker(id))?;
         worker.lease_ends = worker.lease_ends.max(lease_ends);
+        worker.connected = true;
         Ok(())
     }
 
-    /// Drops the directives up to number `after`, which the worker has seen.
-    /// Returns whether it is idle because of that.
-    pub(crate) fn confirm(&mut self, id: WorkerId, after: u64) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
-        while worker.outbox.waiting.front().is_some_and(|first| first.number <= after) {
-            worker.outbox.waiting.pop_front();
+    /// Notes that a worker's connection is gone.
+    pub(crate) fn disconnected(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.connected = false;
         }
-        match worker.duty {
-            Duty::Leaving { release } if release <= after => {
-                worker.duty = Duty::Idle;
-                true
+    }
+
+    /// Notes that a worker is about to leave.
+    pub(crate) fn drain(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.draining = true;
+            self.draining.insert(id);
+        }
+    }
+
+    /// Workers that are about to leave and have nothing more to do; each is named once.
+    pub(crate) fn drained(&mut self) -> Vec<WorkerId> {
+        let mut done = Vec::new();
+        self.draining.retain(|id| match self.workers.get(id) {
+            Some(worker) if worker.duty == Duty::Idle => {
+                done.push(*id);
+                false
             }
-            Duty::Idle | Duty::Serving(_) | Duty::Leaving { .. } => false,
+            Some(_) => true,
+            None => false,
+        });
+        done
+    }
+
+    /// Whether a worker is there, and can have work from now on.
+    pub(crate) fn can_work(&self, id: WorkerId) -> bool {
+        self.workers.get(&id).is_some_and(Worker::can_work)
+    }
+
+    /// Counts that a worker's state was wrong. Returns whether it gets no more work for that.
+    pub(crate) fn has_erred(&mut self, id: WorkerId) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
+        worker.errors += 1;
+        worker.is_quarantined()
+    }
+
+    /// Drops the directives up to number `after`, which the worker has seen.
+    pub(crate) fn confirm(&mut self, id: WorkerId, after: u64) -> Seen {
+        let Some(worker) = self.workers.get_mut(&id) else { return Seen::Nothing };
+        let outbox = &mut worker.outbox;
+        if !std::mem::replace(&mut outbox.numbered, true) {
+            outbox.last += after;
+            outbox.waiting.iter_mut().for_each(|directive| directive.number += after);
+            if let Duty::Homing { release, .. } | Duty::Leaving { release } = &mut worker.duty {
+                *release += after;
+            }
+        }
+        while outbox.waiting.front().is_some_and(|first| first.number <= after) {
+            outbox.waiting.pop_front();
+        }
+        match &worker.duty {
+            Duty::Leaving { release } if *release <= after => {
+                worker.duty = Duty::Idle;
+                Seen::Idle
+            }
+            Duty::Homing { job, release } if *release <= after => {
+                let job = job.clone();
+                worker.duty = Duty::Serving(job.clone());
+                Seen::Home(job)
+            }
+            Duty::Idle | Duty::Serving(_) | Duty::Homing { .. } | Duty::Leaving { .. } => Seen::Nothing,
         }
     }
 
@@ -161,7 +302,7 @@ impl Fleet {
                 worker: id,
                 kind: &worker.hello.kind,
                 tasks: &worker.hello.tasks,
-                idle: worker.duty == Duty::Idle,
+                idle: worker.duty == Duty::Idle && worker.can_work(),
             })
             .collect()
     }
@@ -173,30 +314,66 @@ impl Fleet {
     /// Makes the worker a member of a gang.
     pub(crate) fn take(&mut self, id: WorkerId, job: &JobId) {
         if let Some(worker) = self.workers.get_mut(&id) {
-            debug_assert_eq!(worker.duty, Duty::Idle, "invariant 2: a worker serves one job at most");
+            let fits = worker.duty == Duty::Idle || worker.duty == Duty::Serving(job.clone());
+            debug_assert!(fits, "invariant 2: a worker serves one job at most");
             worker.duty = Duty::Serving(job.clone());
         }
     }
 
-    /// Lets a member go that was never told of its job.
+    /// Lets a worker go of which it is known that it works no more.
     pub(crate) fn dismiss(&mut self, id: WorkerId) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.duty = Duty::Idle;
         }
     }
 
+    /// Notes that a worker has shown that its generation is over for it.
+    pub(crate) fn is_home(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && let Duty::Homing { job, .. } = &worker.duty
+        {
+            worker.duty = Duty::Serving(job.clone());
+        }
+    }
+
+    /// No longer waits for a worker that was told of its generation's end.
+    pub(crate) fn give_up(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id)
+            && let Duty::Homing { release, .. } = worker.duty
+        {
+            worker.duty = Duty::Leaving { release };
+        }
+    }
+
     /// Queues a directive for a worker. Returns whether it is attached.
     pub(crate) fn send(&mut self, id: WorkerId, directive: Directive) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
-        let is_release = matches!(directive, Directive::Release { .. });
-        worker.outbox.last += 1;
-        let number = worker.outbox.last;
-        if is_release {
-            worker.duty = Duty::Leaving { release: number };
+        self.queue(id, directive).is_some()
+    }
+
+    /// Queues the release of a worker, which serves nobody from then on.
+    pub(crate) fn release(&mut self, id: WorkerId, release: Directive) -> bool {
+        let Some(release) = self.queue(id, release) else { return false };
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.duty = Duty::Leaving { release };
         }
-        worker.outbox.waiting.push_back(Numbered { number, directive });
-        debug_assert!(worker.outbox.waiting.len() <= DIRECTIVES_MAX, "invariant 8: queues are bounded");
         true
+    }
+
+    /// Queues the release of a worker that is a member of the next generation, too.
+    pub(crate) fn recall(&mut self, id: WorkerId, job: &JobId, release: Directive) -> bool {
+        let Some(release) = self.queue(id, release) else { return false };
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.duty = Duty::Homing { job: job.clone(), release };
+        }
+        true
+    }
+
+    fn queue(&mut self, id: WorkerId, directive: Directive) -> Option<u64> {
+        let outbox = &mut self.workers.get_mut(&id)?.outbox;
+        outbox.last += 1;
+        outbox.waiting.push_back(Numbered { number: outbox.last, directive });
+        debug_assert!(outbox.waiting.len() <= DIRECTIVES_MAX, "invariant 8: queues are bounded");
+        Some(outbox.last)
     }
 }
 

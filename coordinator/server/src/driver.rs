@@ -180,6 +180,17 @@ impl Driver {
                     Err(rejected) => owed.push(answering(answer, Err(rejected))),
                 }
             }
+            Message::Gone { worker, at } => {
+                let at = at.taken();
+                // It may wait over another connection by now.
+                if self.waiting.get(&worker).is_some_and(|waiting| !waiting.answer.is_closed()) {
+                    return;
+                }
+                self.waiting.remove(&worker);
+                if let Err(rejected) = self.handle(at, Input::Disconnected { worker }, effects) {
+                    debug!(%rejected, "a worker that is gone was not known");
+                }
+            }
             Message::Read(look) => owed.push(look),
         }
     }

@@ -66,6 +66,13 @@ pub(crate) enum Message {
         /// Where the directives go once there are any; never an empty list.
         answer: oneshot::Sender<Result<Vec<Numbered>, Rejected>>,
     },
+    /// The connection is gone over which a worker waited for directives.
+    Gone {
+        /// The worker.
+        worker: WorkerId,
+        /// When that was seen.
+        at: Stamp,
+    },
     /// Somebody wants to see something.
     Read(Look),
 }
@@ -175,6 +182,18 @@ impl Handle {
         self.input(Input::Resume { job, workers }, span).await.map(drop)
     }
 
+    /// Changes how many workers a job takes.
+    pub(crate) async fn scale(&self, job: JobId, workers: WorkersSpec) -> Result<(), CallError> {
+        let span = info_span!("scale", %job);
+        self.input(Input::Scale { job, workers }, span).await.map(drop)
+    }
+
+    /// Lets a worker finish its step and leave.
+    pub(crate) async fn drain(&self, worker: WorkerId) -> Result<(), CallError> {
+        let span = info_span!("drain", %worker);
+        self.input(Input::Drain { worker }, span).await.map(drop)
+    }
+
     /// Moves an alias.
     pub(crate) async fn set_alias(
         &self,
@@ -208,7 +227,11 @@ impl Handle {
         let (answer, directives) = oneshot::channel();
         let sent = self.messages.send(Message::Wait { worker, after, at: self.stamp(), answer }).await;
         sent.map_err(|_| for_worker(CallError::Stopped))?;
-        match timeout(wait, directives).await {
+        // Dropped in the midst of it where the connection breaks.
+        let watch = Watch { handle: self, worker, answered: false };
+        let waited = timeout(wait, directives).await;
+        watch.end();
+        match waited {
             Ok(Ok(answer)) => answer.map_err(|rejected| for_worker(rejected.into())),
             // A newer wait of the same worker took the place of this one.
             Ok(Err(_)) | Err(_) => Ok(Vec::new()),
@@ -220,6 +243,11 @@ impl Handle {
         let span = info_span!("report", %worker, job = %report.job, generation = report.generation.get());
         let input = Input::Report { worker, report: Box::new(report) };
         self.input(input, span).await.map(drop).map_err(for_worker)
+    }
+
+    /// [`drain`](Self::drain), as a worker wants it of itself.
+    pub(crate) async fn drain_itself(&self, worker: WorkerId) -> Result<(), rpc::Rejected> {
+        self.drain(worker).await.map_err(for_worker)
     }
 
     /// Lets a worker go. That nobody hears it does no harm: its lease ends.
@@ -238,6 +266,29 @@ impl Handle {
         let sent = self.messages.send(Message::Input { input, at: self.stamp(), span, answer }).await;
         sent.map_err(|_| CallError::Stopped)?;
         Ok(answered.await.map_err(|_| CallError::Stopped)??)
+    }
+}
+
+/// Tells the driver where a wait for directives is not waited to its end.
+struct Watch<'h> {
+    handle: &'h Handle,
+    worker: WorkerId,
+    answered: bool,
+}
+
+impl Watch<'_> {
+    fn end(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let gone = Message::Gone { worker: self.worker, at: self.handle.stamp() };
+            // Where the queue is full, the lease tells it later.
+            let _ = self.handle.messages.try_send(gone);
+        }
     }
 }
 

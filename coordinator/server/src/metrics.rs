@@ -80,6 +80,9 @@ pub(crate) fn input(input: &Input) {
         | Input::SetAlias { .. }
         | Input::Attach(_)
         | Input::Poll { .. }
+        | Input::Scale { .. }
+        | Input::Drain { .. }
+        | Input::Disconnected { .. }
         | Input::Detach { .. }
         | Input::Tick
         | Input::EffectDone(_) => {}
@@ -146,9 +149,11 @@ fn event_name(event: &Event) -> &'static str {
     match event {
         Event::Preparing { .. } => "preparing",
         Event::Prepared { .. } => "prepared",
-        Event::Formed => "formed",
+        Event::Fetched => "fetched",
+        Event::Formed { .. } => "formed",
         Event::Progress(_) => "progress",
         Event::Validated { .. } => "validated",
+        Event::Verified { .. } => "verified",
         Event::CheckpointPart(_) => "checkpoint_part",
         Event::Stopped { .. } => "stopped",
         Event::Evaluating => "evaluating",

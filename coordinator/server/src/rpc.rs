@@ -160,6 +160,10 @@ impl Coordinator for Service {
         self.handle.report(worker, report).await
     }
 
+    async fn drain(self, _: Context, worker: WorkerId) -> Result<(), Rejected> {
+        self.handle.drain_itself(worker).await
+    }
+
     async fn detach(self, _: Context, worker: WorkerId) {
         self.handle.detach(worker).await;
     }

@@ -6,7 +6,7 @@
 //!                  └───── sender ◄── outbox ◄─────────────┴──► checkpointer
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use kameo::actor::Spawn as _;
 use phalanx_collective::Listener;
@@ -14,17 +14,18 @@ use phalanx_telemetry::{install_metrics, serve_metrics};
 use phalanx_tls::Role;
 use phalanx_train::ComputeDevice;
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
     time::timeout,
 };
-use tracing::info;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use crate::{
     config::Config,
-    control::{Control, Leave},
+    control::{Control, Forget},
     error::AgentError,
     kind::machine_kind,
+    leaving::Signals,
     link::Link,
     membership::{Introduction, Membership},
     metrics,
@@ -35,35 +36,49 @@ use crate::{
 /// The longest that work may take to end when the process is told to.
 const END_MAX: Duration = Duration::from_secs(1);
 
-/// Runs a worker until the process gets `SIGTERM` or, if `interruptible`, `SIGINT`. It
-/// leaves the cluster then at once; what it was doing is done by others.
+/// Runs a worker until the process is told to end, by `SIGTERM`, by a notice that its machine
+/// will soon be gone or, if `interruptible`, by `SIGINT`. It finishes its step then, hands its
+/// work over and leaves; told once more, or if `config.drain_max` is over, it leaves at once.
 ///
 /// # Errors
 ///
 /// Where it cannot be of use; see [`AgentError`].
 pub async fn run(config: Config, interruptible: bool) -> Result<(), AgentError> {
     let failed = |error: std::io::Error| AgentError::Part { part: "signals", reason: error.to_string() };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let told = async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return info!("told to end"),
-                // Ctrl-C reaches every process of a terminal; whoever started this one decides.
-                _ = interrupt.recv() => if interruptible { return info!("interrupted") },
+    let mut signals = Signals::new(interruptible).map_err(failed)?;
+    let (notices, drain_max) = (config.notices.clone(), config.drain_max);
+    let drain = CancellationToken::new();
+    let end = async {
+        tokio::select! {
+            () = signals.next() => {}
+            () = notices.wait() => {}
+        }
+        if drain_max > Duration::ZERO {
+            info!(?drain_max, "finishes its step and hands its work over; the next signal ends it at once");
+            drain.cancel();
+            if timeout(drain_max, signals.next()).await.is_err() {
+                warn!(?drain_max, "its work was not handed over in time");
             }
         }
     };
-    run_until(config, told).await
+    serve(config, drain.cancelled(), end).await
 }
 
-/// Runs a worker until `end` is ready.
+/// Runs a worker until `end` is ready, and then leaves at once.
 ///
 /// # Errors
 ///
 /// Where it cannot be of use; see [`AgentError`].
 pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<(), AgentError> {
-    let Config { coordinator, tasks, listen, advertise, tls, metrics, cache, threads, device } = config;
+    serve(config, pending(), end).await
+}
+
+async fn serve(
+    config: Config,
+    drain: impl Future<Output = ()>,
+    end: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    let Config { coordinator, tasks, listen, advertise, tls, metrics, cache, threads, device, .. } = config;
     let tls = tls.map(|files| files.load(Role::Worker)).transpose()?;
     let device = ComputeDevice::open(device)?;
     let kind = machine_kind(&device);
@@ -86,6 +101,7 @@ pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<
     let outbox = Arc::new(Outbox::default());
     let (member, members) = watch::channel(None);
     let (fatal, mut fatalities) = mpsc::channel(1);
+    let left = CancellationToken::new();
     let control = Control::spawn(Control {
         tasks: Arc::new(tasks),
         listener: Arc::new(listener),
@@ -93,16 +109,28 @@ pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<
         threads,
         outbox: Arc::clone(&outbox),
         fatal,
+        left: left.clone(),
         work: None,
+        kept: None,
     });
     let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone());
+    let drained = async {
+        drain.await;
+        membership.drain().await;
+        if !membership.is_let_in().await {
+            return;
+        }
+        pending().await
+    };
     let ended = tokio::select! {
         () = end => Ok(()),
         error = membership.run() => Err(error),
         () = sender::run(outbox, link, members, control.clone()) => Ok(()),
         fatality = fatalities.recv() => fatality.map_or(Ok(()), Err),
+        () = left.cancelled() => Ok(()),
+        () = drained => Ok(()),
     };
-    let _ = timeout(END_MAX, control.ask(Leave)).await;
+    let _ = timeout(END_MAX, control.ask(Forget)).await;
     membership.leave().await;
     ended
 }

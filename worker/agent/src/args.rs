@@ -18,7 +18,13 @@ use phalanx_telemetry::LogFormat;
 use phalanx_tls::TlsFiles;
 use phalanx_train::{DeviceName, Tasks};
 
-use crate::{agent, config::Config, config::default_cache, error::AgentError, parent};
+use crate::{
+    agent,
+    config::{Config, DRAIN_MAX, default_cache},
+    error::AgentError,
+    leaving::Notices,
+    parent,
+};
 
 /// The longest that the end of the process waits for what is being written.
 const LAST_WORK_MAX: Duration = Duration::from_secs(2);
@@ -58,6 +64,18 @@ pub struct WorkerArgs {
         default_value = "cpu"
     )]
     pub device: DeviceName,
+    /// How long to take at most, when told to end, to finish the step and hand the work over:
+    /// seconds; 0 ends at once. A second signal does, too.
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_MAX.as_secs(),
+        value_parser = value_parser!(u64).range(0..=3_600))]
+    pub drain_max: u64,
+    /// A file that appears when this machine will soon be gone: the worker hands its work over then.
+    #[arg(long, value_name = "FILE")]
+    pub preempt_file: Option<PathBuf>,
+    /// An endpoint (HTTP) that answers, with anything but FALSE, when this machine will soon be gone,
+    /// as in `http://metadata.google.internal/computeMetadata/v1/instance/preempted`.
+    #[arg(long, value_name = "URL")]
+    pub preempt_url: Option<String>,
     /// End when the process that started this one ends, and leave Ctrl-C to it. Its id closes the
     /// gap in which it may end before this one has looked.
     #[arg(long, hide = true, value_name = "PID", num_args = 0..=1, require_equals = true,
@@ -124,10 +142,23 @@ struct Command {
 impl WorkerArgs {
     /// The worker that these flags and `tasks` describe.
     pub fn config(self, tasks: Tasks) -> Config {
-        let Self { coordinator, listen, advertise, metrics, cache, threads, device, die_with_parent: _, tls } =
-            self;
-        let (cache, tls, threads) = (cache.unwrap_or_else(default_cache), tls.files(), threads.into());
-        Config { coordinator, tasks, listen, advertise, tls, metrics, cache, threads, device }
+        let Self { coordinator, listen, advertise, metrics, device, .. } = self;
+        let (cache, tls) = (self.cache.unwrap_or_else(default_cache), self.tls.files());
+        // Whoever has started it for itself has no use for it any more.
+        let drain_max = if self.die_with_parent.is_some() { 0 } else { self.drain_max };
+        Config {
+            coordinator,
+            tasks,
+            listen,
+            advertise,
+            tls,
+            metrics,
+            cache,
+            threads: self.threads.into(),
+            device,
+            drain_max: Duration::from_secs(drain_max),
+            notices: Notices { file: self.preempt_file, url: self.preempt_url },
+        }
     }
 }
 

@@ -4,10 +4,13 @@ use std::{
     env,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use phalanx_tls::TlsFiles;
 use phalanx_train::{DeviceName, Tasks};
+
+use crate::leaving::Notices;
 
 /// What a worker must be told.
 #[derive(Debug, Clone)]
@@ -32,7 +35,14 @@ pub struct Config {
     pub threads: usize,
     /// Where it computes.
     pub device: DeviceName,
+    /// The longest that it may take to hand its work over when it is told to end; zero ends it at once.
+    pub drain_max: Duration,
+    /// Where its machine says that it will soon be gone.
+    pub notices: Notices,
 }
+
+/// The default of [`Config::drain_max`]: within what Kubernetes gives a pod, 30 s.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(25);
 
 impl Config {
     /// A worker with the built-in models, one thread of the processor and free ports.
@@ -47,6 +57,8 @@ impl Config {
             cache: default_cache(),
             threads: 1,
             device: DeviceName::Cpu,
+            drain_max: DRAIN_MAX,
+            notices: Notices::default(),
         }
     }
 }

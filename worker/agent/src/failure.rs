@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | its data, its model, a loss that is no number, a panic | `Job` | fails |
 //! | a peer is lost or disagrees, a GPU fails, a machine lacks threads or maps | `Peer` | goes on in another generation |
+//! | ranks hold different states | `Differs` | goes on with the state of the majority |
 //! | a checkpoint cannot be read as what it should be | `CheckpointDamaged` | goes on from the one before |
 //! | the store is full or does not answer | `Storage` | pauses |
 
@@ -40,33 +41,43 @@ impl TrainerFailed {
     pub(crate) fn into_failure(self, resumed_from: Option<&str>) -> Failure {
         let reason = self.to_string();
         match self {
-            Self::Train(error) => train(&error, reason, resumed_from),
+            Self::Train(error) => train(&error, resumed_from),
             Self::Panic(_) => Failure::Job { reason },
-            Self::Thread(_) => Failure::Peer { reason },
+            Self::Thread(_) => peer(reason),
         }
     }
 }
 
-fn train(error: &TrainError, reason: String, resumed_from: Option<&str>) -> Failure {
+/// What an end of training means for a job that could go on from the checkpoint with this manifest.
+pub(crate) fn train(error: &TrainError, resumed_from: Option<&str>) -> Failure {
+    let reason = error.to_string();
     match error {
         // The group cannot carry what the job asks for, on no worker.
         TrainError::Collective(CollectiveError::Argument { .. }) => Failure::Job { reason },
         TrainError::Collective(_)
         | TrainError::Message { .. }
         | TrainError::Gpu { .. }
-        | TrainError::Thread { .. } => Failure::Peer { reason },
+        | TrainError::Thread { .. } => peer(reason),
+        TrainError::Restore(failure) => failure.clone(),
+        TrainError::Differs { step, hashes } => Failure::Differs { step: *step, hashes: hashes.clone() },
         TrainError::Snapshot(_) => match resumed_from {
             Some(manifest) => Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason },
             // It came from another rank.
-            None => Failure::Peer { reason },
+            None => peer(reason),
         },
-        TrainError::Build(_)
+        TrainError::Panic(_)
+        | TrainError::Build(_)
         | TrainError::Diverged { .. }
         | TrainError::Boundary { .. }
         | TrainError::Evaluate(_)
         | TrainError::NoSuchMetric { .. }
         | TrainError::Loader(_) => Failure::Job { reason },
     }
+}
+
+/// A failure of a rank that has not made a step.
+pub(crate) fn peer(reason: String) -> Failure {
+    Failure::Peer { reason, step: 0 }
 }
 
 /// A data set could not be prepared.
@@ -82,7 +93,7 @@ pub(crate) fn open(error: &OpenError) -> Failure {
     match error {
         OpenError::Storage(error) => storage(error),
         // This machine's limits; another one may have others.
-        OpenError::Map { .. } => Failure::Peer { reason: error.to_string() },
+        OpenError::Map { .. } => peer(error.to_string()),
         other => Failure::Job { reason: other.to_string() },
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! In reading order: the command line ([`WorkerArgs`]), the configuration, the
 //! process ([`run`]); what ties it to the coordinator (`link`, `secure`, `membership`,
-//! `outbox`, `sender`); control and its orders; the work of a generation
-//! (`preparation`, `training`, `restore`, `trainer`, `checkpointer`), what its
+//! `outbox`, `sender`, `leaving`); control and its orders; the work of a generation
+//! (`preparation`, `kept`, `training`, `restore`, `trainer`, `checkpointer`), what its
 //! errors mean for the job (`failure`), and the metrics; beside it all, steps
 //! against the clock, of one worker ([`measure_steps`]) and of several ([`StepBench`]).
 //!
@@ -20,7 +20,9 @@ mod config;
 mod control;
 mod error;
 mod failure;
+mod kept;
 mod kind;
+mod leaving;
 mod link;
 mod membership;
 mod metrics;
@@ -39,6 +41,7 @@ pub use args::{TLS_VARIABLES, TelemetryArgs, TlsArgs, WorkerArgs, main, start};
 pub use bench::{MeasureError, ScalingRound, StepBench, StepRate, StepScaling, measure_steps, serve_steps};
 pub use config::Config;
 pub use error::AgentError;
+pub use leaving::Notices;
 pub use phalanx_collective::{
     LANES_MAX, Transport,
     bench::{AllReduceBench, AllReduceTimes, BenchError, VectorMemory, serve as serve_all_reduce},

@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    control::{Control, Directed, Leave},
+    control::{Control, Directed, Forget},
     error::AgentError,
     link::{Backoff, Link, LinkError},
 };
@@ -93,6 +93,32 @@ impl Membership {
                 return error;
             }
         }
+    }
+
+    /// Tells the coordinator that this worker is about to leave, until it knows. It then lets
+    /// this worker finish its step and gives its work to others.
+    pub(crate) async fn drain(&self) {
+        let mut backoff = Backoff::new();
+        loop {
+            let let_in = *self.let_in.lock().await;
+            let Some(worker) = let_in else { return };
+            let call = self
+                .link
+                .call(DETACH_MAX, |client, context| async move { client.drain(context, worker).await });
+            match call.await {
+                Ok(Ok(())) => {
+                    return info!(%worker, "the coordinator knows that this worker is about to leave");
+                }
+                Ok(Err(rejected)) => warn!(%rejected, "the coordinator does not let this worker go"),
+                Err(error) => warn!(%error, "the coordinator is not told that this worker is about to leave"),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// Whether the coordinator counts on this worker.
+    pub(crate) async fn is_let_in(&self) -> bool {
+        self.let_in.lock().await.is_some()
     }
 
     /// Leaves the cluster, if that can be done quickly.
@@ -193,7 +219,7 @@ impl Membership {
                     self.member.send_replace(None);
                     *self.let_in.lock().await = None;
                     // Attaching waits until nothing is left that the new worker could speak of.
-                    let left = self.control.ask(Leave).await;
+                    let left = self.control.ask(Forget).await;
                     return left.map_err(|error| control_ended(&error));
                 }
                 Ok(Err(rejected)) => {

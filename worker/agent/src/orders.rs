@@ -14,6 +14,7 @@ use phalanx_train::StopVote;
 use tokio_util::sync::CancellationToken;
 
 const CONTINUE: u8 = 0;
+/// The greater of two orders holds.
 const STOP: u8 = 1;
 const SAVE_AND_STOP: u8 = 2;
 
@@ -46,9 +47,9 @@ impl Orders {
         })
     }
 
-    /// Save the state after the step under way, and stop.
-    pub(crate) fn stop(&self) {
-        self.vote.store(SAVE_AND_STOP, Ordering::Release);
+    /// Stop after the step under way, and save the state first if that is wanted.
+    pub(crate) fn stop(&self, save: bool) {
+        self.vote.fetch_max(if save { SAVE_AND_STOP } else { STOP }, Ordering::AcqRel);
         self.stop.cancel();
     }
 

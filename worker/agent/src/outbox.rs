@@ -4,7 +4,7 @@
 //! The queue never blocks whoever adds to it, so the trainer's thread may. While
 //! the coordinator is away it keeps what decides a job and lets go of the rest:
 //!
-//! 1. `Prepared`, `Formed`, `Stopped`, `Finished` and `Failed` are never dropped; a
+//! 1. `Prepared`, `Fetched`, `Formed`, `Stopped`, `Finished` and `Failed` are never dropped; a
 //!    generation has one of each at most.
 //! 2. Of checkpoint parts the newest [`PARTS_MAX`] are kept: a newer checkpoint
 //!    replaces what an older one is for.
@@ -67,16 +67,24 @@ impl Reports {
     }
 
     /// Tells what happened, in the current span; nothing after a last word, nor once the
-    /// generation is over.
+    /// generation is over, except why this rank has ended it.
     pub(crate) fn tell(&self, event: Event) {
         let silent = if is_last_word(&event) {
             self.silent.swap(true, Ordering::AcqRel)
         } else {
             self.silent.load(Ordering::Acquire)
         };
-        if !silent && !self.orders.is_over() {
+        let is_its_own = matches!(&event, Event::Failed(failure) if !matches!(failure, Failure::Peer { .. }));
+        if !silent && (is_its_own || !self.orders.is_over()) {
             self.outbox.add(Report { job: self.job.clone(), generation: self.generation, event });
         }
+    }
+}
+
+impl Reports {
+    /// Whether the coordinator has heard everything that was told.
+    pub(crate) fn are_heard(&self) -> bool {
+        self.outbox.is_empty_of(&self.job, self.generation)
     }
 }
 
@@ -114,6 +122,11 @@ impl Outbox {
     /// The coordinator has the report.
     pub(crate) fn sent(&self, number: u64) {
         self.queue().waiting.retain(|outgoing| outgoing.number != number);
+    }
+
+    fn is_empty_of(&self, job: &JobId, generation: Generation) -> bool {
+        let of_it = |report: &Report| report.job == *job && report.generation == generation;
+        !self.queue().waiting.iter().any(|outgoing| of_it(&outgoing.report))
     }
 
     /// Drops everything: who was to hear it knows nothing of this worker any more.
@@ -191,9 +204,14 @@ impl Queue {
 /// Whether a job goes the same way without this report.
 fn is_droppable(event: &Event) -> bool {
     match event {
-        Event::Preparing { .. } | Event::Progress(_) | Event::Validated { .. } | Event::Evaluating => true,
+        Event::Preparing { .. }
+        | Event::Progress(_)
+        | Event::Validated { .. }
+        | Event::Verified { .. }
+        | Event::Evaluating => true,
         Event::Prepared { .. }
-        | Event::Formed
+        | Event::Fetched
+        | Event::Formed { .. }
         | Event::CheckpointPart(_)
         | Event::Stopped { .. }
         | Event::Finished(_)
@@ -234,7 +252,7 @@ fn within_a_frame(report: Report) -> Report {
 mod tests {
     use phalanx_protocol::{
         id::Rank,
-        message::{CheckpointPart, Confusion, Finished},
+        message::{CheckpointPart, Confusion, Finished, StateSource},
         reference::{FileRef, ModelArtifact},
     };
 
@@ -254,6 +272,10 @@ mod tests {
             samples_per_second: 1.0,
             curve: vec![(step, 1.0)],
         })
+    }
+
+    fn formed() -> Event {
+        Event::Formed { step: 0, from: StateSource::Seed }
     }
 
     fn file() -> FileRef {
@@ -300,7 +322,7 @@ mod tests {
     #[test]
     fn a_full_queue_lets_go_of_progress_and_keeps_what_decides_a_job() {
         let outbox = Outbox::default();
-        outbox.add(report(1, Event::Formed));
+        outbox.add(report(1, formed()));
         for step in 0..2 * REPORTS_MAX as u64 {
             outbox.add(report(1, progress(step)));
             outbox.add(report(1, Event::Evaluating));
@@ -309,7 +331,7 @@ mod tests {
         outbox.add(report(1, Event::Stopped { step: 9 }));
         let events = waiting(&outbox);
         assert!(events.len() <= REPORTS_MAX);
-        assert_eq!(events[0], Event::Formed);
+        assert_eq!(events[0], formed());
         assert_eq!(events[events.len() - 1], Event::Stopped { step: 9 });
         let parts = events.iter().filter(|event| matches!(event, Event::CheckpointPart(_))).count();
         assert_eq!(parts, PARTS_MAX);
@@ -319,7 +341,7 @@ mod tests {
     #[test]
     fn a_generation_that_is_over_takes_its_reports_with_it() {
         let outbox = Outbox::default();
-        outbox.add(report(1, Event::Formed));
+        outbox.add(report(1, formed()));
         outbox.add(report(2, Event::Evaluating));
         outbox.drop_generation(&JobId::new("j", 1), Generation::new(1));
         assert_eq!(waiting(&outbox), [Event::Evaluating]);
@@ -331,10 +353,10 @@ mod tests {
         let orders = Arc::new(Orders::new().expect("there are descriptors"));
         let reports = Reports::new(Arc::clone(&outbox), JobId::new("j", 1), Generation::new(1), orders);
         let failed = Event::Failed(Failure::Storage { reason: "no space".into() });
-        for event in [Event::Formed, failed.clone(), Event::Evaluating, Event::Stopped { step: 1 }] {
+        for event in [formed(), failed.clone(), Event::Evaluating, Event::Stopped { step: 1 }] {
             reports.clone().tell(event);
         }
-        assert_eq!(waiting(&outbox), [Event::Formed, failed]);
+        assert_eq!(waiting(&outbox), [formed(), failed]);
     }
 
     #[test]

@@ -18,14 +18,14 @@ use crate::failure;
 /// The most bytes in a manifest: a line for each part.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
-/// The snapshot in the checkpoint that `assignment` goes on from; `None` where it
-/// starts from the seed.
+/// The snapshot in the checkpoint that `assignment` names.
 ///
 /// # Errors
 ///
 /// [`Failure::CheckpointDamaged`], or [`Failure::Storage`] where the store does not answer.
-pub(crate) async fn restore(store: &Store, assignment: &Assignment) -> Result<Option<Snapshot>, Failure> {
-    let Some(checkpoint) = &assignment.resume else { return Ok(None) };
+pub(crate) async fn restore(store: &Store, assignment: &Assignment) -> Result<Snapshot, Failure> {
+    let checkpoint = assignment.resume.as_ref();
+    let checkpoint = checkpoint.expect("invariant: only an assignment with a checkpoint is restored");
     let path = &checkpoint.manifest.path;
     let damaged = |reason: String| Failure::CheckpointDamaged { manifest: path.clone(), reason };
     let unread = |error| failure::checkpoint(path, &error);
@@ -45,7 +45,7 @@ pub(crate) async fn restore(store: &Store, assignment: &Assignment) -> Result<Op
     // Hashing the whole state takes a while; calls must be answered meanwhile.
     let snapshot = tokio::task::spawn_blocking(move || Snapshot::from_parts(&manifest, &parts)).await;
     match snapshot {
-        Ok(snapshot) => snapshot.map(Some).map_err(|error| damaged(error.to_string())),
+        Ok(snapshot) => snapshot.map_err(|error| damaged(error.to_string())),
         Err(panic) => Err(damaged(format!("reading its parts ended in a crash: {panic}"))),
     }
 }

@@ -8,32 +8,40 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use kameo::actor::ActorRef;
 use phalanx_collective::{Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
-use phalanx_protocol::message::{Assignment, Event, Timeouts};
-use phalanx_train::{Ending, Host, Session, Snapshot, StopVote, Tasks};
+use phalanx_protocol::message::{Assignment, Event, Failure, Timeouts};
+use phalanx_storage::Store;
+use phalanx_train::{Ended, Held, Host, Session, Snapshot, StopVote, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 use tracing::{Span, info_span};
 
 use crate::{
     checkpointer::{Checkpointer, Save},
-    failure::TrainerFailed,
+    failure::{self, TrainerFailed},
     metrics,
     orders::Orders,
     outbox::Reports,
+    restore::restore,
 };
+
+/// How long a rank that has failed for a reason of its own keeps its connections, so that the
+/// coordinator hears of it before its peers report that they have lost it; and how often it looks.
+const FAILING_MAX: Duration = Duration::from_secs(2);
+const HEARD_EVERY: Duration = Duration::from_millis(1);
 
 /// All that a session needs.
 pub(crate) struct Trainer {
     pub(crate) assignment: Assignment,
     pub(crate) dataset: Arc<Dataset>,
     pub(crate) tasks: Arc<Tasks>,
-    pub(crate) restored: Option<Snapshot>,
+    pub(crate) held: Option<Held>,
+    pub(crate) store: Store,
     pub(crate) listener: Arc<Listener>,
     pub(crate) timeouts: Timeouts,
     pub(crate) reports: Reports,
@@ -44,16 +52,16 @@ pub(crate) struct Trainer {
 impl Trainer {
     /// Runs the session to its end on `threads` threads of its own, in the current span.
     /// Must be waited for: one process trains one job at a time.
-    pub(crate) async fn run(self, threads: usize) -> Result<Ending, TrainerFailed> {
+    pub(crate) async fn run(self, threads: usize) -> Result<Ended, TrainerFailed> {
         let pool = ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|number| format!("trainer-{number}"))
             .build()
             .map_err(|error| TrainerFailed::Thread(error.to_string()))?;
         let (done, ended) = oneshot::channel();
-        let span = Span::current();
+        let (span, runtime) = (Span::current(), Handle::current());
         pool.spawn(move || {
-            let ended = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| self.train())));
+            let ended = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| self.train(runtime))));
             let ended = ended.unwrap_or_else(|panic| Err(TrainerFailed::from_panic(panic.as_ref())));
             // Nobody listens any more where the process is ending.
             let _ = done.send(ended);
@@ -61,20 +69,25 @@ impl Trainer {
         ended.await.unwrap_or_else(|_| Err(TrainerFailed::Panic("its thread has ended".to_owned())))
     }
 
-    fn train(self) -> Result<Ending, TrainerFailed> {
-        let Self { assignment, dataset, tasks, restored, listener, timeouts, .. } = self;
+    fn train(self, runtime: Handle) -> Result<Ended, TrainerFailed> {
+        let Self { assignment, dataset, tasks, held, listener, timeouts, .. } = self;
         let config = group_config(&assignment, &timeouts, Transport::Auto);
-        let group = Group::connect(&listener, config, self.orders.abort_handle())
-            .map_err(phalanx_train::TrainError::from)?;
+        let group = match Group::connect(&listener, config, self.orders.abort_handle()) {
+            Ok(group) => group,
+            Err(error) => return Ok(Ended { ending: Err(error.into()), held }),
+        };
         let mut host = TrainerHost {
             step_samples: u64::from(assignment.spec.train.lane_batch()) * group.lanes().len() as u64,
             last_vote: Cell::new(None),
             reports: self.reports,
             checkpointer: self.checkpointer,
             orders: self.orders,
+            assignment: assignment.clone(),
+            store: self.store,
+            runtime,
         };
-        let session = Session { assignment, dataset, tasks, restored, group };
-        Ok(phalanx_train::run(session, &mut host)?)
+        let session = Session { assignment, dataset, tasks, held, group };
+        Ok(phalanx_train::run(session, &mut host))
     }
 }
 
@@ -102,6 +115,9 @@ struct TrainerHost {
     reports: Reports,
     checkpointer: ActorRef<Checkpointer>,
     orders: Arc<Orders>,
+    assignment: Assignment,
+    store: Store,
+    runtime: Handle,
     /// Samples in one step on this rank.
     step_samples: u64,
     /// When the last step began: it asks for a vote once.
@@ -124,5 +140,25 @@ impl Host for TrainerHost {
         let span = info_span!("checkpoint", step = snapshot.step());
         // It has ended only with its generation, and then nobody wants the snapshot.
         let _ = self.checkpointer.tell(Save { snapshot, span }).blocking_send();
+    }
+
+    fn restore(&mut self) -> Result<Snapshot, Failure> {
+        let restored = self.orders.unless_over(restore(&self.store, &self.assignment));
+        let over = |_| failure::peer("the generation is over".to_owned());
+        self.runtime.block_on(restored).map_err(over)?
+    }
+
+    fn failing(&mut self, error: &TrainError) {
+        let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
+        let failure = failure::train(error, resumed_from);
+        // Whoever lost a peer tells it when this is over, and what was computed wrongly all ranks know.
+        if matches!(failure, Failure::Peer { .. } | Failure::Differs { .. }) {
+            return;
+        }
+        self.reports.tell(Event::Failed(failure));
+        let begun = Instant::now();
+        while !self.reports.are_heard() && !self.orders.is_over() && begun.elapsed() < FAILING_MAX {
+            std::thread::sleep(HEARD_EVERY);
+        }
     }
 }

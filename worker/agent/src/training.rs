@@ -1,9 +1,9 @@
 //! One rank's work for one generation, from the data set to the last report.
 //!
 //! ```text
-//! load data set and checkpoint ─► connect and train (own thread) ─► parts durable ─► Stopped
-//!                                          │                                      └► files of the model durable (rank 0) ─► Finished
-//!                                          └► Save ─► checkpointer ─► CheckpointPart
+//! open data set ─► connect, hand over, train (own thread) ─► parts durable ─► Stopped
+//!                            │                                   └► files of the model durable (rank 0) ─► Finished
+//!                            └► Save ─► checkpointer ─► CheckpointPart
 //! ```
 //!
 //! Invariants:
@@ -11,8 +11,9 @@
 //! 1. `Stopped` and `Finished` are told after everything that belongs to them is durable.
 //! 2. One of `Stopped`, `Finished` and `Failed` is told at the most, and nothing after it.
 //! 3. When this ends, the trainer's thread has ended.
+//! 4. What the next generation can use is kept, however this one ends.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use kameo::{actor::ActorRef, error::SendError};
@@ -24,22 +25,18 @@ use phalanx_protocol::{
 };
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
-use phalanx_train::{Ending, ExportedModel, Outcome, Snapshot, Tasks};
-use tokio::time::sleep;
+use phalanx_train::{Ended, Ending, ExportedModel, Outcome, StopVote, Tasks};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
     checkpointer::{Checkpointer, Flush, NotDurable},
-    failure, metrics,
+    failure,
+    kept::{Kept, open},
+    metrics,
     orders::{Orders, Over},
     outbox::Reports,
-    restore::restore,
     trainer::Trainer,
 };
-
-/// How long the loss of a peer is kept back: a rank that ends for a reason of its own
-/// says so first, and the job fails or pauses with that reason.
-const PEER_HOLD: Duration = Duration::from_millis(200);
 
 /// One rank's work for one generation.
 pub(crate) struct Training {
@@ -55,89 +52,95 @@ pub(crate) struct Training {
 }
 
 /// Why the work ended without an ending of its own.
-enum Ended {
+enum Unended {
     /// The generation is over, or the reason was told already.
     Silently,
     Failed(Failure),
 }
 
-impl From<Over> for Ended {
+impl From<Over> for Unended {
     fn from(_: Over) -> Self {
         Self::Silently
     }
 }
 
-impl From<Failure> for Ended {
+impl From<Failure> for Unended {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
 impl Training {
-    /// Works until the rank has told how it ended, or its generation is over.
-    pub(crate) async fn run(self) {
+    /// Works until the rank has told how it ended, or its generation is over. Takes what is
+    /// kept of earlier generations of the job, and gives what the next one can use.
+    pub(crate) async fn run(self, kept: Option<Kept>) -> Option<Kept> {
         let Assignment { job, generation, rank, trace, .. } = &self.assignment;
         let world_size = self.assignment.world_size();
         let span = info_span!("train", %job, %generation, %rank, world_size);
         if let Some(parent) = trace {
             set_parent(&span, parent);
         }
-        self.work().instrument(span).await;
+        self.work(kept).instrument(span).await
     }
 
-    async fn work(self) {
+    async fn work(self, mut kept: Option<Kept>) -> Option<Kept> {
         metrics::generation();
-        let (reports, orders) = (self.reports.clone(), Arc::clone(&self.orders));
-        match self.try_work().await {
-            Ok(event) => event.into_iter().for_each(|event| reports.tell(event)),
-            Err(Ended::Failed(failure)) if !orders.is_over() => {
+        match self.try_work(&mut kept).await {
+            Ok(event) => event.into_iter().for_each(|event| self.reports.tell(event)),
+            Err(Unended::Failed(failure)) if !self.orders.is_over() => {
                 metrics::failed();
                 warn!(?failure, "training cannot go on");
-                if matches!(failure, Failure::Peer { .. }) {
-                    // Where it is over meanwhile, nothing is told.
-                    let _ = orders.unless_over(sleep(PEER_HOLD)).await;
-                }
-                reports.tell(Event::Failed(failure));
+                self.reports.tell(Event::Failed(failure));
             }
-            Err(Ended::Failed(_) | Ended::Silently) => info!("generation is over"),
+            Err(Unended::Failed(_) | Unended::Silently) => info!("generation is over"),
         }
+        kept
     }
 
     /// Gives what is told last; on all ranks but the first there is nothing to tell of a finished job.
-    async fn try_work(self) -> Result<Option<Event>, Ended> {
-        let orders = Arc::clone(&self.orders);
-        let (dataset, restored) = orders.unless_over(self.load()).await??;
+    async fn try_work(&self, kept: &mut Option<Kept>) -> Result<Option<Event>, Unended> {
+        let orders = &self.orders;
+        let Assignment { job, dataset, .. } = &self.assignment;
+        let opening = open(kept, job, dataset, &self.store, &self.cache);
+        let dataset: Arc<Dataset> = orders.unless_over(opening).await??;
+        let held = kept.as_mut().and_then(|kept| kept.model.take());
         let checkpointer = Checkpointer::start(
             self.assignment.clone(),
             self.store.clone(),
             self.reports.clone(),
-            Arc::clone(&orders),
+            Arc::clone(orders),
         );
         let trainer = Trainer {
             assignment: self.assignment.clone(),
             dataset,
             tasks: Arc::clone(&self.tasks),
-            restored,
+            held,
+            store: self.store.clone(),
             listener: Arc::clone(&self.listener),
             timeouts: self.timeouts,
             reports: self.reports.clone(),
             checkpointer: checkpointer.clone(),
-            orders: Arc::clone(&orders),
+            orders: Arc::clone(orders),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
         let ended = trainer.run(self.threads).await.map_err(|error| error.into_failure(resumed_from))?;
-        orders.unless_over(flush(&checkpointer)).await??;
-        match ended {
+        let Ended { ending, held } = ended;
+        let step = held.as_ref().map_or(0, |held| held.step());
+        if let Some(kept) = kept {
+            kept.model = held;
+        }
+        let ending = ending.map_err(|error| match failure::train(&error, resumed_from) {
+            Failure::Peer { reason, .. } => Failure::Peer { reason, step },
+            own => own,
+        })?;
+        // Without a wish to save, others join or leave: they are not to wait for the store.
+        if orders.vote() != StopVote::Stop {
+            orders.unless_over(flush(&checkpointer)).await??;
+        }
+        match ending {
             Ending::Stopped { step } => Ok(Some(Event::Stopped { step })),
             Ending::Finished(outcome) => Ok(orders.unless_over(self.finish(*outcome)).await??),
         }
-    }
-
-    /// Fetches what training begins with.
-    async fn load(&self) -> Result<(Arc<Dataset>, Option<Snapshot>), Failure> {
-        let dataset = Dataset::open(&self.assignment.dataset, &self.store, &self.cache).await;
-        let dataset = dataset.map_err(|error| failure::open(&error))?;
-        Ok((Arc::new(dataset), restore(&self.store, &self.assignment).await?))
     }
 
     /// Writes the model's files, where this rank has them.
@@ -173,11 +176,11 @@ impl Training {
 }
 
 /// Waits until the parts of all snapshots are durable.
-async fn flush(checkpointer: &ActorRef<Checkpointer>) -> Result<(), Ended> {
+async fn flush(checkpointer: &ActorRef<Checkpointer>) -> Result<(), Unended> {
     match checkpointer.ask(Flush).await {
         Ok(()) => Ok(()),
-        Err(SendError::HandlerError(NotDurable)) => Err(Ended::Silently),
+        Err(SendError::HandlerError(NotDurable)) => Err(Unended::Silently),
         // Only a panic ends it before the work does.
-        Err(_) => Err(Failure::Peer { reason: "the checkpointer has ended".to_owned() }.into()),
+        Err(_) => Err(failure::peer("the checkpointer has ended".to_owned()).into()),
     }
 }

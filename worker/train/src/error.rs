@@ -2,6 +2,7 @@
 
 use phalanx_collective::CollectiveError;
 use phalanx_evaluate::EvaluateError;
+use phalanx_protocol::{message::Failure, reference::HashHex};
 
 /// A model could not be built from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +52,10 @@ pub enum SnapshotError {
         /// What the reader says.
         reason: String,
     },
-    /// The tensors are not those that the manifest's hash is of.
-    #[error("the parts hold state {actual}, the manifest says {expected}")]
+    /// The tensors are not those that the hash is of.
+    #[error("the parts hold state {actual}, expected {expected}")]
     Hash {
-        /// Hash in the manifest.
+        /// Hash in the manifest, or of those who hold the state.
         expected: String,
         /// Hash of the parts.
         actual: String,
@@ -120,6 +121,20 @@ pub enum TrainError {
         /// That rank.
         rank: usize,
     },
+    /// The checkpoint could not be read.
+    #[error("the state cannot be restored: {}", .0.reason())]
+    Restore(Failure),
+    /// Ranks that should hold the same state do not.
+    #[error("the ranks do not hold the same state at step {step}")]
+    Differs {
+        /// Steps finished.
+        step: u64,
+        /// The hash that each rank has of it; `None` where it holds none.
+        hashes: Vec<Option<HashHex>>,
+    },
+    /// The model or its training panicked.
+    #[error("the model or its training panicked: {0}")]
+    Panic(String),
     /// A GPU, or NCCL between GPUs, failed.
     #[error("{reason}")]
     Gpu {

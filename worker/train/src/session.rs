@@ -9,6 +9,8 @@
 //!    the last one.
 
 use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,13 +20,14 @@ use phalanx_collective::Group;
 use phalanx_data::{Dataset, Split};
 use phalanx_evaluate::Evaluation;
 use phalanx_protocol::{
-    message::{Assignment, Event, Progress},
+    message::{Assignment, Event, Failure, Progress},
     reference::HashHex,
 };
 
 use crate::{
     error::TrainError,
-    loader::Loader,
+    handover::Held,
+    loader::{Loader, panic_text},
     predictor::ModelDescription,
     snapshot::{self, Snapshot},
     tasks::Tasks,
@@ -46,8 +49,8 @@ pub struct Session {
     pub dataset: Arc<Dataset>,
     /// The models that this worker knows.
     pub tasks: Arc<Tasks>,
-    /// Where to go on from; `None` starts from the seed. The same on every rank.
-    pub restored: Option<Snapshot>,
+    /// What this rank has kept of the job's state from an earlier generation.
+    pub held: Option<Held>,
     /// The connected generation.
     pub group: Group,
 }
@@ -94,6 +97,27 @@ pub trait Host {
 
     /// The state to be saved, elsewhere: training goes on when this returns.
     fn checkpoint(&mut self, snapshot: Snapshot);
+
+    /// Reads the checkpoint that the assignment names; nobody holds a newer state.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    fn restore(&mut self) -> Result<Snapshot, Failure>;
+
+    /// This rank is about to give up. Its peers do not notice before this returns: who has a
+    /// reason of its own is to say so first.
+    fn failing(&mut self, error: &TrainError);
+}
+
+/// How a session ended, and what is left of it.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its ending. It is an error where the model cannot be built, the group breaks, the
+    /// loss or its gradient is no finite number any more, or the ranks differ.
+    pub ending: Result<Ending, TrainError>,
+    /// The state after the last step, for the next generation; `None` where it cannot be trusted.
+    pub held: Option<Held>,
 }
 
 /// How a session ended.
@@ -138,15 +162,35 @@ pub struct ExportedModel {
 
 /// Runs one rank of a job to its end. Blocks the thread it is called on, which
 /// computes.
-///
-/// # Errors
-///
-/// Where the model cannot be built, the group breaks, or the loss or its gradient
-/// is no finite number any more.
-pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> {
+pub fn run(session: Session, host: &mut dyn Host) -> Ended {
     let leads = session.assignment.rank.is_leader();
-    let mut trainer = Trainer::new(session)?;
-    host.event(Event::Formed);
+    let saved = session.assignment.resume.as_ref().map_or(0, |resume| resume.step);
+    let begun = catch_unwind(AssertUnwindSafe(|| Trainer::new(session, host)));
+    let (mut trainer, from) = match begun.unwrap_or_else(panicked) {
+        Ok(begun) => begun,
+        Err(error) => {
+            host.failing(&error);
+            return Ended { ending: Err(error), held: None };
+        }
+    };
+    host.event(Event::Formed { step: trainer.steps_done(), from });
+    let ending = catch_unwind(AssertUnwindSafe(|| train(&mut trainer, saved, leads, host)));
+    let ending = ending.unwrap_or_else(panicked);
+    if let Err(error) = &ending {
+        host.failing(error);
+    }
+    // What failed here, or differs from the others, is of no use to anybody.
+    let is_sound = matches!(ending, Ok(_) | Err(TrainError::Collective(_)));
+    let held = if is_sound { trainer.into_held() } else { None };
+    Ended { ending, held }
+}
+
+fn panicked<T>(panic: Box<dyn Any + Send>) -> Result<T, TrainError> {
+    Err(TrainError::Panic(panic_text(panic.as_ref())))
+}
+
+/// Makes the steps that are left. The newest checkpoint has the state after `saved` steps.
+fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) -> Result<Ending, TrainError> {
     let every = trainer.spec().checkpoint.every;
     let loader = Loader::spawn(
         Arc::clone(trainer.dataset()),
@@ -154,18 +198,16 @@ pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> 
         trainer.lanes(),
         trainer.steps_done()..trainer.total_steps(),
     )?;
-    let resumed_at = trainer.steps_done();
-    let mut saved_at = resumed_at;
-    let mut reporter = Reporter::new(&trainer);
+    let mut saved_at = saved;
+    let mut reporter = Reporter::new(trainer);
+    validate(trainer, leads, host)?;
     while trainer.goes_on() {
         let batches = loader.next()?;
         let Some(stepped) = trainer.step(&batches, host.stop_vote())? else { continue };
         if leads {
-            reporter.stepped(&trainer, &stepped, host);
+            reporter.stepped(trainer, &stepped, host);
         }
-        if trainer.at_epoch_end() {
-            validate(&mut trainer, leads, host)?;
-        }
+        validate(trainer, leads, host)?;
         match stepped.vote {
             StopVote::Continue => {}
             StopVote::Stop => return Ok(Ending::Stopped { step: trainer.steps_done() }),
@@ -174,22 +216,36 @@ pub fn run(session: Session, host: &mut dyn Host) -> Result<Ending, TrainError> 
                 return Ok(Ending::Stopped { step: trainer.steps_done() });
             }
         }
+        verify(trainer, leads, host)?;
         if every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on() {
             saved_at = trainer.steps_done();
             host.checkpoint(trainer.snapshot()?);
         }
     }
     let end = trainer.snapshot()?;
-    if end.step() > resumed_at {
+    if end.step() > saved_at {
         // What comes now may fail; training is not done again for that.
         host.checkpoint(end.clone());
     }
-    finish(&mut trainer, &end, leads, host)
+    finish(trainer, &end, leads, host)
 }
 
-/// Measures the validation split, if there is one.
+/// Compares the state with that of the other ranks, where it is time.
+fn verify(trainer: &Trainer, leads: bool, host: &mut dyn Host) -> Result<(), TrainError> {
+    let (step, every) = (trainer.steps_done(), trainer.spec().train.verify_every);
+    if every == 0 || trainer.world_size() == 1 || !step.is_multiple_of(every) {
+        return Ok(());
+    }
+    let state_hash = trainer.verify()?;
+    if leads {
+        host.event(Event::Verified { step, state_hash });
+    }
+    Ok(())
+}
+
+/// Measures the validation split, if that is due.
 fn validate(trainer: &mut Trainer, leads: bool, host: &mut dyn Host) -> Result<(), TrainError> {
-    if trainer.dataset().rows(Split::Validation) == 0 {
+    if !trainer.must_validate() {
         return Ok(());
     }
     let evaluation = trainer.measure(Split::Validation)?;
@@ -234,6 +290,8 @@ fn export(trainer: &Trainer, snapshot: &Snapshot) -> ExportedModel {
 
 /// Rank 0's account of the steps, a few times a second.
 struct Reporter {
+    /// The first step is told at once: it shows that the generation makes progress.
+    is_first: bool,
     last: Instant,
     last_cursor: u64,
     curve: Vec<(u64, f64)>,
@@ -241,7 +299,7 @@ struct Reporter {
 
 impl Reporter {
     fn new(trainer: &Trainer) -> Self {
-        Self { last: Instant::now(), last_cursor: trainer.cursor(), curve: Vec::new() }
+        Self { is_first: true, last: Instant::now(), last_cursor: trainer.cursor(), curve: Vec::new() }
     }
 
     fn stepped(&mut self, trainer: &Trainer, stepped: &Stepped, host: &mut dyn Host) {
@@ -251,7 +309,7 @@ impl Reporter {
         }
         let elapsed = self.last.elapsed();
         let stops = stepped.vote != StopVote::Continue || !trainer.goes_on();
-        if elapsed < REPORT_EVERY && !stops {
+        if elapsed < REPORT_EVERY && !stops && !std::mem::take(&mut self.is_first) {
             return;
         }
         let samples = trainer.cursor() - self.last_cursor;

@@ -36,6 +36,14 @@ pub struct Snapshot {
     content: Arc<LazyLock<Content, Taker>>,
 }
 
+/// What is known of a state before its parts are there.
+pub(crate) struct Description {
+    pub(crate) step: u64,
+    pub(crate) cursor: u64,
+    pub(crate) state_hash: HashHex,
+    pub(crate) progress_json: String,
+}
+
 /// What a snapshot holds, taken out of the tensors.
 struct Content {
     state: State,
@@ -124,17 +132,27 @@ impl Snapshot {
     /// Where a part is no safetensors file, or the tensors are not those whose hash
     /// the manifest has.
     pub fn from_parts(manifest: &CheckpointManifest, parts: &[Bytes]) -> Result<Self, SnapshotError> {
+        let description = Description {
+            step: manifest.step,
+            cursor: manifest.cursor,
+            state_hash: manifest.state_hash.clone(),
+            progress_json: manifest.progress_json.clone(),
+        };
+        Self::assemble(description, parts)
+    }
+
+    /// Puts a snapshot together from all its parts.
+    pub(crate) fn assemble(expected: Description, parts: &[impl AsRef<[u8]>]) -> Result<Self, SnapshotError> {
+        let Description { step, cursor, state_hash, progress_json } = expected;
         let mut state = State::default();
         for (index, part) in parts.iter().enumerate() {
-            state.extend(deserialize(index, part)?);
+            state.extend(deserialize(index, part.as_ref())?);
         }
-        let (step, cursor) = (manifest.step, manifest.cursor);
         let lanes = state.lane_hashes();
         let actual = state.hash(cursor, &lanes);
-        if actual != manifest.state_hash {
-            return Err(SnapshotError::Hash { expected: manifest.state_hash.clone(), actual });
+        if actual != state_hash {
+            return Err(SnapshotError::Hash { expected: state_hash, actual });
         }
-        let progress_json = manifest.progress_json.clone();
         let lanes = lanes.len() as u32;
         Ok(Self::lazy(step, cursor, progress_json, move || Content { state, lanes, hash: actual }))
     }

@@ -2,24 +2,29 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc};
 
-use phalanx_collective::{Buffer, Group};
+use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
-use phalanx_protocol::{message::Metrics, spec::JobSpec};
+use phalanx_protocol::{
+    message::{Metrics, StateSource},
+    reference::HashHex,
+    spec::JobSpec,
+};
 use tracing::{debug_span, info_span};
 
 use crate::{
     diloco::{self, Replicas},
     error::{BuildError, TrainError},
     exchange::Exchange,
+    handover::{Held, Position, Start, everyones, hand_over},
     layout::TAIL,
     learner::Learner,
     mean::Mean,
     measure::{predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
-    session::{Session, StopVote},
-    snapshot::{self, Snapshot},
+    session::{Host, Session, StopVote},
+    snapshot::Snapshot,
     state::LaneHashes,
     text,
 };
@@ -34,8 +39,7 @@ pub(crate) struct Trainer {
     replicas: Option<Replicas>,
     learning_rate: LearningRate,
     progress: TrainingProgress,
-    /// Steps finished.
-    step: u64,
+    position: Position,
     total_steps: u64,
     steps_per_epoch: u64,
 }
@@ -51,31 +55,26 @@ pub(crate) struct Stepped {
 }
 
 impl Trainer {
-    /// Builds the model and puts the state into it that all ranks begin with.
-    /// Collective: all ranks of the group must call it.
-    pub(crate) fn new(session: Session) -> Result<Self, TrainError> {
-        let Session { assignment, dataset, tasks, restored, mut group } = session;
-        let spec = *assignment.spec;
+    /// Builds the model, unless it is held, and puts the state into it that all ranks begin
+    /// with. Collective: all ranks of the group must call it.
+    pub(crate) fn new(session: Session, host: &mut dyn Host) -> Result<(Self, StateSource), TrainError> {
+        let Session { assignment, dataset, tasks, held, mut group } = session;
+        let spec = (*assignment.spec).clone();
         let rows = dataset.rows(Split::Train);
         let steps_per_epoch = spec.train.steps_per_epoch(rows);
         if steps_per_epoch == 0 {
             return Err(BuildError::TooFewRows { rows, batch_size: spec.train.batch_size }.into());
         }
         tasks.check_order(spec.train.reduction)?;
-        let mut learner = match &spec.train.diloco {
-            Some(diloco) => tasks.build(&diloco::outer(&spec, diloco), dataset.schema())?,
-            None => tasks.build(&spec, dataset.schema())?,
-        };
-        let (step, progress) = match &restored {
-            Some(snapshot) => {
-                learner.load(snapshot.state())?;
-                (snapshot.step(), snapshot.progress()?)
-            }
+        let (mut learner, held) = match held {
+            Some(Held { learner, progress, position }) => (learner, Some((position, progress))),
             None => {
-                share_initial_state(learner.as_mut(), &mut group)?;
-                (0, TrainingProgress::default())
+                let outer = spec.train.diloco.as_ref().map(|diloco| diloco::outer(&spec, diloco));
+                (tasks.build(outer.as_ref().unwrap_or(&spec), dataset.schema())?, None)
             }
         };
+        let Start { position, progress, from, restored } =
+            hand_over(&mut group, learner.as_mut(), held, &assignment, host)?;
         let replicas = match (&spec.train.diloco, &restored) {
             (None, _) => None,
             (Some(_), Some(snapshot)) => Some(snapshot.state()),
@@ -85,10 +84,10 @@ impl Trainer {
             replicas.map(|state| Replicas::new(&spec, &tasks, dataset.schema(), group.lanes(), state));
         let replicas = replicas.transpose()?;
         let total_steps = spec.train.total_steps(rows);
-        let learning_rate = LearningRate::new(&spec.train, total_steps, step)?;
+        let learning_rate = LearningRate::new(&spec.train, total_steps, position.step)?;
         let exchange =
             Rc::new(RefCell::new(Exchange::new(group, learner.layout(), tasks.device(), &spec.train)?));
-        Ok(Self {
+        let trainer = Self {
             spec,
             dataset,
             exchange,
@@ -96,21 +95,29 @@ impl Trainer {
             replicas,
             learning_rate,
             progress,
-            step,
+            position,
             total_steps,
             steps_per_epoch,
-        })
+        };
+        Ok((trainer, from))
+    }
+
+    /// What the next generation can go on with. Lanes that train on their own hold states
+    /// that are none of the job's between their exchanges, and that other ranks do not have.
+    pub(crate) fn into_held(self) -> Option<Held> {
+        let Self { learner, progress, position, replicas, .. } = self;
+        replicas.is_none().then_some(Held { learner, progress, position })
     }
 
     /// Makes one step. `batches` are those of this rank's lanes. `None` where lanes go on on
     /// their own before they exchange.
     pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Option<Stepped>, TrainError> {
-        let _step = info_span!("step", step = self.step + 1).entered();
+        let _step = info_span!("step", step = self.position.step + 1).entered();
         let learning_rate = self.learning_rate.next();
         if self.replicas.is_some() {
             debug_span!("local").in_scope(|| self.step_alone(batches, learning_rate))?;
-            if !self.exchanges_after(self.step + 1) {
-                self.step += 1;
+            if !self.exchanges_after(self.position.step + 1) {
+                self.finished_step();
                 return Ok(None);
             }
             self.put_changes(vote);
@@ -124,7 +131,7 @@ impl Trainer {
         let layout = self.learner.layout();
         let tail: Vec<_> = mean.of(layout.tail()).collect();
         let [loss, stop, save] = tail[..] else { unreachable!("a tail has {TAIL} numbers") };
-        let diverged = |what: String| Err(TrainError::Diverged { step: self.step + 1, what });
+        let diverged = |what: String| Err(TrainError::Diverged { step: self.position.step + 1, what });
         if !loss.is_finite() {
             return diverged(format!("the loss is {loss}"));
         }
@@ -141,8 +148,13 @@ impl Trainer {
             }
             self.learner.update(learning_rate, &mean);
         }
-        self.step += 1;
+        drop(exchange);
+        self.finished_step();
         Ok(Some(Stepped { loss, learning_rate, vote: StopVote::from_numbers(stop, save) }))
+    }
+
+    fn finished_step(&mut self) {
+        self.position = Position { step: self.position.step + 1, validated: false };
     }
 
     /// Lets each owned lane make an update of its own.
@@ -152,7 +164,7 @@ impl Trainer {
         let Some(replicas) = &mut self.replicas else { return Ok(()) };
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             still_wanted(&abort)?;
-            let seed = lane_seed(self.spec.train.seed, self.step, lane);
+            let seed = lane_seed(self.spec.train.seed, self.position.step, lane);
             replicas.step(nth, batch, seed, learning_rate)?;
         }
         Ok(())
@@ -188,7 +200,7 @@ impl Trainer {
     fn backward(&mut self, batches: &[Batch], vote: StopVote) -> Result<(), TrainError> {
         let lanes = self.lanes();
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
-            let seed = lane_seed(self.spec.train.seed, self.step, lane);
+            let seed = lane_seed(self.spec.train.seed, self.position.step, lane);
             // A rank votes once, with its first lane.
             let (stop, save) = if nth == 0 { vote.numbers() } else { (0.0, 0.0) };
             if self.exchange.borrow().is_on_gpus() {
@@ -223,12 +235,30 @@ impl Trainer {
         Ok(evaluation)
     }
 
+    /// Whether the validation split is to be measured before the next step.
+    pub(crate) fn must_validate(&self) -> bool {
+        let at_epoch_end = self.position.step > 0 && self.position.step.is_multiple_of(self.steps_per_epoch);
+        at_epoch_end && !self.position.validated && self.dataset.rows(Split::Validation) > 0
+    }
+
     /// Takes a validation in, for early stopping.
     pub(crate) fn validated(&mut self, evaluation: &Evaluation) -> Result<(), TrainError> {
+        self.position.validated = true;
         match &self.spec.train.early_stop {
             Some(early_stop) => self.progress.validated(early_stop, evaluation),
             None => Ok(()),
         }
+    }
+
+    /// The hash of the state, which all ranks have found to be theirs. Collective.
+    pub(crate) fn verify(&self) -> Result<HashHex, TrainError> {
+        let own = self.learner.state()().hash(self.cursor(), &LaneHashes::new());
+        let all: Vec<HashHex> = self.exchange.borrow_mut().with_group(|group| everyones(group, &own))?;
+        if all.iter().all(|hash| *hash == own) {
+            return Ok(own);
+        }
+        let hashes = all.into_iter().map(Some).collect();
+        Err(TrainError::Differs { step: self.position.step, hashes })
     }
 
     /// The state between two steps, right after an exchange. Collective: all ranks of the group
@@ -237,24 +267,20 @@ impl Trainer {
         let shared = self.learner.state();
         let Some(replicas) = &self.replicas else {
             let none = LaneHashes::new();
-            return Ok(Snapshot::new(self.step, self.cursor(), &self.progress, none, shared));
+            return Ok(Snapshot::new(self.position.step, self.cursor(), &self.progress, none, shared));
         };
         assert!(replicas.have_exchanged(), "invariant: a snapshot is taken right after an exchange");
         let own = replicas.state();
-        let hashes = serde_json::to_vec(&own.lane_hashes()).expect("invariant: numbers and texts are JSON");
-        let all = self.exchange.borrow_mut().with_group(|group| group.all_gather(&hashes))?;
-        let mut lanes = LaneHashes::new();
-        for (rank, hashes) in all.iter().enumerate() {
-            let hashes: LaneHashes =
-                serde_json::from_slice(hashes).map_err(|_| TrainError::Message { rank })?;
-            lanes.extend(hashes);
-        }
+        let hashes = own.lane_hashes();
+        let all: Vec<LaneHashes> =
+            self.exchange.borrow_mut().with_group(|group| everyones(group, &hashes))?;
+        let lanes = all.into_iter().flatten().collect();
         let state = move || {
             let mut state = shared();
             state.extend(own);
             state
         };
-        Ok(Snapshot::new(self.step, self.cursor(), &self.progress, lanes, state))
+        Ok(Snapshot::new(self.position.step, self.cursor(), &self.progress, lanes, state))
     }
 
     /// Text that a language model writes, where the job asks for some.
@@ -271,12 +297,16 @@ impl Trainer {
         &self.dataset
     }
 
+    pub(crate) fn world_size(&self) -> u32 {
+        self.exchange.borrow_mut().with_group(|group| group.world_size())
+    }
+
     pub(crate) fn lanes(&self) -> Range<u32> {
         self.exchange.borrow().lanes()
     }
 
     pub(crate) fn steps_done(&self) -> u64 {
-        self.step
+        self.position.step
     }
 
     pub(crate) fn total_steps(&self) -> u64 {
@@ -285,17 +315,12 @@ impl Trainer {
 
     /// The epoch that the next sample belongs to, from 0.
     pub(crate) fn epoch(&self) -> u64 {
-        self.step / self.steps_per_epoch
-    }
-
-    /// Whether the last step was an epoch's last.
-    pub(crate) fn at_epoch_end(&self) -> bool {
-        self.step > 0 && self.step.is_multiple_of(self.steps_per_epoch)
+        self.position.step / self.steps_per_epoch
     }
 
     /// Samples consumed by the whole job.
     pub(crate) fn cursor(&self) -> u64 {
-        self.step * u64::from(self.spec.train.batch_size)
+        self.position.step * u64::from(self.spec.train.batch_size)
     }
 
     /// Why training is over before its planned end, if it is.
@@ -305,19 +330,8 @@ impl Trainer {
 
     /// Whether there is a step left to make.
     pub(crate) fn goes_on(&self) -> bool {
-        self.step < self.total_steps && self.stopped_early().is_none()
+        self.position.step < self.total_steps && self.stopped_early().is_none()
     }
-}
-
-/// Rank 0 initialised the parameters from the seed; all others take them from it.
-fn share_initial_state(learner: &mut dyn Learner, group: &mut Group) -> Result<(), TrainError> {
-    let leads = group.rank() == 0;
-    let mut file = if leads { snapshot::serialize_state(&learner.state()()).to_vec() } else { Vec::new() };
-    group.broadcast(0, &mut file)?;
-    if !leads {
-        learner.load(&snapshot::deserialize(0, &file)?)?;
-    }
-    Ok(())
 }
 
 /// The seed of all that is random in one lane's forward pass.

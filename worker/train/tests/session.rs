@@ -17,13 +17,13 @@ use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
-    message::{Assignment, Event, Peer},
-    reference::DatasetRef,
+    message::{Assignment, Event, Failure, Peer},
+    reference::{CheckpointRef, DatasetRef, FileRef},
     spec::JobSpec,
 };
 use phalanx_storage::{Store, manifest::CheckpointManifest};
 use phalanx_train::{
-    Ending, Host, Outcome, Predictor, Samples, Session, Snapshot, StopVote, Task, Tasks, run,
+    Ending, Host, Outcome, Predictor, Samples, Session, Snapshot, StopVote, Task, Tasks, TrainError, run,
 };
 
 /// A table that a small model learns: two classes with some noise.
@@ -76,6 +76,7 @@ struct Recorder {
     stop_at: Option<u64>,
     steps: AtomicU64,
     rank: usize,
+    restored: Option<Snapshot>,
     snapshots: Arc<Mutex<Vec<(usize, Snapshot)>>>,
 }
 
@@ -91,6 +92,12 @@ impl Host for Recorder {
     fn checkpoint(&mut self, snapshot: Snapshot) {
         self.snapshots.lock().expect("no rank panics").push((self.rank, snapshot));
     }
+
+    fn restore(&mut self) -> Result<Snapshot, Failure> {
+        Ok(self.restored.clone().expect("only what was saved is restored"))
+    }
+
+    fn failing(&mut self, _: &TrainError) {}
 }
 
 /// Runs `ranks` ranks to their end; returns rank 0's ending and all snapshots, by rank.
@@ -111,12 +118,12 @@ fn train(
             .map(|(listener, rank)| {
                 let (addresses, restored, snapshots) = (&addresses, restored.clone(), Arc::clone(&snapshots));
                 scope.spawn(move || {
-                    let session = session(ground, listener, addresses, rank, restored);
+                    let session = session(ground, listener, addresses, rank, restored.as_ref());
                     // One rank's vote stops all of them.
                     let stop_at = stop_at.filter(|_| rank + 1 == ranks);
                     let rank = rank as usize;
-                    let mut recorder = Recorder { stop_at, rank, snapshots, ..Recorder::default() };
-                    run(session, &mut recorder).expect("training goes well")
+                    let mut recorder = Recorder { stop_at, rank, restored, snapshots, ..Recorder::default() };
+                    run(session, &mut recorder).ending.expect("training goes well")
                 })
             })
             .collect();
@@ -133,7 +140,7 @@ fn session(
     listener: &Listener,
     addresses: &[SocketAddr],
     rank: u32,
-    restored: Option<Snapshot>,
+    restored: Option<&Snapshot>,
 ) -> Session {
     let generation = 1;
     let group = Group::connect(
@@ -159,13 +166,26 @@ fn session(
             peers: addresses.iter().map(peer).collect(),
             spec: Box::new(ground.spec.clone()),
             dataset: ground.reference.clone(),
-            resume: None,
+            resume: restored.map(checkpoint),
             trace: None,
         },
         dataset: Arc::clone(&ground.dataset),
         tasks: Arc::new(Tasks::new()),
-        restored,
+        held: None,
         group: group.expect("the ranks reach each other"),
+    }
+}
+
+/// A checkpoint that holds this.
+fn checkpoint(snapshot: &Snapshot) -> CheckpointRef {
+    CheckpointRef {
+        step: snapshot.step(),
+        cursor: snapshot.cursor(),
+        generation: Generation::new(1),
+        state_hash: snapshot.state_hash().to_owned(),
+        manifest: FileRef { path: "manifest.json".to_owned(), bytes: 0, blake3: String::new() },
+        bytes: 0,
+        written_at: Default::default(),
     }
 }
 
@@ -369,7 +389,7 @@ fn a_loss_that_is_no_number_ends_the_session_with_a_remedy() {
         Arc::new(Tasks::new().with("broken", |_, _, device| {
             Ok(Broken { layer: burn::nn::LinearConfig::new(2, 2).init(device) })
         }));
-    let error = run(session, &mut Recorder::default()).expect_err("NaN is no loss");
+    let error = run(session, &mut Recorder::default()).ending.expect_err("NaN is no loss");
     assert!(error.to_string().contains("learning_rate"), "{error}");
 }
 
@@ -418,6 +438,6 @@ fn a_sum_in_nccls_order_is_refused_on_a_processor() {
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(any).expect("a port can be had");
     let session = session(&ground, &listener, &[listener.local_addr()], 0, None);
-    let error = run(session, &mut Recorder::default()).expect_err("there is no GPU");
+    let error = run(session, &mut Recorder::default()).ending.expect_err("there is no GPU");
     assert!(error.to_string().starts_with("train.reduction"), "{error}");
 }

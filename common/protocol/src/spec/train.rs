@@ -45,6 +45,10 @@ pub struct TrainSpec {
     /// It does not change the result.
     #[serde(default = "bucket_bytes")]
     pub bucket_bytes: u32,
+    /// Steps between two comparisons of the whole state among the workers, beside those at checkpoints: a worker that
+    /// computes wrongly is found by them. 0 compares at checkpoints only; 1,000 by default.
+    #[serde(default = "verify_every")]
+    pub verify_every: u64,
     /// Send gradients in fewer bits between machines. The result is another one, and still the same for any
     /// number of workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,10 +246,13 @@ pub struct EarlyStopSpec {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkersSpec {
-    /// The fewest workers the job starts with; 1 by default.
+    /// The fewest workers the job trains with; 1 by default. Where fewer are left, it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min: Option<u32>,
-    /// The most workers it takes; as many as it has lanes by default.
+    /// Workers that are waited for before it starts, or goes on after it was stopped; `min` by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<u32>,
+    /// The most workers it takes; as many as it has lanes by default. Workers that are idle join it while it trains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
 }
@@ -272,6 +279,10 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 fn lanes() -> u32 {
     4
+}
+
+fn verify_every() -> u64 {
+    1_000
 }
 
 fn bucket_bytes() -> u32 {

@@ -1,26 +1,23 @@
-//! How a generation begins and how it ends. One that ends for a bad reason is
-//! followed by another from the newest checkpoint, with the workers left.
+//! How a generation begins and how it ends. How the next one follows stands in `regroup`.
 
 use std::collections::BTreeSet;
 
 use phalanx_protocol::{
-    id::WorkerId,
-    message::{Assignment, Directive, Hello, Peer},
+    id::{Rank, WorkerId},
+    message::{Assignment, Directive, Peer, StateSource},
     reference::DatasetRef,
     spec::STEPS_MAX,
 };
 
-use super::{Gang, Job, Muster, Phase, listed, phase::Halt};
-use crate::{
-    context::Context,
-    record::Goal,
-    worker::{self, counted},
-};
+use super::{Gang, Job, Muster, Phase, listed};
+use crate::{checkpoint::Saves, context::Context, record::Goal, worker::counted};
 
 impl Job {
-    /// Begins a generation with `members`, which are idle: rank 0 looks for the data set.
+    /// Begins a generation with `members`, which are idle or the job's own.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>, members: Vec<WorkerId>) {
         let Some(leader) = members.first().copied() else { return };
+        // Whether its data is still what it was is asked when a user has submitted or resumed it.
+        let anew = matches!(self.phase, Phase::Queued { muster: Muster::Start, .. });
         self.record.generation = self.record.generation.next();
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
@@ -31,7 +28,16 @@ impl Job {
         let count = counted(gang.members.len(), "worker");
         self.say(cx, format!("starts with {count}: {}", listed(&gang.members)));
         // The generation must be durable before anyone hears of it (invariant 1).
-        self.enter(cx, Phase::Preparing { gang, what: None });
+        match self.record.dataset.clone().filter(|_| !anew) {
+            Some(dataset) => self.form(cx, gang, &dataset),
+            None => {
+                self.enter(cx, Phase::Preparing { gang, what: None });
+                self.tell_to_prepare(cx, leader);
+            }
+        }
+    }
+
+    fn tell_to_prepare(&self, cx: &mut Context<'_>, leader: WorkerId) {
         let prepare = Directive::Prepare {
             job: self.record.id.clone(),
             generation: self.record.generation,
@@ -65,29 +71,32 @@ impl Job {
         self.record.world_size = gang.world_size();
         self.record.progress.total_steps = self.record.spec.train.total_steps(dataset.train_rows);
         self.record.dataset = Some(dataset.clone());
-        self.rewind();
-        let resume = self.record.checkpoints.last().map(|newest| newest.checkpoint.clone());
-        if let Some(resume) = &resume {
-            self.say(cx, format!("goes on from the checkpoint at step {}", resume.step));
-        }
+        self.form(cx, gang, &dataset);
+    }
+
+    /// Sends all ranks to train.
+    fn form(&mut self, cx: &mut Context<'_>, gang: Gang, dataset: &DatasetRef) {
         let deadline = cx.after(cx.config.timeouts.step);
         self.enter(cx, Phase::Forming { gang: gang.clone(), formed: BTreeSet::new(), deadline });
+        self.tell_to_train(cx, &gang, dataset);
+    }
+
+    fn tell_to_train(&self, cx: &mut Context<'_>, gang: &Gang, dataset: &DatasetRef) {
         let peer = |worker: &WorkerId| {
             let data_addr = cx.fleet.get(*worker).map(|attached| attached.hello.data_addr)?;
             Some(Peer { worker: *worker, data_addr })
         };
         let peers: Vec<Peer> = gang.members.iter().filter_map(peer).collect();
         debug_assert_eq!(peers.len(), gang.members.len(), "invariant 2: members are attached");
-        for member in &gang.members {
-            let Some(rank) = gang.rank_of(*member) else { continue };
+        for (member, rank) in gang.members.iter().zip(0..) {
             let assignment = Assignment {
                 job: self.record.id.clone(),
                 generation: self.record.generation,
-                rank,
+                rank: Rank::new(rank),
                 peers: peers.clone(),
                 spec: self.record.spec.clone(),
                 dataset: dataset.clone(),
-                resume: resume.clone(),
+                resume: self.record.checkpoints.last().map(|newest| newest.checkpoint.clone()),
                 trace: self.record.trace.clone(),
             };
             cx.tell(*member, Directive::Train(Box::new(assignment)));
@@ -124,32 +133,81 @@ impl Job {
         let Phase::Forming { gang, .. } = &self.phase else { return };
         let gang = gang.clone();
         let count = counted(gang.members.len(), "worker");
-        self.say(cx, format!("generation {} formed: {count}", self.record.generation));
+        let step = self.record.progress.step;
+        self.say(cx, format!("generation {} formed at step {step}: {count}", self.record.generation));
         self.record.started_at.get_or_insert(cx.now.wall);
         self.enter(cx, Phase::Training { gang, saves: Default::default() });
+        self.follow_wishes(cx);
     }
 
-    /// A worker is no longer there. Its duty ended with it.
-    pub(crate) fn worker_lost(&mut self, cx: &mut Context<'_>, lost: WorkerId, hello: &Hello, why: &str) {
-        let Some(rank) = self.phase.gang().and_then(|gang| gang.rank_of(lost)) else { return };
-        let text = format!("worker {} was lost: {why}", worker::describe(lost, hello));
-        match &mut self.phase {
-            Phase::Preparing { gang, .. } if !rank.is_leader() => {
-                // It has not been told of the job: the others go on without it.
-                gang.members.retain(|member| *member != lost);
-                self.record.world_size = gang.world_size();
-                self.say(cx, text);
+    /// Rank 0 tells with which state the generation begins.
+    pub(super) fn begins_at(&mut self, cx: &mut Context<'_>, step: u64, from: StateSource) {
+        let text = match from {
+            StateSource::Seed => return self.set_progress(step),
+            StateSource::Checkpoint => format!("goes on from the checkpoint at step {step}"),
+            StateSource::Members { healed: 0 } => {
+                format!("goes on at step {step}: its workers hold the state")
             }
-            Phase::Stopping { halted, .. } => {
-                halted.insert(rank, Halt::Gone);
-                self.say(cx, text);
-                self.conclude_if_halted(cx);
+            StateSource::Members { healed } => {
+                let count = counted(healed as usize, "worker");
+                format!("goes on at step {step}: {count} took the state from the others")
             }
-            Phase::Preparing { .. }
-            | Phase::Forming { .. }
-            | Phase::Training { .. }
-            | Phase::Evaluating { .. } => self.break_up(cx, text),
+        };
+        self.set_progress(step);
+        self.say(cx, text);
+    }
+
+    /// Lets all members go and goes into `phase`.
+    pub(super) fn end_generation(&mut self, cx: &mut Context<'_>, phase: Phase) {
+        let Some(gang) = self.phase.gang() else { return };
+        let members: Vec<_> = gang.members.iter().chain(self.newcomers.keys()).copied().collect();
+        let leader = gang.leader();
+        let only_leader_knows = matches!(self.phase, Phase::Preparing { .. });
+        // Whoever pauses it may resume it soon.
+        let keep = matches!(phase, Phase::Queued { .. } | Phase::Paused { .. });
+        self.newcomers.clear();
+        self.rewind();
+        self.enter(cx, phase);
+        for member in members {
+            if only_leader_knows && Some(member) != leader {
+                cx.fleet.dismiss(member);
+            } else {
+                cx.release(member, self.release(keep));
+            }
+        }
+    }
+
+    /// Tells a worker that the generation is over.
+    pub(super) fn release(&self, keep: bool) -> Directive {
+        Directive::Release { job: self.record.id.clone(), generation: self.record.generation, keep }
+    }
+
+    /// The coordinator has restarted. Workers go on meanwhile; what they may not have been
+    /// told is told again.
+    pub(crate) fn restarted(&mut self, cx: &mut Context<'_>) {
+        let saves = self.phase.saves().into_iter().flat_map(Saves::writing);
+        let writing: Vec<_> = saves.cloned().collect();
+        writing.into_iter().for_each(|whole| self.write_manifest(cx, whole));
+        match &self.phase {
+            Phase::Preparing { gang, .. } => {
+                if let Some(leader) = gang.leader() {
+                    self.tell_to_prepare(cx, leader);
+                }
+            }
+            Phase::Forming { gang, .. } => {
+                let dataset = self.record.dataset.clone();
+                let dataset = dataset.expect("invariant: a generation trains on a known data set");
+                self.tell_to_train(cx, gang, &dataset);
+            }
+            Phase::Stopping { gang, save, .. } => self.tell_to_stop(cx, gang, *save),
+            Phase::Regrouping { gang, .. } => {
+                for member in &gang.members {
+                    cx.recall(*member, &self.record.id, self.release(true));
+                }
+            }
             Phase::Queued { .. }
+            | Phase::Training { .. }
+            | Phase::Evaluating { .. }
             | Phase::Registering { .. }
             | Phase::Paused { .. }
             | Phase::Cancelled { .. }
@@ -158,84 +216,27 @@ impl Job {
         }
     }
 
-    /// The generation is over for the reason `why`; the job goes on with the workers left.
-    pub(super) fn break_up(&mut self, cx: &mut Context<'_>, why: String) {
-        let Some(gang) = self.phase.gang() else { return };
-        if self.record.progress.farthest_step > gang.farthest_step {
-            self.record.fruitless_generations = 0;
-        } else {
-            self.record.fruitless_generations += 1;
-        }
-        if self.record.fruitless_generations >= cx.config.fruitless_generations_max {
-            let count = self.record.fruitless_generations;
-            return self.fail(cx, format!("{count} generations in a row made no progress; the last: {why}"));
-        }
-        self.say(cx, why);
-        self.regroup(cx);
-    }
-
-    /// Ends the generation and queues for the next one.
-    pub(super) fn regroup(&mut self, cx: &mut Context<'_>) {
-        let Some(gang) = self.phase.gang() else { return };
-        let left = gang.members.iter().filter(|member| cx.fleet.get(**member).is_some()).count();
-        let timeouts = cx.config.timeouts;
-        let (workers, wait) = match u32::try_from(left).unwrap_or(u32::MAX) {
-            // Workers that were cut off come back within a lease.
-            0 => (gang.world_size(), timeouts.lease),
-            // A worker confirms its release at once. One that has not done so
-            // within a heartbeat is most likely dead.
-            left => (left, timeouts.heartbeat),
-        };
-        let muster = Muster::Regroup { workers, until: cx.after(wait) };
-        self.end_generation(cx, Phase::Queued { muster, why: "waits for its workers".to_owned() });
-    }
-
-    /// Lets all members go, goes back to the newest checkpoint, and goes into `phase`.
-    pub(super) fn end_generation(&mut self, cx: &mut Context<'_>, phase: Phase) {
-        let Some(gang) = self.phase.gang() else { return };
-        let (members, leader) = (gang.members.clone(), gang.leader());
-        let only_leader_knows = matches!(self.phase, Phase::Preparing { .. });
-        self.rewind();
-        self.enter(cx, phase);
-        for member in members {
-            if only_leader_knows && Some(member) != leader {
-                cx.fleet.dismiss(member);
-                continue;
-            }
-            let (job, generation) = (self.record.id.clone(), self.record.generation);
-            cx.tell(member, Directive::Release { job, generation });
-        }
-    }
-
-    /// The coordinator has restarted, and nobody is known who served the job.
-    pub(crate) fn restarted(&mut self, cx: &mut Context<'_>) {
-        self.rewind();
-        let step = self.record.progress.step;
-        self.say(cx, format!("the coordinator was restarted; goes on from step {step}"));
-        self.store(cx);
-    }
-
-    /// The coordinator has restarted while a user's wish to stop the job was being followed.
-    pub(crate) fn restarted_while_stopping(&mut self, cx: &mut Context<'_>, goal: Goal) {
-        self.rewind();
-        let step = self.record.progress.step;
-        let why = format!("the coordinator was restarted while it saved: it would go on from step {step}");
-        self.reach(cx, goal, Some(why));
-    }
-
-    /// Progress is what the newest checkpoint holds, once nobody holds more.
+    /// Progress is what the newest checkpoint holds, once nobody may hold more.
     pub(super) fn rewind(&mut self) {
-        if self.record.outcome.is_some() {
-            return;
+        if self.record.outcome.is_none() {
+            self.set_progress(self.saved_step());
         }
-        let newest = self.record.checkpoints.last().map(|newest| &newest.checkpoint);
-        let (step, cursor) = newest.map_or((0, 0), |newest| (newest.step, newest.cursor));
+    }
+
+    /// Steps finished at the newest checkpoint.
+    pub(super) fn saved_step(&self) -> u64 {
+        self.record.checkpoints.last().map_or(0, |newest| newest.checkpoint.step)
+    }
+
+    /// Progress is what the state at `step` holds.
+    fn set_progress(&mut self, step: u64) {
+        let train = &self.record.spec.train;
         let rows = self.record.dataset.as_ref().map_or(0, |dataset| dataset.train_rows);
-        let steps_per_epoch = self.record.spec.train.steps_per_epoch(rows);
         let progress = &mut self.record.progress;
         progress.step = step;
-        progress.cursor = cursor;
-        progress.epoch = step.checked_div(steps_per_epoch).unwrap_or(0);
+        progress.farthest_step = progress.farthest_step.max(step);
+        progress.cursor = step * u64::from(train.batch_size);
+        progress.epoch = step.checked_div(train.steps_per_epoch(rows)).unwrap_or(0);
         progress.samples_per_second = None;
         progress.validated_step = progress.validated_step.filter(|validated| *validated <= step);
         self.record.curve.go_back(step);
@@ -259,6 +260,8 @@ impl Job {
     pub(super) fn reach(&mut self, cx: &mut Context<'_>, goal: Goal, reason: Option<String>) {
         let phase = match goal {
             Goal::Cancel => Phase::Cancelled { reason },
+            // Nothing is left of what was to be regrouped.
+            Goal::Regroup => Phase::Queued { muster: Muster::GoOn, why: "waits".to_owned() },
             Goal::Pause => {
                 let reason = reason.map_or("interrupted".to_owned(), |why| format!("interrupted; {why}"));
                 Phase::Paused { reason, unregistered: None }
@@ -284,24 +287,26 @@ impl Job {
 
     /// Deals with a deadline that has passed.
     pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) {
-        match &mut self.phase {
-            Phase::Queued { muster, .. } => {
-                *muster = Muster::GoOn;
-                cx.turn.placement_due = true;
-            }
+        match &self.phase {
             Phase::Forming { gang, formed, .. } => {
                 let missing =
                     gang.members.iter().filter(|m| gang.rank_of(**m).is_some_and(|r| !formed.contains(&r)));
                 let limit = cx.config.timeouts.step;
                 let missing = listed(missing);
                 let why = format!("workers {missing} did not load the data and connect within {limit:?}");
-                self.break_up(cx, why);
+                self.break_up(cx, why, BTreeSet::new(), &BTreeSet::new());
+            }
+            Phase::Regrouping { .. } => self.form_next(cx),
+            Phase::Stopping { goal: Goal::Regroup, .. } => {
+                let why = "a worker did not stop in time for others to join or leave".to_owned();
+                self.break_up(cx, why, BTreeSet::new(), &BTreeSet::new());
             }
             Phase::Stopping { goal, .. } => {
                 let goal = *goal;
                 self.reach(cx, goal, Some("its state was not saved in time".to_owned()));
             }
-            Phase::Preparing { .. }
+            Phase::Queued { .. }
+            | Phase::Preparing { .. }
             | Phase::Training { .. }
             | Phase::Evaluating { .. }
             | Phase::Registering { .. }

@@ -1,18 +1,22 @@
 //! A job: what survives a restart (its record) and what does not (its phase).
 //! Owns both; nobody else changes them.
 //!
-//! In reading order: the phases, how a generation begins and ends, what its
-//! members report, how a job is stopped and resumed, how it finishes.
+//! In reading order: the phases, how a generation begins and ends, how the next one
+//! follows, what its members report, how a job is stopped and resumed, how it finishes.
 
+mod differ;
 mod finish;
 mod generation;
 mod phase;
+mod regroup;
 mod report;
 mod save;
 mod stop;
 
+use std::{collections::BTreeMap, time::Duration};
+
 use phalanx_protocol::{
-    id::{Generation, JobId, TraceParent},
+    id::{Generation, JobId, TraceParent, WorkerId},
     spec::JobSpec,
     view::{JobView, Message},
 };
@@ -33,6 +37,19 @@ use crate::{
 pub(crate) struct Job {
     record: JobRecord,
     phase: Phase,
+    /// Workers that are to join.
+    newcomers: BTreeMap<WorkerId, Newcomer>,
+    /// It does not grow before: a worker could not join.
+    grows_after: Option<Duration>,
+}
+
+/// A worker that is to join the next generation.
+#[derive(Debug, Clone, Copy)]
+struct Newcomer {
+    /// The generation that it was told of, which speaks of nothing else.
+    told_in: Generation,
+    /// Whether it has the data set at hand.
+    ready: bool,
 }
 
 impl Job {
@@ -52,6 +69,8 @@ impl Job {
             trace,
             generation: Generation::default(),
             standing: Standing::Waiting,
+            wish: None,
+            dispute: None,
             progress: ProgressRecord::default(),
             checkpoints: Vec::new(),
             dataset: None,
@@ -66,8 +85,8 @@ impl Job {
             started_at: None,
             finished_at: None,
         };
-        let mut job =
-            Self { record, phase: Phase::Queued { muster: Muster::Start, why: "waits".to_owned() } };
+        let phase = Phase::Queued { muster: Muster::Start, why: "waits".to_owned() };
+        let mut job = Self::restored(record, phase);
         job.say(cx, "submitted");
         job.enter(cx, job.phase.clone());
         job
@@ -75,7 +94,7 @@ impl Job {
 
     /// A job as its record left it.
     pub(crate) fn restored(record: JobRecord, phase: Phase) -> Self {
-        Self { record, phase }
+        Self { record, phase, newcomers: BTreeMap::new(), grows_after: None }
     }
 
     pub(crate) fn record(&self) -> &JobRecord {
@@ -90,22 +109,44 @@ impl Job {
     /// `kind_is_there` tells whether a worker of a kind is attached.
     pub(crate) fn waiting(&self, kind_is_there: impl Fn(&str) -> bool) -> Option<Waiting<'_>> {
         let Phase::Queued { muster, .. } = &self.phase else { return None };
-        let lanes = self.record.spec.train.lanes.max(1);
-        let workers_max = self.record.workers.max.unwrap_or(lanes).clamp(1, lanes);
-        let workers_min = match muster {
-            Muster::Start => self.record.workers.min.unwrap_or(1),
-            Muster::Regroup { workers, .. } => *workers,
-            Muster::GoOn => 1,
-        };
         // The same bits need the same kind of processor. Only a user who
         // resumes the job elsewhere may take it to another one.
         let stays = |kind: &&str| *muster != Muster::Start || kind_is_there(kind);
+        let at_start = self.record.workers.start.filter(|_| *muster == Muster::Start).unwrap_or(0);
+        let workers_min = self.workers_min().max(at_start).min(self.workers_max());
         Some(Waiting {
-            workers_min: workers_min.clamp(1, workers_max) as usize,
-            workers_max: workers_max as usize,
+            workers_min: workers_min as usize,
+            workers_max: self.workers_max() as usize,
             task: self.record.spec.model.custom_task(),
             kind: self.record.kind.as_deref().filter(stays),
         })
+    }
+
+    /// How many workers it can take in now, and what they must be like.
+    pub(crate) fn wants(&self, now: Duration) -> Option<Waiting<'_>> {
+        let Phase::Training { gang, .. } = &self.phase else { return None };
+        let room = self.workers_max().checked_sub(gang.world_size())? as usize;
+        if room == 0 || !self.newcomers.is_empty() || self.grows_after.is_some_and(|after| now < after) {
+            return None;
+        }
+        let (task, kind) = (self.record.spec.model.custom_task(), self.record.kind.as_deref());
+        Some(Waiting { workers_min: 1, workers_max: room, task, kind })
+    }
+
+    /// The most workers that it takes.
+    fn workers_max(&self) -> u32 {
+        let lanes = self.record.spec.train.lanes.max(1);
+        self.record.workers.max.unwrap_or(lanes).clamp(1, lanes)
+    }
+
+    /// The fewest workers with which it trains.
+    fn workers_min(&self) -> u32 {
+        self.record.workers.min.unwrap_or(1).clamp(1, self.workers_max())
+    }
+
+    /// Whether it counts on this worker, which is no member yet.
+    pub(crate) fn expects(&self, worker: WorkerId) -> bool {
+        self.newcomers.contains_key(&worker)
     }
 
     /// Notes why it waits.
@@ -141,7 +182,7 @@ impl Job {
 
     /// Stores the job as it is now.
     fn store(&mut self, cx: &mut Context<'_>) {
-        self.record.standing = self.phase.standing();
+        self.record.standing = self.phase.standing(cx.fleet);
         cx.persist(Record::Job(Box::new(self.record.clone())));
         cx.turn.changed.insert(self.record.id.clone());
     }

@@ -13,7 +13,8 @@ use phalanx_protocol::{
 
 use crate::{
     checkpoint::Saves,
-    record::{Goal, Standing},
+    record::{Goal, Halt, Member, Stage, Standing},
+    worker::{Fleet, Worker},
 };
 
 /// Where a job is in its life. The transition table stands in the crate's documentation.
@@ -37,8 +38,18 @@ pub(crate) enum Phase {
     Training { gang: Gang, saves: Saves },
     /// The ranks measure the test split.
     Evaluating { gang: Gang, saves: Saves },
-    /// The ranks save their state and stop.
-    Stopping { gang: Gang, saves: Saves, goal: Goal, halted: BTreeMap<Rank, Halt>, deadline: Duration },
+    /// The ranks stop, and save their state first if that is wanted.
+    Stopping {
+        gang: Gang,
+        saves: Saves,
+        goal: Goal,
+        save: bool,
+        halted: BTreeMap<Rank, Halt>,
+        deadline: Duration,
+    },
+    /// The generation is over. Its members are `home` as soon as they show that they know; those
+    /// form the next one with the state that they hold.
+    Regrouping { gang: Gang, home: BTreeSet<WorkerId>, deadline: Duration },
     /// The model's manifest is being written.
     Registering { version: Box<ModelVersion> },
     /// Somebody must mend something and resume it.
@@ -55,15 +66,12 @@ pub(crate) enum Phase {
     Failed { reason: String },
 }
 
-/// How many workers a queued job waits for.
+/// Why a job waits for workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Muster {
-    /// As many as it asks for: it was submitted or resumed.
+    /// It was submitted or resumed: its data set is looked for first.
     Start,
-    /// Those of its last generation that are still there, but not longer than
-    /// until this moment: one that died with its peers does not come.
-    Regroup { workers: u32, until: Duration },
-    /// Any.
+    /// Too few of its last generation are left.
     GoOn,
 }
 
@@ -91,22 +99,16 @@ impl Gang {
     }
 }
 
-/// How a rank came to a halt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Halt {
-    /// It stopped as it was told, after this many steps.
-    Stopped { step: u64 },
-    /// It was lost, or failed.
-    Gone,
-}
-
 impl Phase {
     /// The state that users see.
     pub(crate) fn state(&self) -> JobState {
         match self {
             Self::Queued { .. } => JobState::Queued,
             Self::Preparing { .. } => JobState::Preparing,
-            Self::Forming { .. } => JobState::Forming,
+            // Others join or leave: for people it goes on.
+            Self::Forming { .. } | Self::Regrouping { .. } | Self::Stopping { goal: Goal::Regroup, .. } => {
+                JobState::Forming
+            }
             Self::Training { .. } => JobState::Training,
             Self::Evaluating { .. } => JobState::Evaluating,
             Self::Stopping { .. } => JobState::Stopping,
@@ -127,6 +129,8 @@ impl Phase {
             Self::Cancelled { reason } => reason.as_deref(),
             Self::Stopping { goal: Goal::Pause, .. } => Some("interrupted"),
             Self::Stopping { goal: Goal::Cancel, .. } => Some("cancelled"),
+            Self::Stopping { goal: Goal::Regroup, .. } => Some("others join or leave"),
+            Self::Regrouping { .. } => Some("waits for its workers"),
             Self::Forming { .. }
             | Self::Training { .. }
             | Self::Evaluating { .. }
@@ -142,7 +146,8 @@ impl Phase {
             | Self::Forming { gang, .. }
             | Self::Training { gang, .. }
             | Self::Evaluating { gang, .. }
-            | Self::Stopping { gang, .. } => Some(gang),
+            | Self::Stopping { gang, .. }
+            | Self::Regrouping { gang, .. } => Some(gang),
             Self::Queued { .. }
             | Self::Registering { .. }
             | Self::Paused { .. }
@@ -157,6 +162,8 @@ impl Phase {
         let rank = self.gang().and_then(|gang| gang.rank_of(worker));
         match self {
             Self::Stopping { halted, .. } => rank.is_some_and(|rank| halted.get(&rank) == Some(&Halt::Gone)),
+            // Whoever is lost is waited for no longer.
+            Self::Regrouping { .. } => true,
             Self::Queued { .. }
             | Self::Preparing { .. }
             | Self::Forming { .. }
@@ -179,6 +186,7 @@ impl Phase {
             Self::Queued { .. }
             | Self::Preparing { .. }
             | Self::Forming { .. }
+            | Self::Regrouping { .. }
             | Self::Registering { .. }
             | Self::Paused { .. }
             | Self::Cancelled { .. }
@@ -196,6 +204,7 @@ impl Phase {
             Self::Queued { .. }
             | Self::Preparing { .. }
             | Self::Forming { .. }
+            | Self::Regrouping { .. }
             | Self::Registering { .. }
             | Self::Paused { .. }
             | Self::Cancelled { .. }
@@ -207,8 +216,9 @@ impl Phase {
     /// When something must have happened.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self {
-            Self::Queued { muster: Muster::Regroup { until, .. }, .. } => Some(*until),
-            Self::Forming { deadline, .. } | Self::Stopping { deadline, .. } => Some(*deadline),
+            Self::Forming { deadline, .. }
+            | Self::Stopping { deadline, .. }
+            | Self::Regrouping { deadline, .. } => Some(*deadline),
             // A worker that prepares, trains or evaluates is watched by its lease;
             // the driver answers for a manifest that is being written.
             Self::Queued { .. }
@@ -224,15 +234,26 @@ impl Phase {
     }
 
     /// What becomes of the job if the coordinator stops now.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self, fleet: &Fleet) -> Standing {
+        let running = |gang: &Gang, stage| {
+            let member = |worker: &WorkerId| Member {
+                worker: *worker,
+                attached: fleet.get(*worker).map(Worker::known),
+            };
+            Standing::Running { members: gang.members.iter().map(member).collect(), stage }
+        };
         match self {
             Self::Queued { muster: Muster::Start, .. } => Standing::Waiting,
-            Self::Queued { muster: Muster::Regroup { .. } | Muster::GoOn, .. }
-            | Self::Preparing { .. }
-            | Self::Forming { .. }
-            | Self::Training { .. }
-            | Self::Evaluating { .. } => Standing::Running,
-            Self::Stopping { goal, .. } => Standing::Stopping { goal: *goal },
+            Self::Queued { muster: Muster::GoOn, .. } => Standing::Broken,
+            Self::Preparing { gang, .. } => running(gang, Stage::Preparing),
+            Self::Forming { gang, .. } => running(gang, Stage::Forming),
+            Self::Training { gang, saves } => running(gang, Stage::Training { saves: saves.clone() }),
+            Self::Evaluating { gang, saves } => running(gang, Stage::Evaluating { saves: saves.clone() }),
+            Self::Stopping { gang, saves, goal, save, halted, .. } => {
+                let (goal, save) = (*goal, *save);
+                running(gang, Stage::Stopping { goal, save, saves: saves.clone(), halted: halted.clone() })
+            }
+            Self::Regrouping { gang, .. } => running(gang, Stage::Regrouping),
             Self::Registering { version } => Standing::Registering(version.clone()),
             Self::Paused { reason, unregistered } => {
                 Standing::Paused { reason: reason.clone(), unregistered: unregistered.clone() }

@@ -1,14 +1,21 @@
 //! What the members of a generation report, and what becomes of it. Reports may
 //! come twice: each handler does nothing the second time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use phalanx_protocol::{
     id::{Generation, Rank, WorkerId},
-    message::{Event, Failure, Metrics, Progress},
+    message::{Event, Failure, Metrics, Progress, StateSource},
+    reference::HashHex,
     rpc,
 };
 
-use super::{Job, Phase, bounded, phase::Halt};
-use crate::{context::Context, record::Goal, worker};
+use super::{Job, Phase, bounded};
+use crate::{
+    context::Context,
+    record::{Goal, Halt},
+    worker,
+};
 
 impl Job {
     /// Takes a report of a member of generation `generation`.
@@ -19,6 +26,10 @@ impl Job {
         generation: Generation,
         event: Event,
     ) -> Result<(), rpc::Rejected> {
+        if self.newcomers.get(&worker).is_some_and(|newcomer| newcomer.told_in == generation) {
+            self.newcomer_reports(cx, worker, event);
+            return Ok(());
+        }
         let rank = self.rank_in(worker, generation)?;
         match event {
             Event::Preparing { what, done_bytes, total_bytes } => {
@@ -28,14 +39,17 @@ impl Job {
                 self.prepared(cx, dataset, found, &summary);
             }
             Event::Prepared { .. } => {}
-            Event::Formed => self.rank_formed(cx, rank),
+            Event::Fetched => {}
+            Event::Formed { step, from } => self.rank_formed(cx, rank, step, from),
             Event::Progress(progress) => self.progressed(cx, rank, progress),
             Event::Validated { step, metrics } => self.validated(cx, rank, step, metrics),
+            Event::Verified { step, state_hash } if rank.is_leader() => self.verified(cx, step, &state_hash),
+            Event::Verified { .. } => {}
             Event::CheckpointPart(part) => self.part_written(cx, rank, *part),
             Event::Stopped { step } => self.stopped(cx, rank, step),
             Event::Evaluating => self.evaluating(cx, rank),
             Event::Finished(finished) => self.finished(cx, rank, *finished),
-            Event::Failed(failure) => self.rank_failed(cx, worker, rank, failure),
+            Event::Failed(failure) => self.rank_failed(cx, worker, failure),
         }
         Ok(())
     }
@@ -58,12 +72,33 @@ impl Job {
         }
     }
 
-    fn rank_formed(&mut self, cx: &mut Context<'_>, rank: Rank) {
-        if let Phase::Forming { gang, formed, .. } = &mut self.phase {
-            formed.insert(rank);
-            if formed.len() == gang.members.len() {
-                self.formed(cx);
-            }
+    fn newcomer_reports(&mut self, cx: &mut Context<'_>, newcomer: WorkerId, event: Event) {
+        match event {
+            Event::Fetched => self.fetched(cx, newcomer),
+            Event::Failed(failure) => self.not_fetched(cx, newcomer, &bounded(failure.reason())),
+            // Of an earlier generation.
+            Event::Preparing { .. }
+            | Event::Prepared { .. }
+            | Event::Formed { .. }
+            | Event::Progress(_)
+            | Event::Validated { .. }
+            | Event::Verified { .. }
+            | Event::CheckpointPart(_)
+            | Event::Stopped { .. }
+            | Event::Evaluating
+            | Event::Finished(_) => {}
+        }
+    }
+
+    fn rank_formed(&mut self, cx: &mut Context<'_>, rank: Rank, step: u64, from: StateSource) {
+        let Phase::Forming { gang, formed, .. } = &mut self.phase else { return };
+        let is_first_word = formed.insert(rank);
+        let all = formed.len() == gang.members.len();
+        if rank.is_leader() && is_first_word {
+            self.begins_at(cx, step, from);
+        }
+        if all {
+            self.formed(cx);
         }
     }
 
@@ -133,16 +168,28 @@ impl Job {
         }
     }
 
-    fn rank_failed(&mut self, cx: &mut Context<'_>, worker: WorkerId, rank: Rank, failure: Failure) {
+    fn rank_failed(&mut self, cx: &mut Context<'_>, worker: WorkerId, failure: Failure) {
         let who = cx.fleet.get(worker).map_or(worker.to_string(), |w| worker::describe(worker, &w.hello));
         if let Phase::Stopping { goal, .. } = self.phase {
-            return self.failed_while_stopping(cx, rank, goal, failure);
+            return self.failed_while_stopping(cx, worker, goal, failure);
         }
         match failure {
             Failure::Job { reason } => self.fail(cx, reason),
             Failure::Storage { reason } => self.pause(cx, reason),
-            Failure::Peer { reason } => {
-                self.break_up(cx, format!("worker {who} cannot go on: {}", bounded(reason)));
+            Failure::Peer { reason, step } => {
+                let farthest = &mut self.record.progress.farthest_step;
+                *farthest = step.max(*farthest);
+                if matches!(self.phase, Phase::Regrouping { .. }) {
+                    return self.member_home(cx, worker);
+                }
+                let why = format!("worker {who} cannot go on: {}", bounded(reason));
+                self.break_up(cx, why, BTreeSet::from([worker]), &BTreeSet::new());
+            }
+            Failure::Differs { .. } if matches!(self.phase, Phase::Regrouping { .. }) => {
+                self.member_home(cx, worker);
+            }
+            Failure::Differs { step, hashes } => {
+                self.differ(cx, step, &by_rank(hashes), BTreeSet::from([worker]));
             }
             Failure::CheckpointDamaged { manifest, reason } => {
                 let count = self.record.checkpoints.len();
@@ -150,29 +197,47 @@ impl Job {
                 if self.record.checkpoints.len() == count {
                     let why =
                         format!("worker {who} found {} damaged, which is no checkpoint", bounded(manifest));
-                    return self.break_up(cx, why);
+                    return self.break_up(cx, why, BTreeSet::from([worker]), &BTreeSet::new());
                 }
                 // No count of fruitless generations: each checkpoint is dropped once.
                 self.say(cx, format!("checkpoint {manifest} is damaged and no longer used: {reason}"));
-                self.regroup(cx);
+                self.regroup(cx, BTreeSet::from([worker]), &BTreeSet::new());
             }
         }
     }
 
-    fn failed_while_stopping(&mut self, cx: &mut Context<'_>, rank: Rank, goal: Goal, failure: Failure) {
+    fn failed_while_stopping(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: WorkerId,
+        goal: Goal,
+        failure: Failure,
+    ) {
         match failure {
             Failure::Job { reason } => self.fail(cx, reason),
+            Failure::Storage { reason } if goal == Goal::Regroup => self.pause(cx, reason),
             Failure::Storage { reason } => {
                 self.reach(cx, goal, Some(bounded(format!("its state could not be saved: {reason}"))));
             }
+            Failure::Differs { step, hashes } => {
+                self.differ(cx, step, &by_rank(hashes), BTreeSet::from([worker]));
+            }
             Failure::Peer { .. } | Failure::CheckpointDamaged { .. } => {
-                if let Phase::Stopping { halted, .. } = &mut self.phase {
+                if let Phase::Stopping { gang, halted, .. } = &mut self.phase
+                    && let Some(rank) = gang.rank_of(worker)
+                {
                     halted.entry(rank).or_insert(Halt::Gone);
                 }
+                self.store(cx);
                 self.conclude_if_halted(cx);
             }
         }
     }
+}
+
+/// The hashes of those ranks that have one.
+fn by_rank(hashes: Vec<Option<HashHex>>) -> BTreeMap<Rank, HashHex> {
+    (0..).zip(hashes).filter_map(|(rank, hash)| Some((Rank::new(rank), bounded(hash?)))).collect()
 }
 
 /// The metrics that are finite numbers: JSON holds no others.

@@ -1,6 +1,8 @@
 //! How a job's checkpoints come to be: parts of all ranks, then the manifest,
 //! then the record, and only then the deletion of older ones.
 
+use std::collections::BTreeSet;
+
 use phalanx_protocol::{
     id::{Generation, Rank},
     message::CheckpointPart,
@@ -9,12 +11,12 @@ use phalanx_protocol::{
 };
 use phalanx_storage::manifest::CheckpointManifest;
 
-use super::{Job, Phase, listed};
+use super::{Job, Phase};
 use crate::{
     Effect, WriteFailed,
     checkpoint::{Added, Whole, manifest_path},
     context::Context,
-    record::CheckpointRecord,
+    record::{CheckpointRecord, Goal},
 };
 
 impl Job {
@@ -27,7 +29,7 @@ impl Job {
         let (step, claimed) = (part.step, part.rank);
         if claimed != rank {
             let why = format!("rank {rank} sent a checkpoint part of rank {claimed}");
-            return self.disagree(cx, why);
+            return self.fail(cx, why);
         }
         // A checkpoint at a step that has one already would hold the same bits.
         if newest.is_some_and(|newest| step <= newest) {
@@ -35,26 +37,19 @@ impl Job {
         }
         let Some(saves) = self.phase.saves_mut() else { return };
         match saves.add(world_size, part) {
-            Added::Noted => {}
-            Added::Whole(whole) => self.write_manifest(cx, whole),
-            Added::Differs { odd } => {
-                let why =
-                    format!("at step {step} the state of rank {} differs from the others'", listed(odd));
-                self.disagree(cx, why);
+            Added::Known => {}
+            // A restart must not lose it: whoever wrote it has been told that it was heard.
+            Added::Noted => self.store(cx),
+            Added::Whole(whole) => {
+                self.verified(cx, step, &whole.state_hash);
+                self.store(cx);
+                self.write_manifest(cx, whole);
             }
+            Added::Differs { hashes } => self.differ(cx, step, &hashes, BTreeSet::new()),
         }
     }
 
-    /// A replica is broken: nothing of this generation is kept.
-    fn disagree(&mut self, cx: &mut Context<'_>, why: String) {
-        if let Phase::Stopping { goal, .. } = self.phase {
-            self.reach(cx, goal, Some(format!("its state was not saved: {why}")));
-        } else {
-            self.break_up(cx, why);
-        }
-    }
-
-    fn write_manifest(&mut self, cx: &mut Context<'_>, whole: Whole) {
+    pub(super) fn write_manifest(&self, cx: &mut Context<'_>, whole: Whole) {
         let dataset =
             self.record.dataset.as_ref().expect("invariant: a generation trains on a known data set");
         let train = &self.record.spec.train;
@@ -100,7 +95,7 @@ impl Job {
             }
             Err(failed) => {
                 let why = format!("the checkpoint at step {step} could not be written: {failed}");
-                if let Phase::Stopping { goal, .. } = self.phase {
+                if let Phase::Stopping { goal: goal @ (Goal::Pause | Goal::Cancel), .. } = self.phase {
                     self.reach(cx, goal, Some(super::bounded(why)));
                 } else {
                     self.pause(cx, why);

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use phalanx_protocol::{id::Rank, message::Directive, spec::WorkersSpec, view::JobState};
 
-use super::{Job, Muster, Phase, phase::Halt};
-use crate::{Rejected, context::Context, record::Goal};
+use super::{Gang, Job, Muster, Phase};
+use crate::{
+    Rejected,
+    context::Context,
+    record::{Goal, Halt},
+};
 
 impl Job {
     /// A user gives the job up.
@@ -55,7 +59,7 @@ impl Job {
     ) -> Result<(), Rejected> {
         let unregistered = match &self.phase {
             Phase::Done => return Err(self.cannot("resumed", "nothing is left to do")),
-            Phase::Stopping { .. } => {
+            Phase::Stopping { goal: Goal::Pause | Goal::Cancel, .. } => {
                 return Err(self.cannot("resumed", "it is still saving its state; try again in a moment"));
             }
             Phase::Queued { .. }
@@ -63,6 +67,8 @@ impl Job {
             | Phase::Forming { .. }
             | Phase::Training { .. }
             | Phase::Evaluating { .. }
+            | Phase::Stopping { goal: Goal::Regroup, .. }
+            | Phase::Regrouping { .. }
             | Phase::Registering { .. } => return Err(self.cannot("resumed", "it has not stopped")),
             Phase::Paused { unregistered, .. } => unregistered.clone(),
             Phase::Cancelled { .. } | Phase::Failed { .. } => None,
@@ -71,6 +77,7 @@ impl Job {
             self.record.workers = workers;
         }
         self.record.fruitless_generations = 0;
+        self.record.wish = None;
         self.say(cx, "resumed");
         match unregistered {
             Some(version) => self.write_model_manifest(cx, version),
@@ -83,19 +90,30 @@ impl Job {
         Ok(())
     }
 
-    fn cannot(&self, wish: &'static str, why: &'static str) -> Rejected {
+    pub(super) fn cannot(&self, wish: &'static str, why: &'static str) -> Rejected {
         Rejected::WrongState { job: self.record.id.clone(), state: self.phase.state(), wish, why }
     }
 
     /// Brings the job to a stop. Ranks that hold state save it first.
-    fn halt(&mut self, cx: &mut Context<'_>, goal: Goal) {
-        let (gang, saves) = match &mut self.phase {
-            Phase::Training { gang, saves } | Phase::Evaluating { gang, saves } => {
-                (gang.clone(), saves.clone())
+    pub(super) fn halt(&mut self, cx: &mut Context<'_>, goal: Goal) {
+        let holds_more = self.record.progress.step > self.saved_step();
+        match &mut self.phase {
+            Phase::Training { .. } | Phase::Evaluating { .. } => {
+                self.say(cx, "stopping: its state is saved first");
+                self.stop_ranks(cx, goal, true);
             }
-            Phase::Stopping { goal: current, .. } => {
+            Phase::Stopping { goal: current, .. } if *current != Goal::Regroup => {
                 *current = goal.max(*current);
-                return self.store(cx);
+                self.store(cx);
+            }
+            // Its members hold a state that was not saved: the next generation does it.
+            Phase::Stopping { .. } | Phase::Regrouping { .. } => {
+                self.record.wish = Some(self.record.wish.map_or(goal, |wish| wish.max(goal)));
+                self.store(cx);
+            }
+            Phase::Forming { .. } if holds_more => {
+                self.record.wish = Some(self.record.wish.map_or(goal, |wish| wish.max(goal)));
+                self.store(cx);
             }
             Phase::Queued { .. }
             | Phase::Preparing { .. }
@@ -104,16 +122,29 @@ impl Job {
             | Phase::Paused { .. }
             | Phase::Cancelled { .. }
             | Phase::Done
-            | Phase::Failed { .. } => return self.reach(cx, goal, None),
-        };
-        self.say(cx, "stopping: its state is saved first");
-        let (job, generation) = (self.record.id.clone(), self.record.generation);
-        for member in &gang.members {
-            cx.tell(*member, Directive::Stop { job: job.clone(), generation });
+            | Phase::Failed { .. } => self.reach(cx, goal, None),
         }
+    }
+
+    /// Tells all ranks to stop, so that the job can become what `goal` says.
+    pub(super) fn stop_ranks(&mut self, cx: &mut Context<'_>, goal: Goal, save: bool) {
+        let (Phase::Training { gang, saves } | Phase::Evaluating { gang, saves }) = &self.phase else {
+            return;
+        };
+        let (gang, saves) = (gang.clone(), saves.clone());
         let deadline = cx.after(cx.config.timeouts.exchange(&self.record.spec.train));
-        self.phase = Phase::Stopping { gang, saves, goal, halted: BTreeMap::new(), deadline };
+        let members = gang.clone();
+        self.phase = Phase::Stopping { gang, saves, goal, save, halted: BTreeMap::new(), deadline };
+        // Before anyone can answer (a restart tells it again).
         self.store(cx);
+        self.tell_to_stop(cx, &members, save);
+    }
+
+    pub(super) fn tell_to_stop(&self, cx: &mut Context<'_>, gang: &Gang, save: bool) {
+        let (job, generation) = (&self.record.id, self.record.generation);
+        for member in &gang.members {
+            cx.tell(*member, Directive::Stop { job: job.clone(), generation, save });
+        }
     }
 
     /// A rank has stopped as it was told.
@@ -121,6 +152,7 @@ impl Job {
         if let Phase::Stopping { halted, .. } = &mut self.phase {
             halted.entry(rank).or_insert(Halt::Stopped { step });
             self.record.progress.farthest_step = self.record.progress.farthest_step.max(step);
+            self.store(cx);
             self.conclude_if_halted(cx);
         }
     }
@@ -129,18 +161,22 @@ impl Job {
     /// saved is recorded. A part may be reported after its rank has stopped, so
     /// the checkpoint is waited for, unless a rank that should write a part is gone.
     pub(super) fn conclude_if_halted(&mut self, cx: &mut Context<'_>) {
-        let Phase::Stopping { gang, saves, goal, halted, .. } = &self.phase else { return };
+        let Phase::Stopping { gang, saves, goal, save, halted, .. } = &self.phase else { return };
         if halted.len() < gang.members.len() || saves.is_writing() {
             return;
         }
         let goal = *goal;
-        let saved = self.record.checkpoints.last().map_or(0, |newest| newest.checkpoint.step);
+        if !save {
+            return self.regroup_halted(cx);
+        }
+        let saved = self.saved_step();
         let stopped_at = halted.values().map(|halt| match halt {
             Halt::Stopped { step } => Some(*step),
             Halt::Gone => None,
         });
         match stopped_at.collect::<Option<Vec<u64>>>() {
             Some(steps) if steps.iter().any(|step| *step > saved) => {}
+            _ if goal == Goal::Regroup => self.regroup_halted(cx),
             Some(_) => self.reach(cx, goal, None),
             None => {
                 let why = format!("a worker was lost while it saved: it would go on from step {saved}");

@@ -8,7 +8,7 @@ use phalanx_core::{
 };
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
-    message::{CheckpointPart, Directive, Event, Hello, Progress, Report, Timeouts},
+    message::{Assignment, CheckpointPart, Directive, Event, Hello, Progress, Report, StateSource, Timeouts},
     reference::CheckpointRef,
     view::{JobState, JobView, ModelVersionRef},
 };
@@ -29,6 +29,8 @@ pub(crate) struct Bench {
     records: BTreeMap<String, Vec<u8>>,
     writes: Vec<Completion>,
     seen: BTreeMap<WorkerId, u64>,
+    /// Where workers were sent to train last.
+    assigned: BTreeMap<WorkerId, Assignment>,
     processes: u32,
 }
 
@@ -50,6 +52,7 @@ impl Bench {
             records: BTreeMap::new(),
             writes: Vec::new(),
             seen: BTreeMap::new(),
+            assigned: BTreeMap::new(),
             processes: 0,
         }
     }
@@ -118,7 +121,6 @@ impl Bench {
     pub(crate) fn restart(&mut self) {
         let records = self.records();
         self.writes.clear();
-        self.seen.clear();
         let mut effects = Vec::new();
         let restored = Coordinator::restore(config(), self.clock(), records, &mut effects);
         self.coordinator = restored.expect("records that were stored together");
@@ -167,10 +169,26 @@ impl Bench {
             Ok(Reply::Directives(directives)) => {
                 let last = directives.last().map_or(after, |last| last.number);
                 self.seen.insert(worker, last);
-                directives.into_iter().map(|numbered| numbered.directive).collect()
+                let directives: Vec<_> = directives.into_iter().map(|numbered| numbered.directive).collect();
+                for directive in &directives {
+                    if let Directive::Train(assignment) = directive {
+                        self.assigned.insert(worker, (**assignment).clone());
+                    }
+                }
+                directives
             }
             other => panic!("a poll was answered with {other:?}"),
         }
+    }
+
+    /// Where a worker was sent to train last.
+    pub(crate) fn assignment(&mut self, worker: WorkerId) -> Assignment {
+        if let [.., Directive::Prepare { job, .. }] = &self.poll(worker)[..] {
+            let job = job.clone();
+            self.prepared(&job);
+        }
+        self.poll(worker);
+        self.assigned.get(&worker).cloned().expect("it was sent to train")
     }
 
     /// A worker sees and confirms everything.
@@ -205,12 +223,32 @@ impl Bench {
         self.report(leader, job, event);
     }
 
-    /// From Preparing to Training; returns the members.
+    /// From Preparing or Forming to Training, with the state of the newest checkpoint; returns
+    /// the members.
     pub(crate) fn form(&mut self, job: &JobId) -> Vec<WorkerId> {
-        self.prepared(job);
+        let saved = self.job(job).checkpoints.last().map(|newest| newest.step);
+        let from = saved.map_or(StateSource::Seed, |_| StateSource::Checkpoint);
+        self.form_at(job, saved.unwrap_or(0), from)
+    }
+
+    /// From Preparing or Forming to Training, with the state that members hold after `step` steps.
+    pub(crate) fn form_held(&mut self, job: &JobId, step: u64) -> Vec<WorkerId> {
+        self.form_at(job, step, StateSource::Members { healed: 0 })
+    }
+
+    /// What a rank tells that holds the state after `step` steps.
+    pub(crate) fn formed(&self, step: u64) -> Event {
+        Event::Formed { step, from: StateSource::Members { healed: 0 } }
+    }
+
+    fn form_at(&mut self, job: &JobId, step: u64, from: StateSource) -> Vec<WorkerId> {
+        if self.job(job).state == JobState::Preparing {
+            self.prepared(job);
+        }
+        self.check(job, JobState::Forming);
         let members = self.job(job).workers;
         for member in &members {
-            self.report(*member, job, Event::Formed);
+            self.report(*member, job, Event::Formed { step, from });
         }
         self.check(job, JobState::Training);
         members
@@ -220,7 +258,7 @@ impl Bench {
     pub(crate) fn train(count: usize, settings: &[(&str, &str)]) -> (Self, JobId, Vec<WorkerId>) {
         let mut bench = Self::new();
         let count_text = count.to_string();
-        let mut all = vec![("workers.min", count_text.as_str()), ("workers.max", count_text.as_str())];
+        let mut all = vec![("workers.max", count_text.as_str())];
         all.extend(settings);
         bench.attach(count);
         let job = bench.submit(&all);

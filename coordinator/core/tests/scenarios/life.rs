@@ -2,7 +2,7 @@
 
 use phalanx_core::{Config, Input, Rejected};
 use phalanx_protocol::{
-    message::{Directive, Event, Hello, Metrics},
+    message::{Directive, Event, Hello, Metrics, StateSource},
     reference::DatasetRef,
     rpc,
     spec::ModelSpec,
@@ -25,7 +25,7 @@ fn a_job_goes_from_submission_to_a_model_version() {
     bench.prepared(&job);
     bench.check(&job, JobState::Forming);
     assert!(matches!(bench.poll(workers[0])[..], [Directive::Train(_)]));
-    bench.report(workers[0], &job, Event::Formed);
+    bench.report(workers[0], &job, Event::Formed { step: 0, from: StateSource::Seed });
     bench.check(&job, JobState::Training);
     bench.save(&job, 5);
     bench.report(workers[0], &job, Event::Evaluating);
@@ -45,7 +45,7 @@ fn a_job_goes_from_submission_to_a_model_version() {
         "submitted",
         "starts with 1 worker: 1",
         "data set found: 100 rows",
-        "generation 1 formed: 1 worker",
+        "generation 1 formed at step 0: 1 worker",
         "checkpoint at step 5",
         "finished after 20 steps",
         "registered as model demo version 1, alias `newest`",

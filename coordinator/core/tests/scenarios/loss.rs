@@ -15,26 +15,54 @@ use crate::{
 };
 
 fn peer() -> Event {
-    Event::Failed(Failure::Peer { reason: "a connection broke".to_owned() })
+    Event::Failed(Failure::Peer { reason: "a connection broke".to_owned(), step: 0 })
 }
 
 #[test]
-fn a_silent_worker_is_lost_and_the_others_go_on_from_the_newest_checkpoint() {
+fn a_silent_worker_is_lost_and_the_others_go_on_with_the_state_that_they_hold() {
     let (mut bench, job, members) = Bench::train(3, &[]);
     bench.save(&job, 5);
     bench.step(&job, 9);
     bench.wait(LEASE, &members[..2]);
-    bench.check(&job, JobState::Preparing);
-    assert_eq!(bench.job(&job).step, 5, "nobody holds more than the checkpoint");
-    let curve = bench.coordinator.curve(&job).expect("a curve");
-    assert_eq!(curve.train.last(), Some(&(5, 0.5)), "later points come again");
-    assert_eq!(bench.form(&job), members[..2]);
-    let directives = bench.poll(members[1]);
-    let [Directive::Train(assignment)] = &directives[..] else { panic!("told {directives:?}") };
+    bench.check(&job, JobState::Forming);
+    assert_eq!(bench.job(&job).step, 9, "its workers hold more than the checkpoint");
+    assert_eq!(bench.form_held(&job, 9), members[..2]);
+    let assignment = bench.assignment(members[1]);
     assert_eq!((assignment.rank, assignment.generation), (Rank::new(1), Generation::new(2)));
     assert_eq!(assignment.resume.as_ref().map(|checkpoint| checkpoint.step), Some(5));
     bench.check_said(&job, "worker 3 (host, process 3) was lost: it was not heard of for 4s");
+    bench.check_said(&job, "goes on at step 9: its workers hold the state");
+}
+
+#[test]
+fn a_job_goes_back_to_the_checkpoint_where_nobody_holds_the_state() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    bench.save(&job, 5);
+    bench.step(&job, 9);
+    for member in members {
+        bench.call(Input::Detach { worker: member }).expect("leaving is taken");
+    }
+    bench.check(&job, JobState::Queued);
+    assert_eq!(bench.job(&job).step, 5);
+    let curve = bench.coordinator.curve(&job).expect("a curve");
+    assert_eq!(curve.train.last(), Some(&(5, 0.5)), "later points come again");
+    let other = bench.attach(1);
+    assert_eq!(bench.form(&job), other);
     bench.check_said(&job, "goes on from the checkpoint at step 5");
+}
+
+#[test]
+fn below_its_fewest_workers_a_job_waits_and_says_so() {
+    let (mut bench, job, members) = Bench::train(2, &[("workers.min", "2")]);
+    bench.step(&job, 9);
+    bench.call(Input::Detach { worker: members[1] }).expect("leaving is taken");
+    bench.confirm(members[0]);
+    bench.check(&job, JobState::Queued);
+    let reason = bench.job(&job).reason;
+    assert_eq!(reason.as_deref(), Some("waits for 2 workers of one kind: 1 attached"));
+    assert_eq!(bench.job(&job).step, 9, "one that is left holds the state");
+    let other = bench.attach(1);
+    assert_eq!(bench.form_held(&job, 9), [members[0], other[0]]);
 }
 
 #[test]
@@ -42,20 +70,34 @@ fn a_worker_that_died_with_its_peers_is_not_taken_into_the_next_generation() {
     let (mut bench, job, members) = Bench::train(3, &[]);
     // Worker 2 is dead, but its lease is not over yet.
     bench.report(members[0], &job, peer());
-    bench.confirm(members[0]);
     bench.confirm(members[2]);
-    bench.check(&job, JobState::Queued);
+    bench.check(&job, JobState::Forming);
+    assert_eq!(bench.job(&job).generation, Generation::new(1), "worker 2 is waited for");
     bench.wait(LEASE / 4, &[members[0], members[2]]);
     assert_eq!(bench.form(&job), [members[0], members[2]]);
+}
+
+#[test]
+fn nobody_waits_for_a_worker_whose_connection_is_gone() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    bench.call(Input::Disconnected { worker: members[1] }).expect("it is taken");
+    bench.check(&job, JobState::Training);
+    bench.report(members[0], &job, peer());
+    bench.report(members[2], &job, peer());
+    assert_eq!(bench.form(&job), [members[0], members[2]]);
+    // It was cut off only, and comes back.
+    bench.poll(members[1]);
+    bench.poll(members[1]);
+    let told = bench.poll(members[1]);
+    assert!(matches!(told[..], [Directive::Fetch { .. }]), "{told:?}");
 }
 
 #[test]
 fn when_all_come_back_after_a_broken_connection_nobody_is_waited_for() {
     let (mut bench, job, members) = Bench::train(3, &[]);
     bench.report(members[1], &job, peer());
-    for member in &members {
-        bench.confirm(*member);
-    }
+    bench.confirm(members[0]);
+    bench.confirm(members[2]);
     assert_eq!(bench.form(&job), members);
 }
 
@@ -63,7 +105,7 @@ fn when_all_come_back_after_a_broken_connection_nobody_is_waited_for() {
 fn a_worker_lost_while_another_prepares_does_not_end_the_generation() {
     let mut bench = Bench::new();
     let workers = bench.attach(2);
-    let job = bench.submit(&[("workers.min", "2")]);
+    let job = bench.submit(&[]);
     bench.call(Input::Detach { worker: workers[1] }).expect("leaving is taken");
     bench.check(&job, JobState::Preparing);
     assert_eq!(bench.form(&job), [workers[0]]);
@@ -117,15 +159,14 @@ fn a_report_of_a_worker_that_is_no_member_changes_nothing() {
 
 #[test]
 fn a_damaged_checkpoint_is_dropped_and_the_one_before_is_used() {
-    let (mut bench, job, members) = Bench::train(1, &[]);
+    let (mut bench, job, mut members) = Bench::train(1, &[]);
     bench.save(&job, 5);
     bench.save(&job, 10);
     for expected in [Some(10), Some(5), None] {
-        bench.report(members[0], &job, peer());
-        bench.confirm(members[0]);
-        bench.form(&job);
-        let directives = bench.poll(members[0]);
-        let Some(Directive::Train(assignment)) = directives.last() else { panic!("told {directives:?}") };
+        // Nobody is left who holds the state.
+        bench.call(Input::Detach { worker: *members.last().expect("a worker") }).expect("leaving is taken");
+        members = bench.attach(1);
+        let assignment = bench.assignment(members[0]);
         assert_eq!(assignment.resume.as_ref().map(|checkpoint| checkpoint.step), expected);
         let Some(resume) = &assignment.resume else { break };
         let failure = Failure::CheckpointDamaged {
@@ -134,25 +175,7 @@ fn a_damaged_checkpoint_is_dropped_and_the_one_before_is_used() {
         };
         bench.report(members[0], &job, Event::Failed(failure));
         bench.check_said(&job, &format!("checkpoint {} is damaged", resume.manifest.path));
-        bench.confirm(members[0]);
-        bench.form(&job);
     }
-}
-
-#[test]
-fn a_rank_whose_state_differs_is_named() {
-    let (mut bench, job, members) = Bench::train(3, &[]);
-    bench.step(&job, 5);
-    for rank in 0..3_u32 {
-        let mut part = bench.part(&job, rank, 5);
-        if rank == 1 {
-            part.state_hash = "another state".to_owned();
-        }
-        bench.report(members[rank as usize], &job, Event::CheckpointPart(Box::new(part)));
-    }
-    bench.check(&job, JobState::Queued);
-    bench.check_said(&job, "at step 5 the state of rank 1 differs from the others'");
-    assert!(bench.job(&job).checkpoints.is_empty());
 }
 
 #[test]
@@ -242,11 +265,13 @@ fn older_checkpoints_are_deleted_when_a_newer_one_is_recorded() {
 }
 
 #[test]
-fn data_that_changed_meanwhile_fails_the_job() {
+fn data_that_changed_meanwhile_fails_a_job_that_is_resumed() {
     let (mut bench, job, members) = Bench::train(1, &[]);
     bench.save(&job, 5);
-    bench.report(members[0], &job, peer());
+    bench.call(Input::Interrupt { job: job.clone() }).expect("a job that runs can be interrupted");
+    bench.report(members[0], &job, Event::Stopped { step: 5 });
     bench.confirm(members[0]);
+    bench.call(Input::Resume { job: job.clone(), workers: None }).expect("a paused job goes on");
     let changed = DatasetRef { version: "d2".to_owned(), ..dataset() };
     let event = Event::Prepared { dataset: changed, found: false, summary: "101 rows".to_owned() };
     bench.report(members[0], &job, event);

@@ -5,6 +5,8 @@
 mod support;
 
 mod bench;
+mod differ;
+mod elastic;
 mod life;
 mod loss;
 mod registry;

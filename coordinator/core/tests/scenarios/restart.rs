@@ -1,7 +1,12 @@
 //! Restarts of the coordinator, in each state of a job.
 
 use phalanx_core::{Config, Coordinator, Input, Now, Record, Rejected, record::Counters};
-use phalanx_protocol::{id::JobId, message::Event, rpc, view::JobState};
+use phalanx_protocol::{
+    id::{Generation, JobId},
+    message::{Directive, Event},
+    rpc,
+    view::JobState,
+};
 
 use crate::bench::{Bench, LEASE};
 
@@ -19,13 +24,19 @@ fn check(state: JobState, reach: impl FnOnce(&mut Bench, &JobId)) {
     bench.check(&job, state);
     let before = bench.job(&job);
     bench.restart();
-    let workers = bench.attach(2);
-    bench.wait(LEASE, &workers);
+    if state == JobState::Queued {
+        bench.attach(2);
+    }
     let after = bench.job(&job);
-    assert!(after.generation >= before.generation);
+    let workers = if state == JobState::Registering { 0 } else { 2 };
+    assert_eq!(after.workers.len(), workers, "it has the same workers");
     assert_eq!(after.checkpoints, before.checkpoints);
-    if after.state == JobState::Preparing {
-        assert_eq!(bench.form(&job).len(), 2);
+    bench.wait(LEASE, &after.workers);
+    if matches!(after.state, JobState::Preparing | JobState::Forming) {
+        bench.form(&job);
+    }
+    if state != JobState::Registering {
+        assert_eq!(bench.job(&job).generation, before.generation.max(Generation::new(1)));
         bench.finish(&job);
     }
     bench.write();
@@ -63,32 +74,55 @@ fn a_job_survives_a_restart_while_it_trains_or_saves() {
 }
 
 #[test]
-fn a_job_that_was_stopping_before_a_restart_has_stopped_after_it() {
-    let check = |wishes: &[fn(JobId) -> Input], state, reason: &str| {
+fn a_job_that_stops_goes_on_stopping_after_a_restart_and_saves_its_state() {
+    let check = |wishes: &[fn(JobId) -> Input], state| {
         let (mut bench, job, members) = Bench::train(2, &[]);
-        bench.save(&job, 5);
+        bench.step(&job, 7);
         for wish in wishes {
             bench.call(wish(job.clone())).expect("a job that runs can be stopped");
         }
-        bench.check(&job, JobState::Stopping);
+        // One rank has stopped and saved its part before the restart, the other one does it after that.
+        let parts = [bench.part(&job, 0, 7), bench.part(&job, 1, 7)].map(Box::new);
+        let [first, second] = parts;
+        bench.report(members[0], &job, Event::CheckpointPart(first));
+        bench.report(members[0], &job, Event::Stopped { step: 7 });
         bench.restart();
+        bench.check(&job, JobState::Stopping);
+        assert!(matches!(bench.poll(members[1]).last(), Some(Directive::Stop { save: true, .. })));
+        bench.report(members[1], &job, Event::CheckpointPart(second));
+        bench.report(members[1], &job, Event::Stopped { step: 7 });
+        bench.write();
         bench.check(&job, state);
-        let view = bench.job(&job);
-        assert_eq!(view.reason.as_deref(), Some(reason));
-        assert!(view.finished_at.is_some());
-
-        bench.attach(members.len());
-        bench.check(&job, state);
-        bench.call(Input::Resume { job: job.clone(), workers: None }).expect("a job that stopped goes on");
-        bench.form(&job);
-        bench.check_said(&job, "goes on from the checkpoint at step 5");
+        assert_eq!(bench.job(&job).checkpoints.last().map(|newest| newest.step), Some(7));
     };
     let cancel: fn(JobId) -> Input = |job| Input::Cancel { job };
     let interrupt: fn(JobId) -> Input = |job| Input::Interrupt { job };
-    let restarted = "the coordinator was restarted while it saved: it would go on from step 5";
-    check(&[cancel], JobState::Cancelled, restarted);
-    check(&[interrupt], JobState::Paused, &format!("interrupted; {restarted}"));
-    check(&[interrupt, cancel], JobState::Cancelled, restarted);
+    check(&[cancel], JobState::Cancelled);
+    check(&[interrupt], JobState::Paused);
+    check(&[interrupt, cancel], JobState::Cancelled);
+}
+
+#[test]
+fn a_manifest_that_was_being_written_is_written_after_a_restart() {
+    let (mut bench, job, _) = Bench::train(2, &[]);
+    bench.step(&job, 5);
+    bench.save_parts(&job, 5);
+    bench.restart();
+    assert!(bench.job(&job).checkpoints.is_empty());
+    bench.write();
+    assert_eq!(bench.job(&job).checkpoints.len(), 1);
+}
+
+#[test]
+fn a_generation_that_was_about_to_follow_follows_after_a_restart() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    bench.step(&job, 7);
+    bench.call(Input::Detach { worker: members[2] }).expect("leaving is taken");
+    bench.restart();
+    bench.check(&job, JobState::Forming);
+    bench.confirm(members[0]);
+    bench.confirm(members[1]);
+    assert_eq!(bench.form_held(&job, 7), members[..2]);
 }
 
 #[test]
@@ -107,31 +141,48 @@ fn a_job_survives_a_restart_while_it_evaluates_or_registers() {
 }
 
 #[test]
-fn after_a_restart_a_job_waits_for_as_many_workers_as_it_had_but_not_longer_than_a_lease() {
+fn workers_that_train_do_not_notice_a_restart() {
     let (mut bench, job, members) = Bench::train(2, &[]);
+    members.iter().for_each(|member| bench.confirm(*member));
+    bench.step(&job, 7);
     bench.restart();
-    let first = bench.attach(1);
-    bench.check(&job, JobState::Queued);
-    let second = bench.attach(1);
-    assert_eq!(bench.form(&job), [first[0], second[0]]);
-    assert!(first[0] > members[1], "worker numbers are not used again");
-
-    bench.restart();
-    let alone = bench.attach(1);
-    bench.wait(LEASE / 2, &alone);
-    bench.check(&job, JobState::Queued);
-    bench.wait(LEASE, &alone);
-    assert_eq!(bench.form(&job), alone);
+    bench.wait(LEASE * 2, &members);
+    bench.check(&job, JobState::Training);
+    bench.step(&job, 9);
+    let view = bench.job(&job);
+    assert_eq!((view.step, view.generation, view.workers), (9, Generation::new(1), members));
 }
 
 #[test]
-fn a_worker_of_before_the_restart_must_attach_again() {
-    let (mut bench, _, members) = Bench::train(1, &[]);
+fn a_directive_after_a_restart_has_a_number_that_its_worker_has_not_seen() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    members.iter().for_each(|member| bench.confirm(*member));
+    bench.restart();
+    bench.call(Input::Interrupt { job: job.clone() }).expect("a job that runs can be interrupted");
+    for member in members {
+        assert!(matches!(bench.poll(member)[..], [Directive::Stop { .. }]));
+        bench.confirm(member);
+    }
+}
+
+#[test]
+fn a_worker_that_dies_with_the_coordinator_is_missed_after_a_lease() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    bench.restart();
+    bench.wait(LEASE, &members[..1]);
+    assert_eq!(bench.form_held(&job, 0), members[..1]);
+}
+
+#[test]
+fn an_idle_worker_of_before_the_restart_must_attach_again() {
+    let (mut bench, _, _) = Bench::train(1, &[]);
+    let idle = bench.attach(1)[0];
     bench.restart();
     assert_eq!(
-        bench.call(Input::Poll { worker: members[0], after: 0 }),
-        Err(Rejected::Call(rpc::Rejected::UnknownWorker(members[0])))
+        bench.call(Input::Poll { worker: idle, after: 0 }),
+        Err(Rejected::Call(rpc::Rejected::UnknownWorker(idle)))
     );
+    assert!(bench.attach(1)[0] > idle, "numbers are not used again");
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn an_interrupted_job_saves_its_state_and_goes_on_from_there_with_other_workers(
     for member in &members {
         bench.confirm(*member);
     }
-    let workers = Some(WorkersSpec { min: Some(1), max: Some(1) });
+    let workers = Some(WorkersSpec { min: Some(1), max: Some(1), ..Default::default() });
     bench.call(Input::Resume { job: job.clone(), workers }).expect("a paused job goes on");
     assert_eq!(bench.form(&job), members[..1]);
     bench.check_said(&job, "goes on from the checkpoint at step 7");
@@ -75,7 +75,7 @@ fn a_resume_cannot_ask_for_more_workers_than_lanes() {
     let job = bench.submit(&[]);
     interrupt(&mut bench, &job);
     bench.attach(6);
-    let workers = Some(WorkersSpec { min: Some(6), max: Some(9) });
+    let workers = Some(WorkersSpec { min: Some(6), max: Some(9), ..Default::default() });
     bench.call(Input::Resume { job: job.clone(), workers }).expect("a paused job goes on");
     assert_eq!(bench.form(&job).len(), 4);
 }
@@ -108,7 +108,11 @@ fn a_worker_lost_while_stopping_does_not_keep_the_job_from_stopping() {
     let (mut bench, job, members) = Bench::train(2, &[]);
     bench.save(&job, 5);
     interrupt(&mut bench, &job);
-    bench.report(members[0], &job, Event::Failed(Failure::Peer { reason: "a connection broke".to_owned() }));
+    bench.report(
+        members[0],
+        &job,
+        Event::Failed(Failure::Peer { reason: "a connection broke".to_owned(), step: 0 }),
+    );
     bench.wait(LEASE, &members[..1]);
     bench.check(&job, JobState::Paused);
     let reason = bench.job(&job).reason;

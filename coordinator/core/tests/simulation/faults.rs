@@ -74,7 +74,7 @@ impl World {
         let (least, most) = (self.odds.trouble_ms / 4, self.odds.trouble_ms * 2);
         self.schedule(least, most, Happening::Trouble);
         let slot = self.rng.usize(0..self.slots.len());
-        match self.rng.u32(0..18) {
+        match self.rng.u32(0..24) {
             0..5 => self.submit(),
             5 | 6 => {
                 self.kill(slot);
@@ -110,6 +110,31 @@ impl World {
                 let by = "user".to_owned();
                 self.call(Input::SetAlias { model: "demo".to_owned(), alias, version, by }).map(|_| ())
             }
+            15 => self.drain(slot),
+            17 => {
+                let until = self.now + Duration::from_millis(self.rng.u64(100..5_000));
+                self.note(|| format!("slot {slot} is cut off from the coordinator until {until:?}"));
+                self.slots[slot].cut_off_until = until;
+                self.ended.cut_off += 1;
+                Ok(())
+            }
+            18 => {
+                self.split_until = self.now + Duration::from_millis(self.rng.u64(100..3_000));
+                self.split_slots = (0..self.slots.len()).filter(|_| self.rng.bool()).collect();
+                let slots = self.split_slots.clone();
+                self.note(|| format!("slots {slots:?} and the others do not reach each other"));
+                self.ended.splits += 1;
+                Ok(())
+            }
+            16 => {
+                let max = self.rng.u32(1..=4);
+                let workers = WorkersSpec {
+                    min: Some(self.rng.u32(1..=max).min(2)),
+                    max: Some(max),
+                    ..Default::default()
+                };
+                self.act(|job| Input::Scale { job, workers })
+            }
             _ => self.act(|job| Input::Resume { job, workers: None }),
         }
     }
@@ -126,6 +151,13 @@ impl World {
         let spec = spec_numbered(self.first_job + self.submitted, self.slots.len());
         self.note(|| "a job is submitted".to_owned());
         self.call(Input::Submit { spec, trace: None }).map(|_| ())
+    }
+
+    /// A worker is told that its machine will soon be gone.
+    fn drain(&mut self, slot: usize) -> Result<(), String> {
+        let Some(worker) = self.slots[slot].id() else { return Ok(()) };
+        self.note(|| format!("worker {worker} is drained"));
+        self.call(Input::Drain { worker }).map(|_| ())
     }
 
     /// A user does something to some job.
@@ -147,8 +179,10 @@ impl World {
     pub(crate) fn heal(&mut self) -> Result<(), String> {
         self.note(|| "all faults cease".to_owned());
         self.calm = true;
+        self.split_until = Duration::ZERO;
         for slot in 0..self.slots.len() {
             self.slots[slot].hangs_until = Duration::ZERO;
+            self.slots[slot].cut_off_until = Duration::ZERO;
             if !self.slots[slot].is_alive() {
                 self.respawn(slot);
             }
@@ -164,11 +198,16 @@ impl World {
         }
         let count = u32::try_from(self.slots.len()).map_err(|error| error.to_string())?;
         for job in self.jobs() {
-            let workers = Some(WorkersSpec { min: Some(1), max: Some(count) });
+            let workers = Some(WorkersSpec { min: Some(1), max: Some(count), ..Default::default() });
             match job.state {
                 JobState::Paused => self.ended.paused += 1,
                 JobState::Cancelled => self.ended.cancelled += 1,
                 JobState::Failed if !Self::has_failed_gate(&job) => {}
+                JobState::Queued => {
+                    let workers = workers.unwrap_or_default();
+                    self.call(Input::Scale { job: job.id, workers })?;
+                    continue;
+                }
                 _ => continue,
             }
             self.note(|| format!("{} is resumed; it is {:?}: {:?}", job.id, job.state, job.reason));

@@ -1,7 +1,8 @@
 //! Simulation of the coordinator with workers, stores and users in one thread
-//! and in virtual time. A seed decides everything: delays, duplicates, losses of
-//! workers, workers that hang, damaged and differing state, a full disk, what
-//! users do, and at which effect the coordinator crashes.
+//! and in virtual time. A seed decides everything: delays, duplicates and reordering of
+//! messages, losses of workers, workers that hang or are cut off from the coordinator or from
+//! each other, damaged and differing state, a full disk, what users do, and at which effect the
+//! coordinator crashes.
 //!
 //! After each event the numbered invariants of the crate are checked, those on
 //! durable state by `stores`. In the end all faults cease, and every job must
@@ -23,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Ended, World};
 
 /// Seeds of one run of the test.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 10_000;
 
 /// Lines of the event log that are printed.
 const LOG_LINES_MAX: usize = 400;

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use phalanx_core::{Input, Rejected, Reply};
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
-    message::{Assignment, CheckpointPart, Directive, Event, Failure, Progress, Report},
+    message::{Assignment, CheckpointPart, Directive, Event, Failure, Progress, Report, StateSource},
+    reference::CheckpointRef,
     rpc,
     spec::JobSpec,
 };
@@ -22,9 +23,13 @@ pub(crate) struct Slot {
     /// The process that runs; 0 if none does.
     life: u64,
     pub(crate) hangs_until: Duration,
+    /// It does not reach the coordinator before, and goes on with its work.
+    pub(crate) cut_off_until: Duration,
     id: Option<WorkerId>,
     after: u64,
     work: Option<Work>,
+    /// The job whose state it holds, and the steps finished in it.
+    held: Option<(JobId, u64)>,
 }
 
 /// What a worker works on.
@@ -32,7 +37,14 @@ pub(crate) struct Slot {
 struct Work {
     job: JobId,
     generation: Generation,
-    told_to_stop: bool,
+    /// Whether it was told to stop, and to save first.
+    stop: Option<bool>,
+}
+
+impl Work {
+    fn new(job: &JobId, generation: Generation) -> Self {
+        Self { job: job.clone(), generation, stop: None }
+    }
 }
 
 /// A report on its way.
@@ -48,14 +60,31 @@ pub(crate) struct Telling {
 #[derive(Debug)]
 pub(crate) struct Group {
     spec: Box<JobSpec>,
+    resume: Option<CheckpointRef>,
     /// Slot, life and id of each rank that has joined.
     members: BTreeMap<Rank, (usize, u64, WorkerId)>,
     step: u64,
+    /// Steps finished at the last checkpoint.
+    saved: u64,
 }
 
 impl Slot {
     pub(crate) fn is_alive(&self) -> bool {
         self.life != 0
+    }
+
+    pub(crate) fn id(&self) -> Option<WorkerId> {
+        self.id
+    }
+
+    /// Begins some work; `false` where it is under way already or of an older generation.
+    fn begin(&mut self, job: &JobId, generation: Generation) -> bool {
+        if self.work.as_ref().is_some_and(|work| work.job == *job && work.generation >= generation) {
+            return false;
+        }
+        self.work = Some(Work::new(job, generation));
+        self.held = self.held.take().filter(|(held, _)| held == job);
+        true
     }
 
     /// The process goes on, but no longer knows its number.
@@ -79,6 +108,12 @@ impl World {
         self.note(|| format!("slot {slot} is killed; it was worker {id:?}"));
         self.ended.lost_workers += 1;
         self.slots[slot] = Slot::default();
+        // Its connection breaks, which is mostly seen.
+        if let Some(worker) = id
+            && self.rng.bool()
+        {
+            self.schedule(1, 50, Happening::Disconnect { worker });
+        }
     }
 
     /// A worker leaves in order, and its process starts again.
@@ -104,9 +139,11 @@ impl World {
     pub(crate) fn check_sent(&self, directive: &Directive) -> Result<(), String> {
         let (job, generation) = match directive {
             Directive::Prepare { job, generation, .. }
-            | Directive::Stop { job, generation }
-            | Directive::Release { job, generation } => (job, *generation),
+            | Directive::Fetch { job, generation, .. }
+            | Directive::Stop { job, generation, .. }
+            | Directive::Release { job, generation, .. } => (job, *generation),
             Directive::Train(assignment) => (&assignment.job, assignment.generation),
+            Directive::Leave => return Ok(()),
         };
         if generation <= self.stores.generation(job) {
             Ok(())
@@ -119,8 +156,8 @@ impl World {
         if self.slots[slot].life != life {
             return Ok(());
         }
-        if self.slots[slot].hangs_until > self.now {
-            self.at(self.slots[slot].hangs_until, Happening::Poll { slot, life, regular });
+        if let Some(until) = self.unheard(slot) {
+            self.at(until, Happening::Poll { slot, life, regular });
             return Ok(());
         }
         if regular {
@@ -154,7 +191,9 @@ impl World {
         self.note(|| format!("worker {worker} is told {}", short(&directive)));
         match directive {
             Directive::Prepare { job, generation, .. } => {
-                self.slots[slot].work = Some(Work { job: job.clone(), generation, told_to_stop: false });
+                if !self.slots[slot].begin(&job, generation) {
+                    return Ok(());
+                }
                 let preparing =
                     Event::Preparing { what: "reading demo.csv".to_owned(), done_bytes: 1, total_bytes: 2 };
                 self.tell(slot, worker, &job, generation, preparing, (1, 100));
@@ -162,27 +201,89 @@ impl World {
                     Event::Prepared { dataset: dataset(), found: true, summary: "100 rows".to_owned() };
                 self.tell(slot, worker, &job, generation, prepared, (10, 400));
             }
-            Directive::Train(assignment) => self.join(slot, worker, *assignment)?,
-            Directive::Stop { job, generation } => {
-                if let Some(work) = &mut self.slots[slot].work {
-                    work.told_to_stop |= work.job == job && work.generation == generation;
+            Directive::Fetch { job, generation, .. } => {
+                if self.slots[slot].begin(&job, generation) {
+                    self.tell(slot, worker, &job, generation, Event::Fetched, (10, 400));
                 }
             }
-            Directive::Release { job, generation } => {
+            Directive::Train(assignment) => self.join(slot, worker, *assignment),
+            Directive::Stop { job, generation, save } => {
+                if let Some(work) = &mut self.slots[slot].work
+                    && work.job == job
+                    && work.generation == generation
+                {
+                    work.stop = Some(work.stop.unwrap_or(save) || save);
+                }
+            }
+            Directive::Release { job, generation, keep } => {
+                let at = &mut self.slots[slot];
                 let over = |work: &Work| work.job == job && work.generation <= generation;
-                self.slots[slot].work = self.slots[slot].work.take().filter(|work| !over(work));
+                at.work = at.work.take().filter(|work| !over(work));
+                at.held = at.held.take().filter(|(held, _)| keep || *held != job);
+            }
+            Directive::Leave => {
+                self.ended.left += 1;
+                self.detach(slot)?;
             }
         }
         Ok(())
     }
 
-    fn join(&mut self, slot: usize, worker: WorkerId, assignment: Assignment) -> Result<(), String> {
+    fn join(&mut self, slot: usize, worker: WorkerId, assignment: Assignment) {
         let world_size = assignment.peers.len();
         let Assignment { job, generation, rank, spec, resume, .. } = assignment;
-        self.slots[slot].work = Some(Work { job: job.clone(), generation, told_to_stop: false });
-        if let Some(resume) = &resume {
-            self.ended.resumed_from_checkpoint += 1;
-            if self.stores.generation(&job) == generation {
+        let is_member = |group: &Group| group.members.get(&rank).is_some_and(|member| member.0 == slot);
+        if self.groups.get(&(job.clone(), generation)).is_some_and(is_member) {
+            return;
+        }
+        let at = &mut self.slots[slot];
+        let trains = at.work.as_ref().is_some_and(|work| work.job == job && work.generation > generation);
+        if trains {
+            return;
+        }
+        at.work = Some(Work::new(&job, generation));
+        at.held = at.held.take().filter(|(held, _)| *held == job);
+        let life = at.life;
+        let group = self.groups.entry((job.clone(), generation)).or_insert_with(|| Group {
+            spec,
+            saved: resume.as_ref().map_or(0, |resume| resume.step),
+            resume,
+            members: BTreeMap::new(),
+            step: 0,
+        });
+        group.members.insert(rank, (slot, life, worker));
+        if group.members.len() == world_size {
+            self.schedule(5, 150, Happening::Form { job, generation });
+        }
+    }
+
+    /// All ranks have met: they find the newest state, and begin.
+    pub(crate) fn form(&mut self, job: &JobId, generation: Generation) -> Result<(), String> {
+        let Some(mut group) = self.groups.remove(&(job.clone(), generation)) else { return Ok(()) };
+        if !self.all_are_there(&group, job, generation) {
+            self.break_up(&group, job, generation);
+            return Ok(());
+        }
+        let held = |(slot, ..): &(usize, u64, WorkerId)| self.slots[*slot].held.as_ref().map(|held| held.1);
+        let saved = group.resume.as_ref().map(|resume| resume.step);
+        let newest = group.members.values().filter_map(held).max();
+        let from = match (newest, saved) {
+            (Some(held), saved) if saved.is_none_or(|saved| saved <= held) => {
+                group.step = held;
+                let behind = group.members.values().filter(|member| self.held_by(member) != Some(held));
+                let healed = u32::try_from(behind.count()).map_err(|error| error.to_string())?;
+                self.ended.healed += u64::from(healed);
+                StateSource::Members { healed }
+            }
+            (_, Some(saved)) => {
+                group.step = saved;
+                self.ended.resumed_from_checkpoint += 1;
+                StateSource::Checkpoint
+            }
+            (_, None) => StateSource::Seed,
+        };
+        if let (StateSource::Checkpoint, Some(resume)) = (from, &group.resume) {
+            if self.stores.generation(job) == generation {
                 let whole = self.stores.check_whole(resume, &[]);
                 whole.map_err(|why| format!("invariant 4: {job} goes on from nothing: {why}"))?;
             }
@@ -190,55 +291,84 @@ impl World {
                 self.ended.damaged += 1;
                 let manifest = resume.manifest.path.clone();
                 let failure = Failure::CheckpointDamaged { manifest, reason: "a byte is wrong".to_owned() };
-                self.tell(slot, worker, &job, generation, Event::Failed(failure), (1, 50));
+                if let Some((slot, _, worker)) = group.members.values().next().copied() {
+                    self.tell(slot, worker, job, generation, Event::Failed(failure), (1, 50));
+                }
                 return Ok(());
             }
         }
-        self.tell(slot, worker, &job, generation, Event::Formed, (1, 150));
-        let life = self.slots[slot].life;
-        let group = self.groups.entry((job.clone(), generation)).or_insert_with(|| Group {
-            spec,
-            members: BTreeMap::new(),
-            step: resume.map_or(0, |resume| resume.step),
-        });
-        group.members.insert(rank, (slot, life, worker));
-        if group.members.len() == world_size {
-            self.schedule(50, 300, Happening::Step { job, generation });
+        let step = group.step;
+        for (slot, _, worker) in group.members.values().copied().collect::<Vec<_>>() {
+            self.slots[slot].held = Some((job.clone(), step));
+            self.tell(slot, worker, job, generation, Event::Formed { step, from }, (1, 150));
         }
+        self.groups.insert((job.clone(), generation), group);
+        self.schedule(50, 300, Happening::Step { job: job.clone(), generation });
         Ok(())
+    }
+
+    /// Until when the coordinator does not hear of this slot, if it does not.
+    fn unheard(&self, slot: usize) -> Option<Duration> {
+        let until = self.slots[slot].hangs_until.max(self.slots[slot].cut_off_until);
+        (until > self.now).then_some(until)
+    }
+
+    fn held_by(&self, (slot, ..): &(usize, u64, WorkerId)) -> Option<u64> {
+        self.slots[*slot].held.as_ref().map(|held| held.1)
+    }
+
+    /// Whether this member still works for its generation.
+    fn works(
+        &self,
+        (slot, life, worker): &(usize, u64, WorkerId),
+        job: &JobId,
+        generation: Generation,
+    ) -> bool {
+        let at = &self.slots[*slot];
+        let works = at.work.as_ref().is_some_and(|w| w.job == *job && w.generation == generation);
+        at.life == *life && at.id == Some(*worker) && works
+    }
+
+    fn all_are_there(&self, group: &Group, job: &JobId, generation: Generation) -> bool {
+        let hangs = |(slot, ..): &(usize, u64, WorkerId)| self.slots[*slot].hangs_until > self.now;
+        let mut apart = group.members.values().filter(|(slot, ..)| self.split_slots.contains(slot)).count();
+        if self.now >= self.split_until || apart == group.members.len() {
+            apart = 0;
+        }
+        apart == 0
+            && group.members.values().all(|member| self.works(member, job, generation) && !hangs(member))
+    }
+
+    /// One is missing: those left fail.
+    fn break_up(&mut self, group: &Group, job: &JobId, generation: Generation) {
+        for member in group.members.values() {
+            if self.works(member, job, generation) {
+                let step = self.held_by(member).unwrap_or(0);
+                let reason = "a connection broke".to_owned();
+                let failure = Event::Failed(Failure::Peer { reason, step });
+                self.tell(member.0, member.2, job, generation, failure, (1, 500));
+            }
+        }
     }
 
     /// A generation makes some steps, or breaks up, or stops, or comes to its end.
     pub(crate) fn step(&mut self, job: &JobId, generation: Generation) {
         let Some(group) = self.groups.remove(&(job.clone(), generation)) else { return };
-        let member = |(slot, life, worker): &(usize, u64, WorkerId)| {
-            let at = &self.slots[*slot];
-            let works = at.work.as_ref().is_some_and(|w| w.job == *job && w.generation == generation);
-            (at.life == *life && at.id == Some(*worker) && works).then_some(at)
-        };
-        let present =
-            |place: &(usize, u64, WorkerId)| member(place).is_some_and(|at| at.hangs_until <= self.now);
-        if !group.members.values().all(present) {
-            let left: Vec<_> =
-                group.members.values().filter(|place| member(place).is_some()).copied().collect();
-            for (slot, _, worker) in left {
-                let failure = Event::Failed(Failure::Peer { reason: "a connection broke".to_owned() });
-                self.tell(slot, worker, job, generation, failure, (1, 500));
-            }
-            return;
+        if !self.all_are_there(&group, job, generation) {
+            return self.break_up(&group, job, generation);
         }
-        let stop = group
-            .members
-            .values()
-            .any(|(slot, ..)| self.slots[*slot].work.as_ref().is_some_and(|work| work.told_to_stop));
+        let wishes = group.members.values().filter_map(|(slot, ..)| self.slots[*slot].work.as_ref()?.stop);
+        let stop = wishes.reduce(|one, other| one || other);
         self.advance(job, generation, group, stop);
     }
 
-    fn advance(&mut self, job: &JobId, generation: Generation, mut group: Group, stop: bool) {
+    fn advance(&mut self, job: &JobId, generation: Generation, mut group: Group, stop: Option<bool>) {
         let total = group.spec.train.total_steps(dataset().train_rows);
         let before = group.step;
         group.step = (group.step + self.rng.u64(1..=3)).min(total);
         let (step, every) = (group.step, group.spec.checkpoint.every);
+        // Where no step is left, nobody votes.
+        let stop = stop.filter(|_| step > before);
         let Some(&(slot, _, leader)) = group.members.get(&Rank::new(0)) else { return };
         let cursor = step * u64::from(group.spec.train.batch_size);
         let progress = Progress {
@@ -251,17 +381,21 @@ impl World {
             curve: (before + 1..=step).map(|step| (step, 1.0 / step as f64)).collect(),
         };
         self.tell(slot, leader, job, generation, Event::Progress(progress), (1, 50));
-        let saves = step > before && (stop || step / every > before / every);
+        let saves = step > group.saved && (stop == Some(true) || step / every > group.saved / every);
+        if saves {
+            group.saved = step;
+        }
         let ranks: Vec<_> = group.members.iter().map(|(rank, place)| (*rank, *place)).collect();
         for (rank, (slot, _, worker)) in ranks {
+            self.slots[slot].held = Some((job.clone(), step));
             if saves {
                 self.save(slot, worker, job, generation, &group, rank);
             }
-            if stop {
+            if stop.is_some() {
                 self.tell(slot, worker, job, generation, Event::Stopped { step }, (1, 100));
             }
         }
-        if stop {
+        if stop.is_some() {
             return;
         }
         if step < total {
@@ -328,18 +462,20 @@ impl World {
         if at.life != *life || at.id != Some(*worker) {
             return Ok(());
         }
-        if at.hangs_until > self.now {
-            self.at(at.hangs_until, Happening::Deliver(Box::new(telling)));
+        if let Some(until) = self.unheard(*slot) {
+            self.at(until, Happening::Deliver(Box::new(telling)));
             return Ok(());
         }
         let (slot, worker, report) = (*slot, *worker, report.clone());
         let durable = self.stores.generation(&report.job);
         let (job, generation) = (report.job.clone(), report.generation);
+        // A newcomer belongs to the next generation, whichever it is.
+        let of_newcomer = matches!(report.event, Event::Fetched);
         self.note(|| format!("worker {worker} reports {report:?}"));
         match self.call(Input::Report { worker, report: Box::new(report) })? {
             // It is not known whether the coordinator has heard it: say it again.
             None => self.schedule(50, 500, Happening::Deliver(Box::new(telling))),
-            Some(Ok(_)) if generation < durable => {
+            Some(Ok(_)) if generation < durable && !of_newcomer => {
                 return Err(format!("invariant 3: generation {generation} of {job} was heard in {durable}"));
             }
             Some(Ok(_)) => {}
@@ -359,7 +495,13 @@ fn short(directive: &Directive) -> String {
             let step = a.resume.as_ref().map_or(0, |resume| resume.step);
             format!("to train {}, generation {}, rank {} from step {step}", a.job, a.generation, a.rank)
         }
-        Directive::Stop { job, generation } => format!("to stop {job}, generation {generation}"),
-        Directive::Release { job, generation } => format!("that {job}, generation {generation} is over"),
+        Directive::Fetch { job, generation, .. } => format!("to fetch {job}, generation {generation}"),
+        Directive::Stop { job, generation, save } => {
+            format!("to stop {job}, generation {generation}, save: {save}")
+        }
+        Directive::Release { job, generation, keep } => {
+            format!("that {job}, generation {generation} is over, keep: {keep}")
+        }
+        Directive::Leave => "to leave".to_owned(),
     }
 }

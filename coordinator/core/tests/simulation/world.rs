@@ -1,10 +1,13 @@
 //! The simulated world: its clock, what is going to happen, and how a run ends.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use phalanx_core::{Completion, Coordinator, Input, Leftovers};
 use phalanx_protocol::{
-    id::{Generation, JobId},
+    id::{Generation, JobId, WorkerId},
     view::{JobState, JobView},
 };
 
@@ -29,6 +32,10 @@ pub(crate) enum Happening {
     Poll { slot: usize, life: u64, regular: bool },
     /// A worker's report arrives.
     Deliver(Box<Telling>),
+    /// All ranks of a generation have met.
+    Form { job: JobId, generation: Generation },
+    /// A dead worker's connection is seen to be gone.
+    Disconnect { worker: WorkerId },
     /// A generation finishes some steps.
     Step { job: JobId, generation: Generation },
     /// The outcome of an effect is there, if the coordinator that wanted it still is.
@@ -61,6 +68,12 @@ pub(crate) struct Ended {
     pub(crate) differing: u64,
     pub(crate) damaged: u64,
     pub(crate) stale: u64,
+    /// Workers that took the state from others.
+    pub(crate) healed: u64,
+    /// Workers that left in order.
+    pub(crate) left: u64,
+    pub(crate) cut_off: u64,
+    pub(crate) splits: u64,
     pub(crate) events: u64,
 }
 
@@ -77,6 +90,10 @@ impl Ended {
         self.differing += other.differing;
         self.damaged += other.damaged;
         self.stale += other.stale;
+        self.healed += other.healed;
+        self.left += other.left;
+        self.cut_off += other.cut_off;
+        self.splits += other.splits;
         self.events += other.events;
     }
 
@@ -93,6 +110,10 @@ impl Ended {
             ("differing", self.differing),
             ("damaged", self.damaged),
             ("stale", self.stale),
+            ("healed", self.healed),
+            ("left", self.left),
+            ("cut_off", self.cut_off),
+            ("splits", self.splits),
         ];
         for (what, count) in counts {
             assert!(count > 50, "too little of this happened: {what}, {count} times");
@@ -112,6 +133,9 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<(JobId, Generation), Group>,
     pub(crate) odds: Odds,
     pub(crate) disk_full_until: Duration,
+    /// Slots that do not reach the others, nor these them, and until when.
+    pub(crate) split_slots: BTreeSet<usize>,
+    pub(crate) split_until: Duration,
     /// Job files differ by their number: another first one for each seed.
     pub(crate) first_job: u64,
     pub(crate) submitted: u64,
@@ -139,6 +163,8 @@ impl World {
             groups: BTreeMap::new(),
             odds,
             disk_full_until: Duration::ZERO,
+            split_slots: BTreeSet::new(),
+            split_until: Duration::ZERO,
             first_job: seed % 12,
             submitted: 0,
             calm: false,
@@ -183,6 +209,8 @@ impl World {
         match happening {
             Happening::Poll { slot, life, regular } => self.poll(slot, life, regular),
             Happening::Deliver(telling) => self.deliver(*telling),
+            Happening::Form { job, generation } => self.form(&job, generation),
+            Happening::Disconnect { worker } => self.call(Input::Disconnected { worker }).map(|_| ()),
             Happening::Step { job, generation } => {
                 self.step(&job, generation);
                 Ok(())

@@ -9,7 +9,7 @@ use axum::{
 use phalanx_core::Rejected;
 use phalanx_protocol::{
     id::JobId,
-    spec::JobSpec,
+    spec::{JobSpec, WorkersSpec},
     view::{Curve, JobView, ResumeRequest, SubmitRequest},
 };
 use tracing::{Instrument as _, info_span};
@@ -89,6 +89,15 @@ pub(super) async fn resume(
     OptionalBody(request): OptionalBody<ResumeRequest>,
 ) -> Result<Json<JobView>, Refused> {
     app.handle.resume(id.clone(), request.unwrap_or_default().workers).await?;
+    view(&app, &id).await.map(Json)
+}
+
+pub(super) async fn scale(
+    State(app): State<App>,
+    Path(id): Path<JobId>,
+    Body(workers): Body<WorkersSpec>,
+) -> Result<Json<JobView>, Refused> {
+    app.handle.scale(id.clone(), workers).await?;
     view(&app, &id).await.map(Json)
 }
 

@@ -13,6 +13,8 @@
 //! | `GET /v1/jobs/{id}/curve` | | `Curve` |
 //! | `POST /v1/jobs/{id}/cancel`, `/interrupt` | | `JobView` |
 //! | `POST /v1/jobs/{id}/resume` | `ResumeRequest`, or none | `JobView` |
+//! | `POST /v1/jobs/{id}/scale` | `WorkersSpec` | `JobView` |
+//! | `POST /v1/workers/{id}/drain` | | `WorkerView` |
 //! | `GET /v1/workers` | | `[WorkerView]` |
 //! | `GET /v1/models`, `/v1/models/{name}` | | `[ModelView]`, `ModelView` |
 //! | `PUT /v1/models/{name}/aliases/{alias}` | `AliasRequest` | `ModelView` |
@@ -35,7 +37,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use phalanx_protocol::view::{ClusterView, WorkerView};
+use phalanx_core::Coordinator;
+use phalanx_protocol::{
+    id::WorkerId,
+    view::{ClusterView, WorkerView},
+};
 use phalanx_telemetry::MetricsHandle;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -43,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use serve::{CONNECTIONS_MAX, serve};
 
 use crate::{handle::Handle, metrics};
-use error::Refused;
+use error::{Path, Refused};
 use serve::LocalAddr;
 
 /// The most bytes of a request's body. A job file is a few kilobytes.
@@ -80,7 +86,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/jobs/{id}/interrupt", post(jobs::interrupt))
         .route("/v1/jobs/{id}/resume", post(jobs::resume))
+        .route("/v1/jobs/{id}/scale", post(jobs::scale))
         .route("/v1/workers", get(workers))
+        .route("/v1/workers/{id}/drain", post(drain))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{name}", get(models::show))
         .route("/v1/models/{name}/aliases/{alias}", put(models::alias))
@@ -135,6 +143,15 @@ async fn cluster(
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Json(ClusterView { version, store_url: app.store_url.to_string(), rpc_addr })
+}
+
+/// Lets a worker finish its step and leave.
+async fn drain(State(app): State<App>, Path(id): Path<WorkerId>) -> Result<Json<WorkerView>, Refused> {
+    let worker = move |coordinator: &Coordinator| coordinator.workers().into_iter().find(|it| it.id == id);
+    let known = app.handle.read(worker).await?.ok_or_else(|| Refused::not_found("worker", id))?;
+    app.handle.drain(id).await?;
+    // One that was idle may be gone by now.
+    Ok(Json(app.handle.read(worker).await?.unwrap_or(WorkerView { draining: true, ..known })))
 }
 
 async fn workers(State(app): State<App>) -> Result<Json<Vec<WorkerView>>, Refused> {

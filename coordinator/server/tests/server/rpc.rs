@@ -8,7 +8,7 @@ use std::{
 use phalanx_protocol::{
     codec::FRAME_BYTES_MAX,
     id::{Generation, JobId, WorkerId},
-    message::{Assignment, Event, Hello, Report},
+    message::{Assignment, Event, Hello, Report, StateSource},
     rpc::{NotAttached, Rejected},
     view::WorkerView,
 };
@@ -84,13 +84,17 @@ async fn a_worker_that_leaves_is_forgotten_at_once() {
     assert_eq!(worker.poll().await, Err(Rejected::UnknownWorker(worker.id())));
 }
 
+fn formed() -> Event {
+    Event::Formed { step: 0, from: StateSource::Seed }
+}
+
 #[tokio::test]
 async fn a_stranger_and_an_old_generation_are_refused() {
     let cluster = Cluster::start().await;
     let client = connect(cluster.server.rpc_addr()).await;
     let job: JobId = "points-1".parse().unwrap();
     let stranger = WorkerId::new(99);
-    let report = Report { job, generation: Generation::new(1), event: Event::Formed };
+    let report = Report { job, generation: Generation::new(1), event: formed() };
     let refused = client.report(context(), stranger, report).await.unwrap();
     assert_eq!(refused, Err(Rejected::UnknownWorker(stranger)));
 
@@ -98,7 +102,7 @@ async fn a_stranger_and_an_old_generation_are_refused() {
     let mut worker = cluster.worker().await;
     let Assignment { job, generation: current, .. } = *worker.begin().await;
     let old = Generation::new(current.get() - 1);
-    let refused = worker.report(&job, old, Event::Formed).await;
+    let refused = worker.report(&job, old, formed()).await;
     assert_eq!(refused, Err(Rejected::StaleGeneration { got: old, current }));
 }
 

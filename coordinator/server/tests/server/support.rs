@@ -12,7 +12,7 @@ use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
     message::{
         Assignment, Attached, CheckpointPart, Directive, Event, Finished, Hello, Metrics, Numbered, Progress,
-        Report,
+        Report, StateSource,
     },
     reference::{DatasetRef, FileRef, ModelArtifact},
     rpc::{CoordinatorClient, Rejected, VERSION},
@@ -211,11 +211,18 @@ impl Worker {
                 }
                 Directive::Train(assignment) => {
                     assert_eq!(assignment.world_size(), 1);
-                    self.report(&assignment.job, assignment.generation, Event::Formed).await.unwrap();
+                    let (step, from) = match &assignment.resume {
+                        Some(resume) => (resume.step, StateSource::Checkpoint),
+                        None => (0, StateSource::Seed),
+                    };
+                    let formed = Event::Formed { step, from };
+                    self.report(&assignment.job, assignment.generation, formed).await.unwrap();
                     return assignment;
                 }
                 Directive::Release { .. } => {}
-                stop @ Directive::Stop { .. } => panic!("expected to train, not {stop:?}"),
+                other @ (Directive::Fetch { .. } | Directive::Stop { .. } | Directive::Leave) => {
+                    panic!("expected to train, not {other:?}")
+                }
             }
         }
     }

@@ -9,8 +9,8 @@ use std::{
 
 use phalanx_collective::{AbortHandle, Group, Listener, Transport};
 use phalanx_data::Dataset;
-use phalanx_protocol::message::{Assignment, Event, Timeouts};
-use phalanx_train::{Host, Session, Snapshot, StopVote, Tasks, run};
+use phalanx_protocol::message::{Assignment, Event, Failure, Timeouts};
+use phalanx_train::{Host, Session, Snapshot, StopVote, Tasks, TrainError, run};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +98,7 @@ fn make(
     let group = Group::connect(listener, config, &abort)?;
     // All stop after the same step, the one that the leader chooses.
     let mut stopwatch = Stopwatch::new(if assignment.rank.is_leader() { time } else { Duration::MAX });
-    run(Session { assignment, dataset, tasks, restored: None, group }, &mut stopwatch)?;
+    run(Session { assignment, dataset, tasks, held: None, group }, &mut stopwatch).ending?;
     Ok(stopwatch.lap())
 }
 
@@ -153,6 +153,12 @@ impl Stopwatch {
 }
 
 impl Host for Stopwatch {
+    fn restore(&mut self) -> Result<Snapshot, Failure> {
+        Err(Failure::Job { reason: "a bench has no checkpoint".to_owned() })
+    }
+
+    fn failing(&mut self, _: &TrainError) {}
+
     fn event(&mut self, _event: Event) {}
 
     fn stop_vote(&self) -> StopVote {

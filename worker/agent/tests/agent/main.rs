@@ -62,11 +62,18 @@ impl Cluster {
 
 async fn formed(fake: &Fake, generation: Generation) {
     fake.reported(generation, |_, event| match event {
-        Event::Formed => Some(()),
+        Event::Formed { .. } => Some(()),
         Event::Failed(failure) => panic!("not formed: {failure:?}"),
         _ => None,
     })
     .await;
+}
+
+/// The workers drop what they hold of the job's state.
+fn drop_state(fake: &Fake, workers: &[(WorkerId, Hello)], generation: Generation) {
+    for (worker, _) in workers {
+        fake.direct(*worker, Directive::Release { job: job(), generation, keep: false });
+    }
 }
 
 async fn finished(fake: &Fake, generation: Generation) -> Finished {
@@ -105,7 +112,7 @@ async fn two_workers_prepare_train_stop_and_resume_to_a_finished_model() {
     train(fake, workers, G1, &endless, &dataset, None);
     formed(fake, G1).await;
     for (worker, _) in workers {
-        fake.direct(*worker, Directive::Stop { job: job(), generation: G1 });
+        fake.direct(*worker, Directive::Stop { job: job(), generation: G1, save: true });
     }
     let steps = [stopped(fake, G1, workers[0].0).await, stopped(fake, G1, workers[1].0).await];
     assert_eq!(steps[0], steps[1], "all ranks stop after the same step");
@@ -114,6 +121,7 @@ async fn two_workers_prepare_train_stop_and_resume_to_a_finished_model() {
     short.train.steps = Some(steps[0] + 300);
     let saved = checkpoint(fake, store, G1, 2, &short, &dataset).await;
     assert_eq!(saved.step, steps[0]);
+    drop_state(fake, workers, G1);
     train(fake, workers, G2, &short, &dataset, Some(&saved));
     let finished = finished(fake, G2).await;
     assert_eq!(finished.step, steps[0] + 300);
@@ -134,6 +142,7 @@ async fn a_job_that_was_stopped_ends_in_the_bits_of_one_that_was_not() {
 
     let saved = checkpoint(fake, store, G1, 1, &spec, &dataset).await;
     assert_eq!(saved.step, 50);
+    drop_state(fake, workers, G1);
     train(fake, workers, G2, &spec, &dataset, Some(&saved));
     let resumed = finished(fake, G2).await;
     assert_eq!(resumed.state_hash, undisturbed.state_hash);
@@ -203,6 +212,7 @@ async fn a_newer_generation_ends_the_older() {
     fake.begin_generation(G2);
     let mut short = spec.clone();
     short.train.steps = Some(30);
+    drop_state(fake, workers, G1);
     train(fake, workers, G2, &short, &dataset, None);
     assert_eq!(finished(fake, G2).await.step, 30);
     cluster.end().await;
@@ -242,7 +252,7 @@ async fn a_released_rank_does_not_wait_for_a_peer_that_never_comes() {
     let mut absent = workers[0].clone();
     absent.0 = WorkerId::new(99);
     train(fake, &[workers[0].clone(), absent], G1, &spec, &dataset, None);
-    fake.direct(workers[0].0, Directive::Release { job: job(), generation: G1 });
+    fake.direct(workers[0].0, Directive::Release { job: job(), generation: G1, keep: true });
     train(fake, workers, G2, &spec, &dataset, None);
     finished(fake, G2).await;
     cluster.end().await;
@@ -264,6 +274,7 @@ async fn a_damaged_checkpoint_is_told_and_not_trained_from() {
     content[last] ^= 1;
     std::fs::remove_file(&path).expect("it can be removed");
     std::fs::write(&path, content).expect("it can be written");
+    drop_state(fake, workers, G1);
     train(fake, workers, G2, &spec, &dataset, Some(&saved));
     damaged_manifest_is(&failed(fake, G2).await, &saved);
 

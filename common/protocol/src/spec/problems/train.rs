@@ -199,8 +199,8 @@ fn schedule_name(kind: Schedule) -> &'static str {
 }
 
 fn fleet(workers: &WorkersSpec, lanes: Option<u32>, rules: &mut Rules) {
-    let WorkersSpec { min, max } = *workers;
-    for (key, count) in [("min", min), ("max", max)] {
+    let WorkersSpec { min, start, max } = *workers;
+    for (key, count) in [("min", min), ("start", start), ("max", max)] {
         let Some(count) = count else { continue };
         let path = format!("workers.{key}");
         rules.require(count >= 1, [&path], || format!("`{path}` must be at least 1, got 0"));
@@ -212,9 +212,12 @@ fn fleet(workers: &WorkersSpec, lanes: Option<u32>, rules: &mut Rules) {
             });
         }
     }
-    if let (Some(min), Some(max)) = (min, max) {
-        rules.require(min <= max, ["workers.min", "workers.max"], || {
-            format!("`workers.min` must be at most `workers.max`, got {min} and {max}")
-        });
+    for (key, fewest) in [("min", min), ("start", start)] {
+        if let (Some(fewest), Some(max)) = (fewest, max) {
+            let path = format!("workers.{key}");
+            rules.require(fewest <= max, [&path, "workers.max"], || {
+                format!("`{path}` must be at most `workers.max`, got {fewest} and {max}")
+            });
+        }
     }
 }

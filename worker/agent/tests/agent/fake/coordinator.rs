@@ -33,6 +33,7 @@ struct Known {
     queues: BTreeMap<WorkerId, Vec<Directive>>,
     reports: Vec<(WorkerId, Report)>,
     detached: Vec<WorkerId>,
+    drained: Vec<WorkerId>,
     /// What workers that want to attach are told.
     refusal: Option<NotAttached>,
     /// How many have been told so.
@@ -208,6 +209,11 @@ impl Coordinator for Fake {
         });
         self.eventually("answers are given", |known| (!known.holds_answers).then_some(())).await;
         Ok(Attached { worker, store_url: self.store_url, timeouts: self.timeouts })
+    }
+
+    async fn drain(self, _: Context, worker: WorkerId) -> Result<(), Rejected> {
+        self.change(|known| known.drained.push(worker));
+        Ok(())
     }
 
     async fn directives(self, _: Context, worker: WorkerId, after: u64) -> Result<Vec<Numbered>, Rejected> {

@@ -1,0 +1,97 @@
+//! Ranks that do not hold the same state although they should.
+
+use phalanx_protocol::{
+    id::{JobId, WorkerId},
+    message::{Directive, Event, Failure},
+    view::JobState,
+};
+
+use crate::bench::Bench;
+
+/// The ranks save the state after `step` steps; the state of the `odd`th is another one.
+fn save_odd(bench: &mut Bench, job: &JobId, members: &[WorkerId], step: u64, odd: u32) {
+    bench.step(job, step);
+    for (rank, member) in (0..).zip(members) {
+        let mut part = bench.part(job, rank, step);
+        if rank == odd {
+            part.state_hash = "another state".to_owned();
+        }
+        bench.report(*member, job, Event::CheckpointPart(Box::new(part)));
+    }
+}
+
+fn confirm(bench: &mut Bench, members: &[WorkerId]) {
+    members.iter().for_each(|member| bench.confirm(*member));
+}
+
+/// Whether each is told to keep its state.
+fn kept(bench: &mut Bench, members: &[WorkerId]) -> Vec<bool> {
+    let kept = |member: &WorkerId| match bench.poll(*member).pop() {
+        Some(Directive::Release { keep, .. }) => keep,
+        other => panic!("it was told {other:?}"),
+    };
+    members.iter().map(kept).collect()
+}
+
+#[test]
+fn a_rank_that_differs_from_the_majority_is_named_and_takes_the_state_from_it() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    confirm(&mut bench, &members);
+    save_odd(&mut bench, &job, &members, 5, 1);
+    bench.check(&job, JobState::Forming);
+    assert_eq!(kept(&mut bench, &members), [true, false, true]);
+    bench.check_said(&job, "worker 2 (host, process 2) has computed wrongly: its state at step 5");
+    bench.check_said(&job, "at step 5 the state of rank 1 differs from the others'");
+    assert!(bench.job(&job).checkpoints.is_empty());
+    confirm(&mut bench, &members);
+    assert_eq!(bench.form_held(&job, 5), members);
+}
+
+#[test]
+fn a_worker_that_errs_twice_gets_no_more_work() {
+    let (mut bench, job, all) = Bench::train(3, &[]);
+    let mut members = all;
+    for step in [5, 10] {
+        confirm(&mut bench, &members);
+        save_odd(&mut bench, &job, &members, step, 1);
+        confirm(&mut bench, &members);
+        members = bench.form_held(&job, step);
+    }
+    assert_eq!(members.len(), 2);
+    bench.check_said(
+        &job,
+        "worker 2 (host, process 2) has computed wrongly again, at step 10: it gets no more work",
+    );
+    assert!(bench.coordinator.workers()[1].quarantined);
+    let other = bench.submit(&[]);
+    bench.check(&other, JobState::Queued);
+}
+
+#[test]
+fn of_two_that_differ_the_one_that_is_not_confirmed_has_erred() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    bench.save(&job, 5);
+    confirm(&mut bench, &members);
+    save_odd(&mut bench, &job, &members, 10, 0);
+    bench.check_said(&job, "no majority says which is right");
+    assert_eq!(kept(&mut bench, &members), [false, false], "nobody's state is trusted");
+    bench.restart();
+    confirm(&mut bench, &members);
+    assert_eq!(bench.form(&job), members);
+    bench.save(&job, 10);
+    bench.check_said(&job, "worker 1 (host, process 1) has computed wrongly: its state at step 10");
+}
+
+#[test]
+fn ranks_that_compare_their_states_tell_what_each_has() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    let hashes = ["x", "x", "y"].map(|hash| Some(hash.to_owned())).to_vec();
+    for member in &members {
+        let failure = Failure::Differs { step: 7, hashes: hashes.clone() };
+        bench.report(*member, &job, Event::Failed(failure));
+    }
+    assert_eq!(bench.form_held(&job, 7), members);
+    let named = bench.job(&job).messages.iter().filter(|it| it.text.contains("has computed wrongly")).count();
+    assert_eq!(named, 1, "it is counted once");
+    bench.check_said(&job, "worker 3 (host, process 3) has computed wrongly");
+}

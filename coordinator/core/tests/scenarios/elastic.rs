@@ -1,0 +1,159 @@
+//! Workers that join and leave while a job runs.
+
+use phalanx_core::{Input, Rejected};
+use phalanx_protocol::{
+    id::{Generation, JobId, WorkerId},
+    message::{Directive, Event, Failure},
+    spec::WorkersSpec,
+    view::JobState,
+};
+
+use crate::bench::Bench;
+
+fn scale(bench: &mut Bench, job: &JobId, max: u32) {
+    let workers = WorkersSpec { min: None, max: Some(max), ..Default::default() };
+    bench.call(Input::Scale { job: job.clone(), workers }).expect("a job that runs can be scaled");
+}
+
+fn drain(bench: &mut Bench, worker: WorkerId) {
+    bench.call(Input::Drain { worker }).expect("a worker that is there can be drained");
+}
+
+/// All ranks stop after `step`, as they were told.
+fn stop_all(bench: &mut Bench, job: &JobId, members: &[WorkerId], step: u64, saves: bool) {
+    for member in members {
+        let told = bench.poll(*member);
+        assert!(matches!(told.last(), Some(Directive::Stop { save, .. }) if *save == saves), "{told:?}");
+    }
+    for member in members {
+        bench.report(*member, job, Event::Stopped { step });
+    }
+}
+
+#[test]
+fn an_idle_worker_joins_a_running_job_once_it_has_the_data() {
+    let (mut bench, job, members) = Bench::train(2, &[("workers.max", "3")]);
+    bench.step(&job, 7);
+    let newcomer = bench.attach(1)[0];
+    assert!(matches!(bench.poll(newcomer)[..], [Directive::Fetch { .. }]));
+    bench.check(&job, JobState::Training);
+    assert!(bench.poll(members[0]).iter().all(|told| !matches!(told, Directive::Stop { .. })));
+    bench.report(newcomer, &job, Event::Fetched);
+    stop_all(&mut bench, &job, &members, 8, false);
+    assert_eq!(bench.form_held(&job, 8), [members[0], members[1], newcomer]);
+    assert_eq!(bench.job(&job).generation, Generation::new(2));
+}
+
+#[test]
+fn a_worker_that_comes_while_the_next_generation_forms_joins_after_that() {
+    let (mut bench, job, members) = Bench::train(2, &[("workers.max", "4")]);
+    let newcomer = bench.attach(1)[0];
+    bench.call(Input::Detach { worker: members[1] }).expect("leaving is taken");
+    bench.report(newcomer, &job, Event::Fetched);
+    bench.confirm(members[0]);
+    assert_eq!(bench.form_held(&job, 0), [members[0], newcomer], "it was ready in time");
+}
+
+#[test]
+fn a_newcomer_that_cannot_have_the_data_disturbs_nobody() {
+    let (mut bench, job, members) = Bench::train(1, &[("workers.max", "2")]);
+    let newcomer = bench.attach(1)[0];
+    let failure = Failure::Peer { reason: "it cannot map the file".to_owned(), step: 0 };
+    bench.report(newcomer, &job, Event::Failed(failure));
+    bench.check(&job, JobState::Training);
+    bench.check_said(&job, "cannot join: it cannot map the file");
+    bench.confirm(newcomer);
+    assert!(bench.poll(newcomer).is_empty(), "it is not asked again at once");
+    assert_eq!(bench.job(&job).workers, members);
+}
+
+#[test]
+fn a_job_that_is_scaled_down_lets_its_last_ranks_go_after_a_step() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    scale(&mut bench, &job, 1);
+    stop_all(&mut bench, &job, &members, 3, false);
+    assert_eq!(bench.form_held(&job, 3), members[..1]);
+    let told = bench.poll(members[2]);
+    assert!(matches!(told[..], [Directive::Release { keep: false, .. }]), "{told:?}");
+    bench.check_said(&job, "takes 1 to 1 worker from now on");
+}
+
+#[test]
+fn a_job_that_is_scaled_up_takes_the_idle() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    let idle = bench.attach(2);
+    assert!(bench.poll(idle[0]).is_empty());
+    scale(&mut bench, &job, 3);
+    idle.iter().for_each(|newcomer| bench.report(*newcomer, &job, Event::Fetched));
+    stop_all(&mut bench, &job, &members, 2, false);
+    assert_eq!(bench.form_held(&job, 2), [members[0], idle[0], idle[1]]);
+}
+
+#[test]
+fn a_job_that_is_over_cannot_be_scaled() {
+    let (mut bench, job, _) = Bench::train(1, &[]);
+    bench.finish(&job);
+    let workers = WorkersSpec::default();
+    let refused = bench.call(Input::Scale { job, workers }).expect_err("it is over");
+    assert!(matches!(refused, Rejected::WrongState { .. }));
+    assert!(refused.to_string().contains("it cannot be scaled"), "{refused}");
+}
+
+#[test]
+fn a_worker_that_is_drained_finishes_its_step_and_leaves_the_others_its_work() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    drain(&mut bench, members[1]);
+    stop_all(&mut bench, &job, &members, 4, false);
+    assert_eq!(bench.form_held(&job, 4), members[..1]);
+    let told = bench.poll(members[1]);
+    assert!(matches!(told[..], [Directive::Release { .. }]), "{told:?}");
+    assert!(bench.poll(members[1]).is_empty());
+    let told = bench.poll(members[1]);
+    assert!(matches!(told[..], [Directive::Leave]), "{told:?}");
+    assert!(bench.poll(members[1]).is_empty(), "it is told once");
+}
+
+#[test]
+fn the_last_worker_that_is_drained_saves_the_state_first() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.step(&job, 4);
+    drain(&mut bench, members[0]);
+    let told = bench.poll(members[0]);
+    assert!(matches!(told.last(), Some(Directive::Stop { save: true, .. })), "{told:?}");
+    bench.save_parts(&job, 4);
+    bench.report(members[0], &job, Event::Stopped { step: 4 });
+    bench.write();
+    bench.check(&job, JobState::Queued);
+    assert!(matches!(bench.poll(members[0])[..], [Directive::Leave]));
+    let other = bench.attach(1);
+    assert_eq!(bench.form(&job), other);
+    bench.check_said(&job, "goes on from the checkpoint at step 4");
+}
+
+#[test]
+fn an_idle_worker_that_is_drained_leaves_at_once_and_gets_no_work() {
+    let mut bench = Bench::new();
+    let worker = bench.attach(1)[0];
+    drain(&mut bench, worker);
+    let job = bench.submit(&[]);
+    bench.check(&job, JobState::Queued);
+    assert!(matches!(bench.poll(worker)[..], [Directive::Leave]));
+}
+
+#[test]
+fn a_user_who_cancels_while_workers_join_gets_the_state_saved() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    bench.step(&job, 7);
+    drain(&mut bench, members[1]);
+    bench.call(Input::Cancel { job: job.clone() }).expect("a job that runs can be cancelled");
+    stop_all(&mut bench, &job, &members, 8, false);
+    bench.check(&job, JobState::Forming);
+    let formed = bench.formed(8);
+    bench.report(members[0], &job, formed);
+    bench.check(&job, JobState::Stopping);
+    bench.save_parts(&job, 8);
+    bench.report(members[0], &job, Event::Stopped { step: 8 });
+    bench.write();
+    bench.check(&job, JobState::Cancelled);
+    assert_eq!(bench.job(&job).checkpoints.last().map(|newest| newest.step), Some(8));
+}

@@ -1,0 +1,92 @@
+//! What a worker keeps of a job between two of its generations: the open data set, and the
+//! state after the last step. It is given up when the worker begins to work on another job, or
+//! is told that this one is over.
+
+use std::{path::Path, sync::Arc};
+
+use phalanx_data::Dataset;
+use phalanx_protocol::{
+    id::{JobId, TraceParent},
+    message::{Event, Failure},
+    reference::DatasetRef,
+};
+use phalanx_storage::Store;
+use phalanx_telemetry::set_parent;
+use phalanx_train::Held;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use crate::{failure, metrics, orders::Orders, outbox::Reports};
+
+/// What a worker keeps of a job.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) job: JobId,
+    /// Version of the data set.
+    version: String,
+    dataset: Arc<Dataset>,
+    /// Absent before the first step, and where it cannot be trusted.
+    pub(crate) model: Option<Held>,
+}
+
+/// The data set: the one that is kept, or else opened and kept from now on.
+pub(crate) async fn open(
+    kept: &mut Option<Kept>,
+    job: &JobId,
+    wanted: &DatasetRef,
+    store: &Store,
+    cache: &Path,
+) -> Result<Arc<Dataset>, Failure> {
+    if let Some(kept) = kept.as_ref().filter(|kept| kept.job == *job && kept.version == wanted.version) {
+        return Ok(Arc::clone(&kept.dataset));
+    }
+    let opened = Dataset::open(wanted, store, cache).await;
+    let dataset = Arc::new(opened.map_err(|error| failure::open(&error))?);
+    let fresh = Kept {
+        job: job.clone(),
+        version: wanted.version.clone(),
+        dataset: Arc::clone(&dataset),
+        model: None,
+    };
+    *kept = Some(fresh);
+    Ok(dataset)
+}
+
+/// A newcomer's work before it joins a job: having the data set at hand.
+pub(crate) struct Fetching {
+    pub(crate) job: JobId,
+    pub(crate) dataset: DatasetRef,
+    pub(crate) trace: Option<TraceParent>,
+    pub(crate) store: Store,
+    pub(crate) cache: Arc<Path>,
+    pub(crate) reports: Reports,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) kept: Option<Kept>,
+}
+
+impl Fetching {
+    /// Works until the end has been told, or the worker is not wanted any more.
+    pub(crate) async fn run(self) -> Option<Kept> {
+        let span = info_span!("fetch", job = %self.job, version = self.dataset.version);
+        if let Some(parent) = &self.trace {
+            set_parent(&span, parent);
+        }
+        self.work().instrument(span).await
+    }
+
+    async fn work(self) -> Option<Kept> {
+        let Self { job, dataset, store, cache, reports, orders, mut kept, .. } = self;
+        match orders.unless_over(open(&mut kept, &job, &dataset, &store, &cache)).await {
+            Ok(Ok(_)) => {
+                info!("data set at hand");
+                reports.tell(Event::Fetched);
+            }
+            Ok(Err(failure)) => {
+                metrics::failed();
+                warn!(?failure, "data set not at hand");
+                reports.tell(Event::Failed(failure));
+            }
+            Err(_over) => info!("not wanted any more"),
+        }
+        kept
+    }
+}

@@ -21,6 +21,7 @@ pub mod state;
 mod http;
 mod rpc;
 mod secure;
+mod watched;
 
 mod listen;
 mod metrics;

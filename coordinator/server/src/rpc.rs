@@ -32,6 +32,7 @@ use crate::{
     listen::Listener,
     metrics,
     secure::{NotLetIn, let_in},
+    watched::Watched,
 };
 
 /// The most connections at a time beside one for each worker: of those that come
@@ -84,13 +85,18 @@ async fn connection(stream: TcpStream, service: Service) {
         Err(why) if service.strangers.may_warn(&why) => return warn!(?peer, %why, "worker not let in"),
         Err(why) => return debug!(?peer, %why, "worker not let in"),
     };
+    let (stream, ended) = Watched::new(stream);
     let transport = serde_transport::new(Framed::new(stream, codec::framing()), Codec::default());
     let channel = BaseChannel::with_defaults(transport).max_concurrent_requests(CALLS_MAX);
     let mut calls = pin!(channel.execute(service.serve()));
     // Each call under way holds a clone.
     let under_way = Arc::new(());
     loop {
-        match timeout(idle_max, calls.next()).await {
+        let next = tokio::select! {
+            () = ended.cancelled() => return,
+            next = timeout(idle_max, calls.next()) => next,
+        };
+        match next {
             // Calls run beside each other: a report is not held up by a wait for directives.
             Ok(Some(call)) => {
                 let counted = Arc::clone(&under_way);

@@ -6,6 +6,7 @@ mod cluster;
 mod disk;
 mod job;
 mod process;
+mod seaweed;
 mod wait;
 
 pub use certificates::Certificates;
@@ -13,4 +14,5 @@ pub use cluster::Cluster;
 pub use disk::SmallDisk;
 pub use job::{Job, examples};
 pub use process::{Ended, Home, Running, Signal, binary, expect_gone, send};
+pub use seaweed::SeaweedFs;
 pub use wait::{Deadline, eventually};

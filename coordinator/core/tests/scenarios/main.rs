@@ -5,6 +5,7 @@
 mod support;
 
 mod bench;
+mod garbage;
 mod life;
 mod loss;
 mod registry;

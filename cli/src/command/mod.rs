@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod coordinator;
 mod follow;
+mod gc;
 mod job;
 mod job_file;
 mod jobs;
@@ -81,6 +82,7 @@ pub(crate) enum Asked {
     Predict(predict::Predict),
     Submit(submit::Submit),
     Workers(workers::Workers),
+    Gc(gc::Gc),
     Coordinator(coordinator::Coordinator),
     #[command(display_order = 998)]
     Bench(bench::Bench),
@@ -105,6 +107,7 @@ impl Asked {
             Self::Predict(command) => command.run().await,
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
+            Self::Gc(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Completions(command) => command.run(),

@@ -113,9 +113,9 @@ impl StorageError {
         match error {
             object_store::Error::NotFound { .. } => Self::NotFound(path.to_owned()),
             object_store::Error::AlreadyExists { .. } => Self::Exists(path.to_owned()),
-            _ if error.to_string().contains(INSTANCE_METADATA) => Self::Denied(format!(
-                "{path}: the environment gives no credentials, and neither does this machine"
-            )),
+            _ if INSTANCE_METADATA.iter().any(|place| error.to_string().contains(place)) => Self::Denied(
+                format!("{path}: the environment gives no credentials, and neither does this machine"),
+            ),
             _ if is_unanswered(error) => Self::Away(format!("{path}: {}", innermost(error))),
             _ => Self::Other(format!("{path}: {error}")),
         }
@@ -128,8 +128,8 @@ const NO_BUCKET: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
 /// Codes for a write that met another one of the same file: neither has happened yet.
 const IN_BETWEEN: [&str; 2] = ["ConditionalRequestConflict", "OperationAborted"];
 
-/// Where `object_store` looks for credentials when the environment has none.
-const INSTANCE_METADATA: &str = "169.254.169.254";
+/// Where AWS's machines give credentials to whoever has none in the environment.
+const INSTANCE_METADATA: [&str; 2] = ["/latest/api/token", "/latest/meta-data/"];
 
 /// What `object_store` says of an answer that is no success. It keeps the status in a private
 /// type, so its text is the only place to see it.

@@ -204,6 +204,16 @@ async fn wrong_credentials_are_refused_with_a_remedy_and_without_the_secret() {
 }
 
 #[tokio::test]
+async fn absent_credentials_are_said_to_be_absent() {
+    let settings = [("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1"), ("PHALANX_STORE_RETRY", "1")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let store = Store::open_with("s3://bucket/prefix", &settings).unwrap();
+    let error = store.read_path("a", 10).await.unwrap_err();
+    assert!(matches!(error, StorageError::Denied(_)), "{error:?}");
+    assert!(error.to_string().contains("gives no credentials"), "{error}");
+}
+
+#[tokio::test]
 async fn a_bucket_that_is_not_there_is_told_from_a_file_that_is_not() {
     let Some((server, _)) = s3_store() else { return };
     let store = Store::open_with("s3://absent/prefix", &server.settings()).unwrap();

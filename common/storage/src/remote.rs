@@ -148,13 +148,21 @@ impl Remote {
         bytes_max: u64,
     ) -> Result<(u64, BoxStream<'static, Result<Bytes, StorageError>>), StorageError> {
         let name = path.to_string();
-        if bytes_max <= PIECE_BYTES as u64 {
+        let head = match bytes_max <= PIECE_BYTES as u64 {
+            true => None,
+            false => match self.inner.head(path).await {
+                Ok(found) => Some(found),
+                // The answer to HEAD has no room for the reason, which the one to GET has.
+                Err(object_store::Error::NotFound { .. }) => None,
+                Err(e) => return Err(StorageError::remote(&name, &e)),
+            },
+        };
+        let Some(found) = head else {
             let found = self.inner.get(path).await.map_err(|e| StorageError::remote(&name, &e))?;
             let bytes = found.meta.size;
             let pieces = found.into_stream().map_err(move |e| StorageError::remote(&name, &e));
             return Ok((bytes, pieces.boxed()));
-        }
-        let found = self.inner.head(path).await.map_err(|e| StorageError::remote(&name, &e))?;
+        };
         let (inner, path, bytes) = (Arc::clone(&self.inner), path.clone(), found.size);
         let pieces = stream::iter((0..bytes).step_by(PIECE_BYTES)).map(move |begin| {
             let (inner, path, name) = (Arc::clone(&inner), path.clone(), name.clone());

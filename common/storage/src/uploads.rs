@@ -16,7 +16,9 @@
 //! | is another | the file counts as created with that |
 //!
 //! Transitions: claimed → pieces there → completed or aborted → claim deleted. A
-//! process that is killed leaves a claim and pieces, never a file.
+//! process that is killed leaves a claim and pieces, never a file. Nobody aborts
+//! an upload that somebody may be completing in the same moment, as far as that
+//! can be seen: SeaweedFS would delete what the file was just made of.
 
 use std::{ops::Range, sync::Arc};
 
@@ -115,11 +117,13 @@ impl Uploads {
                 unfinished.end().await;
                 Ok(Attempt::Created)
             }
-            // Ours, if the answer to an earlier try was lost, or of somebody with the same content.
-            Err(StorageError::Exists(_) | StorageError::NotFound(_)) if self.is_there(path).await? => {
-                unfinished.end().await;
-                Err(StorageError::Exists(path.to_string()))
+            // Refused, since there is a file: of somebody who has completed the same upload, or another one. The
+            // claim stays for `gc`: an upload is never aborted in the moment in which it may be completed.
+            Err(StorageError::Exists(path)) => {
+                unfinished.leave();
+                Err(StorageError::Exists(path))
             }
+            // The upload has ended: by us, if the answer to an earlier try was lost, or by somebody else.
             Err(StorageError::NotFound(_)) => {
                 unfinished.end().await;
                 Ok(Attempt::Lost)
@@ -136,19 +140,21 @@ impl Uploads {
         let claim = Claim { upload, blake3: file.blake3.clone() };
         let json = serde_json::to_vec(&claim).expect("invariant: a claim is made of plain values");
         let claimed = remote::create_at_once(&*self.store, &claim_path(path), json.into()).await;
-        if claimed.is_ok() {
+        let theirs = match claimed {
+            Ok(()) => return Ok(Some(claim)),
+            Err(StorageError::Exists(_)) => self.claimed(path).await,
+            Err(error) => Err(error),
+        };
+        // Ours, if the answer to an earlier try was lost.
+        if theirs.as_ref().is_ok_and(|theirs| theirs.as_ref() == Some(&claim)) {
             return Ok(Some(claim));
         }
         // No piece was sent, so nothing is lost if this fails.
         let _ = self.bucket.abort_multipart(&self.key(path), &claim.upload).await;
-        match claimed {
-            Err(StorageError::Exists(_)) => match self.claimed(path).await? {
-                Some(theirs) if theirs.blake3 == claim.blake3 => Ok(Some(theirs)),
-                Some(_) => Err(StorageError::Exists(path.to_string())),
-                None => Ok(None),
-            },
-            Err(error) => Err(error),
-            Ok(()) => Ok(Some(claim)),
+        match theirs? {
+            Some(theirs) if theirs.blake3 == claim.blake3 => Ok(Some(theirs)),
+            Some(_) => Err(StorageError::Exists(path.to_string())),
+            None => Ok(None),
         }
     }
 
@@ -189,18 +195,21 @@ impl Uploads {
         }
     }
 
-    /// Aborts an upload, unless it has ended, and then deletes its claim.
+    /// Aborts an upload and then deletes its claim.
     async fn give_up(&self, path: &ObjectPath, claim: &Claim) -> Result<(), StorageError> {
         let aborted = self.bucket.abort_multipart(&self.key(path), &claim.upload).await;
         match aborted.map_err(|e| StorageError::remote(path.as_ref(), &e)) {
-            Ok(()) | Err(StorageError::NotFound(_)) => {}
-            Err(other) => return Err(other),
+            Ok(()) | Err(StorageError::NotFound(_)) => self.release(path, claim).await,
+            Err(other) => Err(other),
         }
-        // Another upload may have claimed the path since.
-        if self.claimed(path).await?.is_some_and(|now| now == *claim) {
-            remote::delete(&*self.store, &claim_path(path)).await?;
+    }
+
+    /// Deletes the claim of an upload that has ended, unless another one has claimed the path since.
+    async fn release(&self, path: &ObjectPath, claim: &Claim) -> Result<(), StorageError> {
+        match self.claimed(path).await? {
+            Some(now) if now == *claim => remote::delete(&*self.store, &claim_path(path)).await,
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     async fn claimed(&self, path: &ObjectPath) -> Result<Option<Claim>, StorageError> {
@@ -238,12 +247,17 @@ struct Unfinished {
 }
 
 impl Unfinished {
-    /// It has ended: nobody else needs to see to it.
+    /// It has ended.
     async fn end(mut self) {
         let Some(uploads) = self.uploads.take() else { return };
-        if let Err(error) = uploads.give_up(&self.path, &self.claim).await {
+        if let Err(error) = uploads.release(&self.path, &self.claim).await {
             debug!(path = %self.path, %error, "the claim of an upload that has ended was not deleted");
         }
+    }
+
+    /// Somebody else sees to it.
+    fn leave(mut self) {
+        self.uploads = None;
     }
 }
 
@@ -252,7 +266,14 @@ impl Drop for Unfinished {
         let (Some(uploads), Ok(runtime)) = (self.uploads.take(), Handle::try_current()) else { return };
         let (path, claim) = (self.path.clone(), self.claim.clone());
         runtime.spawn(async move {
-            if let Err(error) = uploads.give_up(&path, &claim).await {
+            let given_up = async {
+                // Its completion may have come through without an answer.
+                if uploads.is_there(&path).await? {
+                    return uploads.release(&path, &claim).await;
+                }
+                uploads.give_up(&path, &claim).await
+            };
+            if let Err(error) = given_up.await {
                 warn!(%path, %error, "an upload that was cut off was not given up: `phalanx gc` does it later");
             }
         });

@@ -69,6 +69,10 @@ async fn an_upload_does_not_replace_what_was_created_meanwhile() {
     let error = upload.await.unwrap().unwrap_err();
     assert!(matches!(error, StorageError::Exists(_)), "{error:?}");
     assert_eq!(store.read(&small).await.unwrap(), "content");
+    // What was sent is left to whoever collects garbage.
+    until_unfinished(&store, |unfinished| unfinished.len() == 1).await;
+    store.abort("file").await.unwrap();
+    assert_eq!(store.read(&small).await.unwrap(), "content");
     assert_eq!(store.unfinished().await.unwrap(), []);
 }
 
@@ -220,8 +224,9 @@ async fn a_bucket_that_is_not_there_is_told_from_a_file_that_is_not() {
     let large = store.create("a", large(1)).await.unwrap_err();
     let small = store.create("a", Bytes::from_static(b"content")).await.unwrap_err();
     let read = store.read_path("a", 10).await.unwrap_err();
+    let read_large = store.read_path("a", 1 << 30).await.unwrap_err();
     let list = store.list_prefix("").await.unwrap_err();
-    for error in [large, small, read, list] {
+    for error in [large, small, read, read_large, list] {
         assert!(matches!(error, StorageError::NoBucket(_)), "{error:?}");
         assert!(error.to_string().contains("create it"), "{error}");
     }

@@ -3,8 +3,8 @@
 #
 #   scripts/test.sh [FILTER]     FILTER: only tests whose name contains it, and no other step
 #
-# Needs Rust; with python 3.11 or newer the metrics are held to scikit-learn, which is installed into a virtual
-# environment. cargo-nextest and cargo-deny are used where they are installed. CARGO_TARGET_DIR is honoured.
+# Needs Rust; with python 3.11 or newer the metrics are held to scikit-learn and the object store to SeaweedFS, which
+# are installed into virtual environments. cargo-nextest and cargo-deny are used where they are installed. CARGO_TARGET_DIR is honoured.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -31,6 +31,11 @@ if PHALANX_PYTHON=$(scripts/venv.sh); then
     export PHALANX_PYTHON
 else
     skip "comparison with scikit-learn" "there is no python for it, see above"
+fi
+if PHALANX_WEED=$(scripts/seaweedfs.sh); then
+    export PHALANX_WEED
+else
+    skip "the object store on S3" "there is no SeaweedFS for it, see above"
 fi
 
 # The tests of processes start the binaries, so these come first, built as the tests build them.

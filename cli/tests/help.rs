@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "predict",
     "submit",
     "workers",
+    "gc",
     "coordinator",
     "worker",
     "bench",
@@ -61,6 +62,7 @@ fn wrong_usage_ends_with_two_and_says_what_is_expected() {
         (&["run", "job.toml", "--set", "epochs"][..], "KEY=VALUE"),
         (&["run", "job.toml", "--workers", "0"][..], "--workers"),
         (&["alias", "mnist", "champion", "first"][..], "<VERSION>"),
+        (&["gc", "--older-than", "5m"][..], "an hour at least"),
         (&["nonsense"][..], "nonsense"),
     ] {
         let output = phalanx(arguments);

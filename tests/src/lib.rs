@@ -7,6 +7,7 @@ mod cluster;
 mod disk;
 mod job;
 mod process;
+mod seaweed;
 mod wait;
 
 pub use api::Api;
@@ -15,4 +16,5 @@ pub use cluster::Cluster;
 pub use disk::SmallDisk;
 pub use job::{Job, examples};
 pub use process::{Ended, Home, Running, Signal, binary, expect_gone, send};
+pub use seaweed::SeaweedFs;
 pub use wait::{Deadline, eventually};

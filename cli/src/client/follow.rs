@@ -3,17 +3,12 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use phalanx_protocol::view::JobView;
 use reqwest::{Method, StatusCode};
-use tokio::time::{Instant, sleep, timeout};
-use tokio_util::{
-    codec::{FramedRead, LinesCodec},
-    io::StreamReader,
-};
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::{ANSWER_BYTES_MAX, Client, ClientError};
+use super::{Client, ClientError, Lines};
 
 /// A coordinator that is away for longer is given up.
 const AWAY_MAX: Duration = Duration::from_secs(60);
@@ -21,14 +16,11 @@ const AWAY_MAX: Duration = Duration::from_secs(60);
 /// How long to wait before asking again.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// A line comes at least this often, or the connection is dead.
-const QUIET_MAX: Duration = Duration::from_secs(40);
-
 /// The views of a job, one at each change.
 pub(crate) struct Follow {
     client: Client,
     id: String,
-    lines: Option<BoxStream<'static, Result<String, String>>>,
+    lines: Option<Lines>,
     /// When the last line came, or the first was asked for.
     heard_at: Instant,
 }
@@ -71,24 +63,10 @@ impl Follow {
         let lines = match &mut self.lines {
             Some(lines) => lines,
             None => {
-                let lines = self.connect().await?;
-                self.lines.insert(lines)
+                let request = self.client.request(Method::GET, &["jobs", &self.id, "follow"]);
+                self.lines.insert(self.client.lines(request).await?)
             }
         };
-        let reason = match timeout(QUIET_MAX, lines.next()).await {
-            Ok(Some(Ok(line))) => return Ok(line),
-            Ok(Some(Err(reason))) => reason,
-            Ok(None) => "it ended the connection".to_owned(),
-            Err(_) => format!("it was silent for {} s", QUIET_MAX.as_secs()),
-        };
-        Err(ClientError::Unreachable { url: self.client.address().to_owned(), reason })
-    }
-
-    async fn connect(&self) -> Result<BoxStream<'static, Result<String, String>>, ClientError> {
-        let request = self.client.request(Method::GET, &["jobs", &self.id, "follow"]);
-        let response = self.client.send(request).await?;
-        let body = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
-        let lines = FramedRead::new(body, LinesCodec::new_with_max_length(ANSWER_BYTES_MAX));
-        Ok(lines.map_err(|e| e.to_string()).boxed())
+        lines.next(&self.client).await
     }
 }

@@ -2,7 +2,9 @@
 //! route. Every command goes this way, whether the coordinator is far away, in
 //! another process of this machine, or in this process.
 
+mod collection;
 mod follow;
+mod lines;
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +19,9 @@ use phalanx_protocol::{
 use reqwest::{Method, RequestBuilder, StatusCode, Url, header::HeaderMap};
 use serde::de::DeserializeOwned;
 
+pub(crate) use collection::Collection;
 pub(crate) use follow::Follow;
+use lines::Lines;
 
 use crate::error::CliError;
 
@@ -199,17 +203,40 @@ impl Client {
         self.call(request.json(&AliasRequest { version })).await
     }
 
+    /// Deletes what nobody needs in the object store and is at least `age` old; nothing in a dry run.
+    /// Returns when the store was looked through.
+    pub(crate) async fn collect_garbage(
+        &self,
+        age: Duration,
+        dry_run: bool,
+    ) -> Result<Collection, ClientError> {
+        let mut url = self.url(&["gc"]);
+        let wanted = [("dry_run", dry_run.to_string()), ("older_than_seconds", age.as_secs().to_string())];
+        url.query_pairs_mut().extend_pairs(wanted);
+        Ok(Collection::new(self.clone(), self.lines(self.http.post(url)).await?))
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {
         self.call(self.request(Method::GET, path)).await
     }
 
-    /// A request for `/v1/…`; the parts of the path are escaped.
+    /// A request for `/v1/…`.
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    /// The address of `/v1/…`; the parts of the path are escaped.
+    fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("v1").extend(path);
         }
-        self.http.request(method, url)
+        url
+    }
+
+    /// Sends a request that is answered line by line.
+    async fn lines(&self, request: RequestBuilder) -> Result<Lines, ClientError> {
+        Ok(Lines::of(self.send(request).await?))
     }
 
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {

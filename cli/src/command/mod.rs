@@ -11,6 +11,7 @@ mod completions;
 mod coordinator;
 mod drain;
 mod follow;
+mod gc;
 mod job;
 mod job_file;
 mod jobs;
@@ -85,6 +86,7 @@ pub(crate) enum Asked {
     Submit(submit::Submit),
     Workers(workers::Workers),
     Drain(drain::Drain),
+    Gc(gc::Gc),
     Coordinator(coordinator::Coordinator),
     #[command(display_order = 998)]
     Bench(bench::Bench),
@@ -111,6 +113,7 @@ impl Asked {
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
             Self::Drain(command) => command.run().await,
+            Self::Gc(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Completions(command) => command.run(),

@@ -8,6 +8,7 @@
 mod chart;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod garbage;
 mod lists;
 mod metrics;
 mod model;
@@ -24,6 +25,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};
 pub(crate) use model::{model, version};
 pub(crate) use number::{bytes, count};

@@ -284,6 +284,88 @@ pub struct ClusterView {
     pub rpc_addr: std::net::SocketAddr,
 }
 
+/// A line of `POST /v1/gc`: how far a garbage collection is. The last line has `done`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GcView {
+    /// Whether nothing is deleted.
+    pub dry_run: bool,
+    /// Files that are younger than this are left alone.
+    pub older_than_seconds: u64,
+    /// What was found and what became of it, by kind.
+    pub garbage: BTreeMap<GarbageKind, GarbageView>,
+    /// The first of the files found, by path; at most [`GARBAGE_SHOWN_MAX`], and in the last line alone.
+    pub files: Vec<GarbageFile>,
+    /// Whether there is more than one collection looks at: the next one finds it.
+    pub more: bool,
+    /// A job that prepares a data set, for whose sake dataset versions are left alone.
+    pub preparing: Option<JobId>,
+    /// Why not everything was deleted.
+    pub problem: Option<String>,
+    /// Whether it is over.
+    pub done: bool,
+}
+
+/// The most files that a [`GcView`] shows.
+pub const GARBAGE_SHOWN_MAX: usize = 1_000;
+
+/// The least age in seconds of what a garbage collection deletes: anything younger may be in the making.
+pub const GC_SECONDS_MIN: u64 = 3_600;
+
+/// What a file belonged to that no record names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GarbageKind {
+    /// Checkpoints: parts and manifests.
+    Checkpoint,
+    /// Models that were finished and became no version.
+    Artifact,
+    /// Manifests of model versions that were given up.
+    Model,
+    /// Dataset versions of which no job and no model knows.
+    Dataset,
+    /// Files that were begun and not ended.
+    Unfinished,
+}
+
+impl GarbageKind {
+    /// The kind's name, as JSON has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "checkpoint",
+            Self::Artifact => "artifact",
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// Garbage of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GarbageView {
+    /// Files found.
+    pub files: u64,
+    /// Their bytes; of unfinished files those of the notes about them alone, for S3.
+    pub bytes: u64,
+    /// Files deleted.
+    pub deleted_files: u64,
+    /// Their bytes.
+    pub deleted_bytes: u64,
+}
+
+/// One file that no record names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GarbageFile {
+    /// Path in the object store.
+    pub path: String,
+    /// Its kind.
+    pub kind: GarbageKind,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was created.
+    pub modified: Timestamp,
+}
+
 /// Body of every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiError {

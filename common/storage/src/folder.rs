@@ -10,17 +10,18 @@
 //! All functions block; the store calls them on a thread for blocking work.
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File, Metadata, Permissions},
     io::{self, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tempfile::NamedTempFile;
 use tracing::{debug, info};
 
-use crate::{Listed, StorageError, store::LIST_FILES_MAX};
+use crate::{Listed, StorageError, path, store::LIST_FILES_MAX};
 
 /// Where files are written before they get their path; on the same file system.
 const STAGING: &str = ".tmp";
@@ -131,8 +132,14 @@ impl Folder {
         }
     }
 
-    /// The files below the folder `prefix` (all of them, if it is empty).
-    pub(crate) fn list(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
+    /// Up to `max` of the files below the folder `prefix` (all of them, if it is empty) that
+    /// `wanted` picks, and whether there are more.
+    pub(crate) fn find(
+        &self,
+        prefix: &str,
+        max: usize,
+        mut wanted: impl FnMut(&Listed) -> bool,
+    ) -> Result<(Vec<Listed>, bool), StorageError> {
         let mut files = Vec::new();
         let mut folders = vec![prefix.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -154,18 +161,46 @@ impl Folder {
                 let Ok(found) = entry.metadata() else { continue };
                 if found.is_dir() {
                     folders.push(path);
-                } else if found.is_file() {
-                    files.push(Listed { path, bytes: found.len() });
+                    if folders.len() > LIST_FILES_MAX {
+                        let text = format!("more than {LIST_FILES_MAX} folders in `{prefix}`");
+                        return Err(StorageError::Other(text));
+                    }
+                    continue;
                 }
-                if files.len() + folders.len() > LIST_FILES_MAX {
-                    return Err(StorageError::Other(format!(
-                        "more than {LIST_FILES_MAX} files in `{prefix}`"
-                    )));
+                let file = listed(path, &found);
+                if found.is_file() && wanted(&file) {
+                    if files.len() == max {
+                        return Ok((files, true));
+                    }
+                    files.push(file);
                 }
             }
         }
-        Ok(files)
+        Ok((files, false))
     }
+
+    /// Files that were begun and have no path yet, by their names in the staging folder.
+    pub(crate) fn unfinished(&self) -> Result<Vec<Listed>, StorageError> {
+        Ok(self.find(STAGING, LIST_FILES_MAX, |_| true)?.0)
+    }
+
+    /// Removes one of them; that it is not there is success.
+    pub(crate) fn abort(&self, path: &str) -> Result<(), StorageError> {
+        let name = path.strip_prefix(STAGING).and_then(|path| path.strip_prefix('/'));
+        match name.map(path::checked) {
+            Some(Ok(_)) => self.delete(path),
+            Some(Err(error)) => Err(error),
+            None => Err(StorageError::Path {
+                path: path.to_owned(),
+                reason: "it is no unfinished file".to_owned(),
+            }),
+        }
+    }
+}
+
+fn listed(path: String, found: &Metadata) -> Listed {
+    let modified = found.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+    Listed { path, bytes: found.len(), modified: modified.unwrap_or(Timestamp::MAX) }
 }
 
 /// Creates a folder and those above it, each entry durable; that it is there is

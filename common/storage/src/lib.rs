@@ -2,8 +2,9 @@
 //! path, size and hash, and checked whenever they are read.
 //!
 //! In reading order: the store, its errors, which paths are let in, the two
-//! kinds of store behind it (a local folder, a remote service), local copies,
-//! and the manifests that name what belongs together.
+//! kinds of store behind it (a local folder; a remote service, how it is talked
+//! to, and how large files are sent to it), local copies, and the manifests that
+//! name what belongs together.
 //!
 //! Architecture invariants: a file never changes once it is there, and nothing
 //! half-written is ever seen under its path. Which file is the newest, and who
@@ -16,7 +17,9 @@ mod folder;
 mod local;
 mod path;
 mod remote;
+mod service;
 mod store;
+mod uploads;
 
 pub use error::{StorageError, is_full};
 pub use folder::create_folders;

@@ -2,12 +2,15 @@
 //! state but where the store is.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
+use jiff::Timestamp;
 use object_store::path::Path as ObjectPath;
 use phalanx_protocol::reference::FileRef;
 use tracing::warn;
@@ -38,6 +41,8 @@ pub struct Listed {
     pub path: String,
     /// Its size in bytes.
     pub bytes: u64,
+    /// When it was created, by the store's clock.
+    pub modified: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -49,13 +54,27 @@ enum Kind {
 impl Store {
     /// Opens `url`: a folder (`file:///…` or a plain path, created if absent),
     /// `s3://…`, `gs://…`, `az://…`, or, for tests, `memory://`, which is a new
-    /// store each time. A service is not asked yet whether it is there.
+    /// store each time. A service is not asked yet whether it is there. Its
+    /// credentials and settings are taken from the environment, as
+    /// `docs/object-store.md` says.
     ///
     /// # Errors
     ///
-    /// [`StorageError::Url`] if it is none of these; [`StorageError::Full`] or
-    /// [`StorageError::Other`] if the folder cannot be created.
+    /// [`StorageError::Url`] if it is none of these, or settings do not fit it;
+    /// [`StorageError::Full`] or [`StorageError::Other`] if the folder cannot be created.
     pub fn open(url: &str) -> Result<Self, StorageError> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let settings: Vec<_> = std::env::vars_os().filter_map(text).collect();
+        Self::open_with(url, &settings)
+    }
+
+    /// Opens `url` with these settings in the place of the environment's.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open).
+    pub fn open_with(url: &str, settings: &[(String, String)]) -> Result<Self, StorageError> {
         let refuse = |reason: &str| StorageError::Url { url: url.to_owned(), reason: reason.to_owned() };
         if url.is_empty() {
             return Err(refuse(EXPECTED));
@@ -70,7 +89,7 @@ impl Store {
                 folder.map_err(|()| refuse("expected an absolute path, as in `file:///data/store`"))?;
             return Self::open_folder(url, &folder);
         }
-        Ok(Self { url: url.to_owned(), kind: Kind::Remote(Arc::new(Remote::open(&parsed)?)) })
+        Ok(Self { url: url.to_owned(), kind: Kind::Remote(Arc::new(Remote::open(&parsed, settings)?)) })
     }
 
     fn open_folder(url: &str, folder: &Path) -> Result<Self, StorageError> {
@@ -88,13 +107,24 @@ impl Store {
         &self.url
     }
 
+    /// Since when the service has not answered, or only that it cannot now; `None` for a folder. Calls
+    /// go on trying for a minute before they fail, and this tells what they wait for.
+    pub fn away_since(&self) -> Option<Instant> {
+        match &self.kind {
+            Kind::Folder(_) => None,
+            Kind::Remote(remote) => remote.health().away_since(),
+        }
+    }
+
     /// Creates `path` durably, once. If it is there already with the same
     /// content, that is success; with other content, [`StorageError::Exists`].
-    /// A call that fails or whose process is killed leaves nothing at `path`.
+    /// A call that fails, is dropped, or whose process is killed leaves nothing at `path`.
     ///
     /// # Errors
     ///
-    /// Also [`StorageError::Full`], [`StorageError::Path`] and [`StorageError::Other`].
+    /// Also [`StorageError::Full`], [`StorageError::Away`], [`StorageError::Denied`],
+    /// [`StorageError::NoBucket`], [`StorageError::Path`] and [`StorageError::Other`]. After
+    /// [`Away`](StorageError::Away) it may be called again, and finds what it has created.
     pub async fn create(&self, path: &str, content: Bytes) -> Result<FileRef, StorageError> {
         let object = path::checked(path)?;
         let bytes = content.len() as u64;
@@ -106,13 +136,16 @@ impl Store {
             Kind::Folder(folder) => {
                 on_folder(folder, path, move |folder, path| folder.create(path, &content)).await
             }
-            Kind::Remote(remote) => remote.create(&object, content).await,
+            Kind::Remote(remote) => remote.create(&object, &reference, content).await,
         };
         match created {
             Ok(()) => Ok(reference),
             Err(StorageError::Exists(path)) => match self.read(&reference).await {
                 Ok(_) => Ok(reference),
-                Err(StorageError::Damaged { .. }) => Err(StorageError::Exists(path)),
+                // Not found: somebody is about to create it.
+                Err(StorageError::Damaged { .. } | StorageError::NotFound(_)) => {
+                    Err(StorageError::Exists(path))
+                }
                 Err(other) => Err(other),
             },
             Err(other) => Err(other),
@@ -158,7 +191,7 @@ impl Store {
                 read.await?.map(Bytes::from).map_err(too_large)
             }
             Kind::Remote(remote) => {
-                let (bytes, mut pieces) = remote.get(&object).await?;
+                let (bytes, mut pieces) = remote.get(&object, bytes_max).await?;
                 if bytes > bytes_max {
                     return Err(too_large(bytes));
                 }
@@ -208,11 +241,12 @@ impl Store {
         }
     }
 
-    /// Deletes `path`; that it is not there is success.
+    /// Deletes `path`; that it is not there is success. If it is on its way there,
+    /// that is given up.
     ///
     /// # Errors
     ///
-    /// [`StorageError::Path`] and [`StorageError::Other`].
+    /// [`StorageError::Path`], [`StorageError::Other`], and those of a service.
     pub async fn delete(&self, path: &str) -> Result<(), StorageError> {
         let object = path::checked(path)?;
         match &self.kind {
@@ -229,13 +263,60 @@ impl Store {
     /// [`StorageError::Path`], and [`StorageError::Other`] also if there are
     /// more than 100,000.
     pub async fn list_prefix(&self, prefix: &str) -> Result<Vec<Listed>, StorageError> {
-        let object = if prefix.is_empty() { None } else { Some(path::checked(prefix)?) };
-        let mut files = match &self.kind {
-            Kind::Folder(folder) => on_folder(folder, prefix, Folder::list).await?,
-            Kind::Remote(remote) => remote.list(object.as_ref()).await?,
-        };
+        let (mut files, more) = self.find(prefix, LIST_FILES_MAX, |_| true).await?;
+        if more {
+            return Err(StorageError::Other(format!("more than {LIST_FILES_MAX} files in `{prefix}`")));
+        }
         files.sort_unstable();
         Ok(files)
+    }
+
+    /// Up to `max` of the files below the folder `prefix` (all of them, if it is empty) that
+    /// `wanted` picks, in no order, and whether there are more. `wanted` sees each file once.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Path`], [`StorageError::Other`], and those of a service.
+    pub async fn find(
+        &self,
+        prefix: &str,
+        max: usize,
+        wanted: impl FnMut(&Listed) -> bool + Send + 'static,
+    ) -> Result<(Vec<Listed>, bool), StorageError> {
+        let object = if prefix.is_empty() { None } else { Some(path::checked(prefix)?) };
+        match &self.kind {
+            Kind::Folder(folder) => {
+                on_folder(folder, prefix, move |folder, prefix| folder.find(prefix, max, wanted)).await
+            }
+            Kind::Remote(remote) => remote.find(object.as_ref(), max, wanted).await,
+        }
+    }
+
+    /// Files that somebody has begun and not ended: they may be in the making, or their process is
+    /// gone. For S3, the path that the file is to get and the time when it was begun; for a folder
+    /// a place of its own below `.tmp`, and the time when it was last written to.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Other`], and those of a service.
+    pub async fn unfinished(&self) -> Result<Vec<Listed>, StorageError> {
+        match &self.kind {
+            Kind::Folder(folder) => on_folder(folder, "", |folder, _| folder.unfinished()).await,
+            Kind::Remote(remote) => remote.unfinished().await,
+        }
+    }
+
+    /// Gives up one of [`unfinished`](Self::unfinished), by its path there; that it is gone is
+    /// success. Whoever still works on it finds that out and begins anew.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Path`], [`StorageError::Other`], and those of a service.
+    pub async fn abort(&self, path: &str) -> Result<(), StorageError> {
+        match &self.kind {
+            Kind::Folder(folder) => on_folder(folder, path, Folder::abort).await,
+            Kind::Remote(remote) => remote.abort(&path::checked(path)?).await,
+        }
     }
 }
 
@@ -250,7 +331,7 @@ async fn download(
     file: &FileRef,
     cache: &Path,
 ) -> Result<(), StorageError> {
-    let (bytes, mut pieces) = remote.get(object).await?;
+    let (bytes, mut pieces) = remote.get(object, file.bytes).await?;
     local::check_size(file, bytes)?;
     let cache = cache.to_owned();
     let mut copy = blocking(move || Download::begin(&cache)).await?;

@@ -5,7 +5,8 @@
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`worker`, `placement`), the registry, and the invariants.
+//! workers (`worker`, `placement`), the registry, what of the object store is
+//! garbage, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
 //! The time comes in with each input.
@@ -81,6 +82,7 @@ mod worker;
 
 mod registry;
 
+mod garbage;
 mod invariants;
 
 pub use checkpoint::Leftovers;
@@ -88,6 +90,7 @@ pub use config::Config;
 pub use coordinator::Coordinator;
 pub use curve::{LossCurve, Points};
 pub use effect::Effect;
+pub use garbage::{Named, Verdict};
 pub use input::{Completion, Input, Now, Rejected, Reply, WriteFailed};
 pub use invariants::BrokenInvariant;
 pub use record::Record;

@@ -133,6 +133,11 @@ impl Registry {
             .flat_map(|model| model.versions.values().map(|version| (version, model.head.next_version)))
     }
 
+    /// Every model and the number that it gives out next.
+    pub(crate) fn next_versions(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.heads().map(|(head, _)| (head.name.as_str(), head.next_version))
+    }
+
     /// Aliases that name no version: none, if invariant 5 holds.
     pub(crate) fn dangling_aliases(&self) -> impl Iterator<Item = (&str, &str)> {
         self.heads().flat_map(|(head, versions)| {

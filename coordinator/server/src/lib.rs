@@ -2,8 +2,8 @@
 //!
 //! In reading order: what a coordinator must be told, starting and stopping it,
 //! the driver that owns the state machine, its three neighbours (the state
-//! store, the object store, the handles that interfaces hold), the two
-//! interfaces (RPC for workers, HTTP for users), ports, and metrics.
+//! store, the object store and its garbage, the handles that interfaces hold), the
+//! two interfaces (RPC for workers, HTTP for users), ports, and metrics.
 //!
 //! Architecture invariant: nothing is decided here. Drivers carry inputs in and
 //! effects out; who does what is the state machine's alone.
@@ -15,6 +15,7 @@ mod clock;
 mod driver;
 
 mod files;
+mod gc;
 mod handle;
 pub mod state;
 

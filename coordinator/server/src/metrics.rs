@@ -16,6 +16,8 @@ const CHECKPOINTS: &str = "phalanx_checkpoints_total";
 const CHECKPOINT_BYTES: &str = "phalanx_checkpoint_written_bytes_total";
 const MODEL_VERSIONS: &str = "phalanx_model_versions_total";
 const FILE_FAILURES: &str = "phalanx_object_store_failures_total";
+const GARBAGE: &str = "phalanx_garbage_deleted_total";
+const GARBAGE_BYTES: &str = "phalanx_garbage_deleted_bytes_total";
 const COMMIT_SECONDS: &str = "phalanx_state_commit_seconds";
 const RPC_CONNECTIONS: &str = "phalanx_rpc_connections";
 const HTTP_REQUESTS: &str = "phalanx_http_requests_total";
@@ -46,6 +48,8 @@ pub(crate) fn describe() {
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of the parts of these checkpoints");
     describe_counter!(MODEL_VERSIONS, "model versions whose manifest became durable");
     describe_counter!(FILE_FAILURES, "files that the coordinator could not write or delete");
+    describe_counter!(GARBAGE, "files that nobody needed and a garbage collection has deleted");
+    describe_counter!(GARBAGE_BYTES, Unit::Bytes, "bytes of these files");
     describe_histogram!(
         COMMIT_SECONDS,
         Unit::Seconds,
@@ -106,6 +110,12 @@ pub(crate) fn checkpoint_written(bytes: u64) {
 /// A file could not be written or deleted.
 pub(crate) fn file_failed() {
     counter!(FILE_FAILURES).increment(1);
+}
+
+/// A file of so many bytes that nobody needed was deleted.
+pub(crate) fn garbage_deleted(bytes: u64) {
+    counter!(GARBAGE).increment(1);
+    counter!(GARBAGE_BYTES).increment(bytes);
 }
 
 /// A transaction of the state store became durable.

@@ -112,7 +112,7 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     let store_url: Arc<str> = store.url().into();
     let clock = Clock::start();
     let (handle, inbox) = handle::channel(clock);
-    let (driver, restored) = restore(&config.state_url, machine, clock, store, inbox).await?;
+    let (driver, restored) = restore(&config.state_url, machine, clock, store.clone(), inbox).await?;
 
     metrics::describe();
     let (stop_interfaces, stop_driver) = (CancellationToken::new(), CancellationToken::new());
@@ -123,6 +123,8 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         store_url: Arc::clone(&store_url),
         rpc_addr,
         follows: Arc::new(Semaphore::new(http::FOLLOWS_MAX)),
+        store,
+        collections: Arc::new(Semaphore::new(1)),
         stop: stop_interfaces.clone(),
     };
     let service = rpc::Service { handle, store_url, timeouts, tls, strangers: Arc::default() };

@@ -111,9 +111,12 @@ pub(crate) fn storage(error: &StorageError) -> Failure {
         StorageError::NotFound(_) | StorageError::Url { .. } | StorageError::Path { .. } => {
             Failure::Job { reason }
         }
-        StorageError::Full(_) | StorageError::Exists(_) | StorageError::Other(_) => {
-            Failure::Storage { reason }
-        }
+        StorageError::Full(_)
+        | StorageError::Away(_)
+        | StorageError::Denied(_)
+        | StorageError::NoBucket(_)
+        | StorageError::Exists(_)
+        | StorageError::Other(_) => Failure::Storage { reason },
     }
 }
 
@@ -129,6 +132,9 @@ pub(crate) fn checkpoint(manifest: &str, error: &StorageError) -> Failure {
             Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason: error.to_string() }
         }
         StorageError::Full(_)
+        | StorageError::Away(_)
+        | StorageError::Denied(_)
+        | StorageError::NoBucket(_)
         | StorageError::Exists(_)
         | StorageError::Url { .. }
         | StorageError::Other(_) => Failure::Storage { reason: error.to_string() },
@@ -150,7 +156,7 @@ mod tests {
     fn a_checkpoint_is_damaged_only_where_its_content_is_wrong() {
         let damaged = StorageError::Damaged { path: "p".into(), expected: "a".into(), actual: "b".into() };
         assert!(matches!(checkpoint("m", &damaged), Failure::CheckpointDamaged { .. }));
-        let away = StorageError::Other("connection refused".into());
+        let away = StorageError::Away("connection refused".into());
         assert!(matches!(checkpoint("m", &away), Failure::Storage { .. }));
     }
 

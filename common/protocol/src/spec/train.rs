@@ -265,11 +265,15 @@ pub struct CheckpointSpec {
     pub every: u64,
     /// Checkpoints kept, at least 1; older ones are deleted when a newer one is durable.
     pub keep: u32,
+    /// Keep for good, beside the newest ones, the first checkpoint at or after each multiple of this many steps: at
+    /// least 1. Of these, too, the oldest are deleted when a job has 1,000 checkpoints. None by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_every: Option<u64>,
 }
 
 impl Default for CheckpointSpec {
     fn default() -> Self {
-        Self { every: 100, keep: 2 }
+        Self { every: 100, keep: 2, keep_every: None }
     }
 }
 

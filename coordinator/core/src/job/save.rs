@@ -7,7 +7,7 @@ use phalanx_protocol::{
     id::{Generation, Rank},
     message::CheckpointPart,
     reference::{CheckpointRef, FileRef},
-    spec::CHECKPOINTS_MAX,
+    spec::{CHECKPOINTS_MAX, CheckpointSpec},
 };
 use phalanx_storage::manifest::CheckpointManifest;
 
@@ -123,13 +123,31 @@ impl Job {
         self.say(cx, format!("checkpoint at step {} ({:.1} MB)", whole.step, bytes as f64 / 1e6));
         self.record.progress.farthest_step = self.record.progress.farthest_step.max(whole.step);
         self.record.checkpoints.push(CheckpointRecord { checkpoint, parts: whole.parts });
-        let keep =
-            usize::try_from(self.record.spec.checkpoint.keep).unwrap_or(usize::MAX).clamp(1, CHECKPOINTS_MAX);
-        let excess = self.record.checkpoints.len().saturating_sub(keep);
-        let replaced: Vec<CheckpointRecord> = self.record.checkpoints.drain(..excess).collect();
+        let replaced = take_replaced(&mut self.record.checkpoints, &self.record.spec.checkpoint);
         self.store(cx);
         for CheckpointRecord { checkpoint, parts } in replaced {
             cx.turn.effects.push(Effect::DeleteCheckpoint { job: self.record.id.clone(), checkpoint, parts });
         }
     }
+}
+
+/// Takes out the checkpoints that are kept no longer: all but the newest `keep` and the first at or
+/// after each multiple of `keep_every` steps; of more than [`CHECKPOINTS_MAX`] the oldest, too.
+fn take_replaced(checkpoints: &mut Vec<CheckpointRecord>, spec: &CheckpointSpec) -> Vec<CheckpointRecord> {
+    let keep = usize::try_from(spec.keep).unwrap_or(usize::MAX).clamp(1, CHECKPOINTS_MAX);
+    let older = checkpoints.len().saturating_sub(keep);
+    // The newest multiple that has its checkpoint. That one is never taken out, so it is the first of those here.
+    let mut passed = 0;
+    let mut replaced: Vec<_> = checkpoints
+        .extract_if(..older, |kept| {
+            let multiple =
+                spec.keep_every.and_then(|every| kept.checkpoint.step.checked_div(every)).unwrap_or(0);
+            let is_first = multiple > passed;
+            passed = passed.max(multiple);
+            !is_first
+        })
+        .collect();
+    let excess = checkpoints.len().saturating_sub(CHECKPOINTS_MAX);
+    replaced.extend(checkpoints.drain(..excess));
+    replaced
 }

@@ -265,6 +265,33 @@ fn older_checkpoints_are_deleted_when_a_newer_one_is_recorded() {
 }
 
 #[test]
+fn the_first_checkpoint_at_or_after_each_multiple_is_kept_for_good() {
+    let settings = [("train.steps", "100000"), ("checkpoint.keep", "1"), ("checkpoint.keep_every", "10")];
+    let (mut bench, job, _) = Bench::train(1, &settings);
+    let kept = |bench: &Bench| -> Vec<u64> {
+        bench.job(&job).checkpoints.iter().map(|checkpoint| checkpoint.step).collect()
+    };
+    for step in [5, 12, 15, 20, 25, 58, 60] {
+        bench.save(&job, step);
+    }
+    assert_eq!(kept(&bench), [12, 20, 58, 60]);
+    assert_eq!(bench.deleted.iter().map(|checkpoint| checkpoint.step).collect::<Vec<_>>(), [5, 15, 25]);
+    bench.restart();
+    assert_eq!(kept(&bench), [12, 20, 58, 60]);
+}
+
+#[test]
+fn no_job_keeps_more_checkpoints_than_the_most() {
+    let settings = [("train.steps", "100000"), ("checkpoint.keep", "2"), ("checkpoint.keep_every", "1")];
+    let (mut bench, job, _) = Bench::train(1, &settings);
+    for step in 1..=1_003 {
+        bench.save(&job, step);
+    }
+    let kept = bench.job(&job).checkpoints;
+    assert_eq!((kept.len(), kept[0].step), (1_000, 4));
+}
+
+#[test]
 fn data_that_changed_meanwhile_fails_a_job_that_is_resumed() {
     let (mut bench, job, members) = Bench::train(1, &[]);
     bench.save(&job, 5);

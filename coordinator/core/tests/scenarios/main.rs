@@ -7,6 +7,7 @@ mod support;
 mod bench;
 mod differ;
 mod elastic;
+mod garbage;
 mod life;
 mod loss;
 mod registry;

@@ -18,11 +18,13 @@
 //! | `GET /v1/workers` | | `[WorkerView]` |
 //! | `GET /v1/models`, `/v1/models/{name}` | | `[ModelView]`, `ModelView` |
 //! | `PUT /v1/models/{name}/aliases/{alias}` | `AliasRequest` | `ModelView` |
+//! | `POST /v1/gc?dry_run=false&older_than_seconds=3600` | | a `GcView` a line, as it goes on; without the question's parts as shown |
 //!
 //! Every other answer is an `ApiError`.
 
 mod error;
 mod follow;
+mod gc;
 mod jobs;
 mod models;
 mod serve;
@@ -42,6 +44,7 @@ use phalanx_protocol::{
     id::WorkerId,
     view::{ClusterView, WorkerView},
 };
+use phalanx_storage::Store;
 use phalanx_telemetry::MetricsHandle;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -58,7 +61,7 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// The most followers at a time.
 pub const FOLLOWS_MAX: usize = 256;
 
-/// A request that takes longer is answered with 503. Followers are exempt.
+/// A request that takes longer is answered with 503. Followers and collections of garbage are exempt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What handlers share.
@@ -71,6 +74,9 @@ pub(crate) struct App {
     pub(crate) rpc_addr: SocketAddr,
     /// One permit per follower.
     pub(crate) follows: Arc<Semaphore>,
+    pub(crate) store: Store,
+    /// One permit: garbage is collected by one at a time.
+    pub(crate) collections: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -96,6 +102,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(timed)
         .route("/v1/jobs/{id}/follow", get(follow::follow))
+        .route("/v1/gc", post(gc::collect))
         .method_not_allowed_fallback(async || {
             Refused::new(StatusCode::METHOD_NOT_ALLOWED, "this path knows other methods")
         })

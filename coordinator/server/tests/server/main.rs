@@ -6,6 +6,7 @@
 mod support;
 
 mod follow;
+mod gc;
 mod http;
 mod life;
 mod restart;

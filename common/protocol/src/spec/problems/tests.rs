@@ -254,6 +254,8 @@ fn workers_need_lanes() {
     check(TABLE, &["workers.max=5"], &["at most the job's 4 lanes, got 5"]);
     check(TABLE, &["workers={min=3,max=2}"], &["`workers.min` must be at most `workers.max`"]);
     check(TABLE, &["checkpoint.keep=0"], &["`checkpoint.keep` must be from 1"]);
+    check(TABLE, &["checkpoint.keep_every=500"], &[]);
+    check(TABLE, &["checkpoint.keep_every=0"], &["`checkpoint.keep_every` must be from 1"]);
 }
 
 #[test]

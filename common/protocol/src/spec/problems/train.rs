@@ -45,8 +45,11 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     if let Some(workers) = sections.workers {
         fleet(workers, sections.train.map(|train| train.lanes), rules);
     }
-    if let Some(CheckpointSpec { keep, .. }) = sections.checkpoint {
+    if let Some(CheckpointSpec { every: _, keep, keep_every }) = sections.checkpoint {
         rules.whole("checkpoint.keep", *keep, 1..=CHECKPOINTS_MAX as u64);
+        if let Some(steps) = keep_every {
+            rules.whole("checkpoint.keep_every", *steps, 1..=STEPS_MAX);
+        }
     }
 }
 

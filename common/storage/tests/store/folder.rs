@@ -1,6 +1,4 @@
-//! The store's promises, on every kind of store that needs no service.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What is particular to a folder, to local copies, and to URLs and paths.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
@@ -11,87 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use phalanx_protocol::reference::FileRef;
-use phalanx_storage::{Listed, StorageError, Store, clean_cache};
+use phalanx_storage::{StorageError, Store, clean_cache};
 use phalanx_tests::SmallDisk;
 
-fn folder_store() -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path().join("new/store").to_str().unwrap()).unwrap();
-    (folder, store)
-}
-
-/// Files below `folder`, its staging folder included.
-fn files_below(folder: &Path) -> Vec<String> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            files.extend(files_below(&entry.path()));
-        } else {
-            files.push(entry.file_name().into_string().unwrap());
-        }
-    }
-    files
-}
-
-async fn on_each(check: impl AsyncFn(Store)) {
-    check(Store::open("memory://").unwrap()).await;
-    let (_folder, store) = folder_store();
-    check(store).await;
-}
-
-#[tokio::test]
-async fn a_file_that_was_created_is_read_back() {
-    on_each(async |store| {
-        let file = store.create("a/b.bin", Bytes::from_static(b"content")).await.unwrap();
-        assert_eq!(file.bytes, 7);
-        assert_eq!(store.read(&file).await.unwrap(), "content");
-        assert_eq!(store.list_prefix("").await.unwrap(), [Listed { path: "a/b.bin".to_owned(), bytes: 7 }]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_empty_file_is_a_file() {
-    on_each(async |store| {
-        let file = store.create("empty", Bytes::new()).await.unwrap();
-        assert_eq!(store.read(&file).await.unwrap(), "");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn creating_the_same_again_is_success_and_other_content_is_refused() {
-    on_each(async |store| {
-        let first = store.create("a", Bytes::from_static(b"one")).await.unwrap();
-        assert_eq!(store.create("a", Bytes::from_static(b"one")).await.unwrap(), first);
-        let error = store.create("a", Bytes::from_static(b"two")).await.unwrap_err();
-        assert!(matches!(error, StorageError::Exists(path) if path == "a"));
-        assert_eq!(store.read(&first).await.unwrap(), "one");
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn of_many_who_create_one_path_exactly_one_wins() {
-    on_each(async |store| {
-        let attempts = (0..16_u8).map(|i| {
-            let store = store.clone();
-            tokio::spawn(async move { store.create("contended", Bytes::from(vec![i; 4096])).await })
-        });
-        let mut winners = Vec::new();
-        for attempt in attempts.collect::<Vec<_>>() {
-            match attempt.await.unwrap() {
-                Ok(file) => winners.push(file),
-                Err(StorageError::Exists(_)) => {}
-                Err(other) => panic!("{other}"),
-            }
-        }
-        assert_eq!(winners.len(), 1);
-        store.read(&winners[0]).await.unwrap();
-    })
-    .await;
-}
+use crate::support::{files_below, folder_store};
 
 #[tokio::test]
 async fn nothing_is_left_beside_the_files_of_a_folder() {
@@ -133,19 +54,6 @@ async fn a_damaged_file_is_detected_by_size_and_by_hash() {
 }
 
 #[tokio::test]
-async fn a_local_file_holds_the_content_whatever_the_store() {
-    let cache = tempfile::tempdir().unwrap();
-    on_each(async |store| {
-        let file = store.create("shards/0", Bytes::from_static(b"rows")).await.unwrap();
-        for _ in 0..2 {
-            let local = store.local_file(&file, cache.path()).await.unwrap();
-            assert_eq!(std::fs::read(local).unwrap(), b"rows");
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_local_file_is_hashed_again_only_if_it_was_touched() {
     let (folder, store) = folder_store();
     let cache = folder.path().join("cache");
@@ -170,35 +78,6 @@ async fn a_damaged_copy_in_the_cache_is_fetched_again() {
     std::fs::write(&local, b"row!").unwrap();
     store.local_file(&file, cache.path()).await.unwrap();
     assert_eq!(std::fs::read(local).unwrap(), b"rows");
-}
-
-#[tokio::test]
-async fn a_small_file_is_read_up_to_its_bound() {
-    on_each(async |store| {
-        store.create("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
-        assert_eq!(store.read_path("manifest.json", 2).await.unwrap(), "{}");
-        assert!(matches!(store.read_path("manifest.json", 1).await, Err(StorageError::Damaged { .. })));
-        assert!(matches!(store.read_path("other.json", 1).await, Err(StorageError::NotFound(_))));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_listing_names_what_is_below_a_folder_in_order() {
-    on_each(async |store| {
-        for path in ["jobs/b/2", "jobs/a/1", "jobs-other", "jobs/b/1"] {
-            store.create(path, Bytes::from_static(b"x")).await.unwrap();
-        }
-        let paths = async |prefix| -> Vec<String> {
-            store.list_prefix(prefix).await.unwrap().into_iter().map(|file| file.path).collect()
-        };
-        assert_eq!(paths("jobs").await, ["jobs/a/1", "jobs/b/1", "jobs/b/2"]);
-        assert_eq!(paths("absent").await, Vec::<String>::new());
-        store.delete("jobs/a/1").await.unwrap();
-        store.delete("jobs/a/1").await.unwrap();
-        assert_eq!(paths("").await, ["jobs-other", "jobs/b/1", "jobs/b/2"]);
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -258,7 +137,7 @@ async fn a_killed_writer_leaves_only_whole_files() {
     let (_folder, store) = folder_store();
     for round in 0..5 {
         let mut writer = Command::new(std::env::current_exe().unwrap())
-            .args(["writer_that_is_killed", "--exact", "--ignored"])
+            .args(["folder::writer_that_is_killed", "--exact", "--ignored"])
             .env("PHALANX_TEST_STORE", store.url())
             .stdout(std::process::Stdio::null())
             .spawn()

@@ -1,0 +1,89 @@
+//! How the store talks HTTP: the client of `object_store`, with two rules of ours.
+//!
+//! 1. Whatever is sent may be sent again, since each file has one content for ever. So a request
+//!    whose answer is lost or late is repeated like one that never left; `object_store` alone would
+//!    give up a creation there.
+//! 2. An upload in parts is completed only if there is no such file yet. `object_store` can ask for
+//!    that in a creation in one request, but not there.
+//!
+//! Also notes since when the service has not answered.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use object_store::{
+    ClientOptions, HeaderValue,
+    client::{
+        HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
+        ReqwestConnector,
+    },
+};
+
+/// Whether a service answers.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    away_since: Mutex<Option<Instant>>,
+}
+
+impl Health {
+    /// Since when every answer has failed to come or was that the service cannot now.
+    pub(crate) fn away_since(&self) -> Option<Instant> {
+        *self.away_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how a request ended that was sent at `begun`.
+    fn note(&self, answers: bool, begun: Instant) {
+        let mut away_since = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *away_since = if answers { None } else { Some(away_since.unwrap_or(begun)) };
+    }
+}
+
+/// Makes clients that follow the rules above.
+#[derive(Debug, Default)]
+pub(crate) struct Connector {
+    pub(crate) health: Arc<Health>,
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(HttpClient::new(Service { client, health: Arc::clone(&self.health) }))
+    }
+}
+
+#[derive(Debug)]
+struct Service {
+    client: HttpClient,
+    health: Arc<Health>,
+}
+
+#[async_trait]
+impl HttpService for Service {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if completes_an_upload(&request) {
+            request.headers_mut().insert("if-none-match", HeaderValue::from_static("*"));
+        }
+        let begun = Instant::now();
+        let answer = self.client.execute(request).await;
+        // 507 is an answer: there is no room.
+        let answers = answer
+            .as_ref()
+            .is_ok_and(|answer| !answer.status().is_server_error() || answer.status().as_u16() == 507);
+        self.health.note(answers, begun);
+        answer.map_err(|error| match error.kind() {
+            HttpErrorKind::Timeout | HttpErrorKind::Interrupted => {
+                HttpError::new(HttpErrorKind::Request, error)
+            }
+            _ => error,
+        })
+    }
+}
+
+/// Whether it is S3's `CompleteMultipartUpload`.
+fn completes_an_upload(request: &HttpRequest) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    request.method() == "POST" && query.split('&').any(|part| part.starts_with("uploadId="))
+}

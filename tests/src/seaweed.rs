@@ -1,0 +1,204 @@
+//! A real S3 server for tests: SeaweedFS, in a folder and on ports of its own. `PHALANX_WEED` names
+//! its binary, as `scripts/seaweedfs.sh` prints it; tests that find none say that they were skipped.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{
+    process::send,
+    wait::{Deadline, eventually},
+};
+
+/// The one bucket.
+const BUCKET: &str = "phalanx";
+
+/// Whom the server lets in; everyone may see what is in the bucket, which tells when it is ready.
+const IDENTITIES: &str = r#"{"identities": [
+    {"name": "tester", "credentials": [{"accessKey": "tester", "secretKey": "open sesame"}], "actions": ["Admin"]},
+    {"name": "anonymous", "actions": ["List:phalanx"]}
+]}"#;
+
+/// How often to try other ports: between the choice and the start another process may take one.
+const STARTS_MAX: usize = 3;
+
+/// The flags that take a port; the server's own choice for the second of each pair may be taken.
+const PORTS: [&str; 10] = [
+    "s3.port",
+    "s3.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+    "admin.port",
+    "admin.port.grpc",
+];
+
+/// The server's process; killed when dropped.
+#[derive(Debug)]
+pub struct SeaweedFs {
+    weed: PathBuf,
+    folder: TempDir,
+    ports: [u16; PORTS.len()],
+    child: Option<Child>,
+}
+
+impl SeaweedFs {
+    /// Starts one and waits until it answers. Where `PHALANX_WEED` names none, says that `what` is
+    /// skipped, and returns nothing.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not start.
+    pub fn start(what: &str) -> Option<Self> {
+        let Some(weed) = std::env::var_os("PHALANX_WEED").filter(|weed| !weed.is_empty()) else {
+            eprintln!("SKIPPED: {what} needs PHALANX_WEED=$(scripts/seaweedfs.sh)");
+            return None;
+        };
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        fs::create_dir(folder.path().join("data")).expect("the temporary folder can be written");
+        fs::write(folder.path().join("identities.json"), IDENTITIES)
+            .expect("the temporary folder can be written");
+        let mut server = Self { weed: weed.into(), folder, ports: free_ports(), child: None };
+        for _ in 1..STARTS_MAX {
+            if server.spawn() {
+                return Some(server);
+            }
+            server.ports = free_ports();
+        }
+        server.restart();
+        Some(server)
+    }
+
+    /// The store at `prefix` of the bucket.
+    pub fn url(&self, prefix: &str) -> String {
+        format!("s3://{BUCKET}/{prefix}")
+    }
+
+    /// What a user sets to reach it, as the environment's variables.
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let settings = [
+            ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.ports[0])),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "tester".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "open sesame".to_owned()),
+        ];
+        settings.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// Stops answering: connections are taken and nothing comes back.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid());
+        let is_stopped = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        };
+        eventually("SeaweedFS to stand still", Deadline::default(), || {
+            fs::read_dir(&tasks).ok()?.filter_map(Result::ok).all(is_stopped).then_some(())
+        });
+    }
+
+    /// Answers again.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Goes away, at once: connections are refused.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A process that is stopped is killed all the same.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Comes back with all that it held.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not start.
+    pub fn restart(&mut self) {
+        assert!(self.spawn(), "SeaweedFS has ended: {}", self.log());
+    }
+
+    /// Returns whether it runs and answers.
+    fn spawn(&mut self) -> bool {
+        let place = |name: &str| self.folder.path().join(name).display().to_string();
+        let log = fs::File::create(place("log")).expect("the temporary folder can be written");
+        let mut command = Command::new(&self.weed);
+        command.arg("mini").args(PORTS.iter().zip(self.ports).map(|(flag, port)| format!("-{flag}={port}")));
+        command.args([
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-admin.ui=false",
+            "-webdav=false",
+            "-s3.iam=false",
+        ]);
+        command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
+        command.arg("-s3.autoCreateBucket=false").arg(format!("-bucket={BUCKET}"));
+        command
+            .arg(format!("-dir={}", place("data")))
+            .arg(format!("-s3.config={}", place("identities.json")));
+        command.arg(format!("-filer.localSocket={}", place("filer.sock")));
+        command.arg(format!("-s3.localSocket={}", place("s3.sock"))).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
+        self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+        eventually("SeaweedFS to answer", Deadline::default(), || {
+            let child = self.child.as_mut().expect("it was started");
+            let ended = child.try_wait().expect("a child can be waited for").is_some();
+            (ended || self.answers()).then_some(!ended)
+        })
+    }
+
+    /// Whether it lists the bucket.
+    fn answers(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0]))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            write!(
+                stream,
+                "GET /{BUCKET}?list-type=2 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+            )?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn signal(&self, signal: Signal) {
+        send(self.pid(), signal);
+    }
+
+    fn pid(&self) -> i32 {
+        let child = self.child.as_ref().expect("it runs");
+        i32::try_from(child.id()).expect("process ids fit")
+    }
+}
+
+impl Drop for SeaweedFs {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Ports that nobody has at this moment.
+fn free_ports() -> [u16; PORTS.len()] {
+    let listeners = PORTS.map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has ports"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
+}

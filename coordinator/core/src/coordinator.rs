@@ -290,7 +290,7 @@ impl Coordinator {
         worker: WorkerId,
         after: u64,
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
-        self.hear(now, worker)?;
+        self.hear(now, turn, worker)?;
         match self.fleet.confirm(worker, after) {
             Seen::Nothing => {}
             Seen::Idle => turn.placement_due = true,
@@ -311,7 +311,7 @@ impl Coordinator {
         worker: WorkerId,
         report: Report,
     ) -> Result<(), rpc::Rejected> {
-        self.hear(now, worker)?;
+        self.hear(now, turn, worker)?;
         let Report { job, generation, event } = report;
         let (jobs, mut cx) = self.split(now, turn);
         let unknown = rpc::Rejected::StaleGeneration { got: generation, current: Generation::default() };
@@ -344,9 +344,10 @@ impl Coordinator {
         }
     }
 
-    fn hear(&mut self, now: Now, worker: WorkerId) -> Result<(), rpc::Rejected> {
+    fn hear(&mut self, now: Now, turn: &mut Turn, worker: WorkerId) -> Result<(), rpc::Rejected> {
         let lease_ends = now.instant.saturating_add(self.config.timeouts.lease);
-        self.fleet.hear(worker, lease_ends)
+        turn.placement_due |= self.fleet.hear(worker, lease_ends)?;
+        Ok(())
     }
 
     /// A worker is no longer there: its generation learns of it.

@@ -199,12 +199,11 @@ impl Fleet {
         self.workers.remove(&id)
     }
 
-    /// Renews a lease.
-    pub(crate) fn hear(&mut self, id: WorkerId, lease_ends: Duration) -> Result<(), rpc::Rejected> {
+    /// Renews a lease. Returns whether the worker was thought to be cut off.
+    pub(crate) fn hear(&mut self, id: WorkerId, lease_ends: Duration) -> Result<bool, rpc::Rejected> {
         let worker = self.workers.get_mut(&id).ok_or(rpc::Rejected::UnknownWorker(id))?;
         worker.lease_ends = worker.lease_ends.max(lease_ends);
-        worker.connected = true;
-        Ok(())
+        Ok(!std::mem::replace(&mut worker.connected, true))
     }
 
     /// Notes that a worker's connection is gone.

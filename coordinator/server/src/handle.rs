@@ -66,7 +66,7 @@ pub(crate) enum Message {
         /// Where the directives go once there are any; never an empty list.
         answer: oneshot::Sender<Result<Vec<Numbered>, Rejected>>,
     },
-    /// The connection is gone over which a worker waited for directives.
+    /// The connection is gone over which a worker called.
     Gone {
         /// The worker.
         worker: WorkerId,
@@ -227,11 +227,7 @@ impl Handle {
         let (answer, directives) = oneshot::channel();
         let sent = self.messages.send(Message::Wait { worker, after, at: self.stamp(), answer }).await;
         sent.map_err(|_| for_worker(CallError::Stopped))?;
-        // Dropped in the midst of it where the connection breaks.
-        let watch = Watch { handle: self, worker, answered: false };
-        let waited = timeout(wait, directives).await;
-        watch.end();
-        match waited {
+        match timeout(wait, directives).await {
             Ok(Ok(answer)) => answer.map_err(|rejected| for_worker(rejected.into())),
             // A newer wait of the same worker took the place of this one.
             Ok(Err(_)) | Err(_) => Ok(Vec::new()),
@@ -250,6 +246,12 @@ impl Handle {
         self.drain(worker).await.map_err(for_worker)
     }
 
+    /// The connection is gone over which a worker called, and nothing of it is under way.
+    pub(crate) async fn gone(&self, worker: WorkerId) {
+        // Where the driver has stopped, nobody waits for the worker.
+        let _ = self.messages.send(Message::Gone { worker, at: self.stamp() }).await;
+    }
+
     /// Lets a worker go. That nobody hears it does no harm: its lease ends.
     pub(crate) async fn detach(&self, worker: WorkerId) {
         let _ = self.input(Input::Detach { worker }, info_span!("detach", %worker)).await;
@@ -266,29 +268,6 @@ impl Handle {
         let sent = self.messages.send(Message::Input { input, at: self.stamp(), span, answer }).await;
         sent.map_err(|_| CallError::Stopped)?;
         Ok(answered.await.map_err(|_| CallError::Stopped)??)
-    }
-}
-
-/// Tells the driver where a wait for directives is not waited to its end.
-struct Watch<'h> {
-    handle: &'h Handle,
-    worker: WorkerId,
-    answered: bool,
-}
-
-impl Watch<'_> {
-    fn end(mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for Watch<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            let gone = Message::Gone { worker: self.worker, at: self.handle.stamp() };
-            // Where the queue is full, the lease tells it later.
-            let _ = self.handle.messages.try_send(gone);
-        }
     }
 }
 

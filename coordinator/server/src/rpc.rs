@@ -5,11 +5,14 @@
 use std::{
     collections::HashMap,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt as _, StreamExt as _};
+use futures::StreamExt as _;
 use phalanx_protocol::{
     codec::{self, Codec},
     id::WorkerId,
@@ -88,26 +91,40 @@ async fn connection(stream: TcpStream, service: Service) {
     let (stream, ended) = Watched::new(stream);
     let transport = serde_transport::new(Framed::new(stream, codec::framing()), Codec::default());
     let channel = BaseChannel::with_defaults(transport).max_concurrent_requests(CALLS_MAX);
-    let mut calls = pin!(channel.execute(service.serve()));
-    // Each call under way holds a clone.
-    let under_way = Arc::new(());
-    loop {
-        let next = tokio::select! {
-            () = ended.cancelled() => return,
-            next = timeout(idle_max, calls.next()) => next,
-        };
-        match next {
-            // Calls run beside each other: a report is not held up by a wait for directives.
-            Ok(Some(call)) => {
-                let counted = Arc::clone(&under_way);
-                tokio::spawn(call.map(|()| drop(counted)));
+    let caller = Arc::new(AtomicU64::new(NOBODY));
+    let service = Service { caller: Arc::clone(&caller), ..service };
+    let handle = service.handle.clone();
+    let under_way = TaskTracker::new();
+    {
+        let mut calls = pin!(channel.execute(service.serve()));
+        loop {
+            let next = tokio::select! {
+                () = ended.cancelled() => break,
+                next = timeout(idle_max, calls.next()) => next,
+            };
+            match next {
+                // Calls run beside each other: a report is not held up by a wait for directives.
+                Ok(Some(call)) => drop(under_way.spawn(call)),
+                Err(_) if !under_way.is_empty() => {}
+                Err(_) => {
+                    debug!("a connection without calls is ended");
+                    break;
+                }
+                Ok(None) => break,
             }
-            Err(_) if Arc::strong_count(&under_way) > 1 => {}
-            Err(_) => return debug!("a connection without calls is ended"),
-            Ok(None) => return,
         }
+        // With the channel, the calls end that are under way.
+    }
+    under_way.close();
+    under_way.wait().await;
+    match caller.load(Ordering::Relaxed) {
+        NOBODY => {}
+        worker => handle.gone(WorkerId::new(worker)).await,
     }
 }
+
+/// No worker has this number.
+const NOBODY: u64 = 0;
 
 /// What answers workers.
 #[derive(Debug, Clone)]
@@ -119,6 +136,8 @@ pub(crate) struct Service {
     /// What connections are secured with.
     pub(crate) tls: Option<Tls>,
     pub(crate) strangers: Arc<Strangers>,
+    /// The number of the worker that calls over this connection.
+    pub(crate) caller: Arc<AtomicU64>,
 }
 
 /// Why strangers were not let in, and when that was last said: they must not fill the log.
@@ -142,6 +161,7 @@ impl Coordinator for Service {
         let (host, pid) = (hello.host.clone(), hello.pid);
         match self.handle.attach(hello).await {
             Ok(worker) => {
+                self.caller.store(worker.get(), Ordering::Relaxed);
                 Ok(Attached { worker, store_url: self.store_url.to_string(), timeouts: self.timeouts })
             }
             Err(refused) => {
@@ -157,6 +177,7 @@ impl Coordinator for Service {
         worker: WorkerId,
         after: u64,
     ) -> Result<Vec<Numbered>, Rejected> {
+        self.caller.store(worker.get(), Ordering::Relaxed);
         let deadline = context.deadline.saturating_duration_since(Instant::now());
         let wait = self.timeouts.heartbeat.min(deadline.saturating_sub(ANSWER_MARGIN));
         self.handle.directives(worker, after, wait).await

@@ -127,7 +127,8 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
         collections: Arc::new(Semaphore::new(1)),
         stop: stop_interfaces.clone(),
     };
-    let service = rpc::Service { handle, store_url, timeouts, tls, strangers: Arc::default() };
+    let service =
+        rpc::Service { handle, store_url, timeouts, tls, strangers: Arc::default(), caller: Arc::default() };
     let interfaces = TaskTracker::new();
     interfaces.spawn(http::serve(http, http::router(app), stop_interfaces.clone()));
     interfaces.spawn(rpc::serve(rpc, service, stop_interfaces.clone()));

@@ -116,11 +116,10 @@ async fn serve(
     let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone());
     let drained = async {
         drain.await;
-        membership.drain().await;
-        if !membership.is_let_in().await {
-            return;
+        if membership.drain().await {
+            // The coordinator tells when.
+            pending().await
         }
-        pending().await
     };
     let ended = tokio::select! {
         () = end => Ok(()),

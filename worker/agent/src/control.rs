@@ -90,6 +90,9 @@ pub(crate) struct Superseded {
     pub(crate) generation: Generation,
 }
 
+/// Asks whether nothing is under way.
+pub(crate) struct IsIdle;
+
 /// The coordinator does not know this worker any more.
 pub(crate) struct Forget;
 
@@ -268,6 +271,14 @@ impl Message<Superseded> for Control {
     async fn handle(&mut self, Superseded { job, generation }: Superseded, _: &mut Context<Self, ()>) {
         let done = self.release(&job, generation).await;
         self.settle(done);
+    }
+}
+
+impl Message<IsIdle> for Control {
+    type Reply = bool;
+
+    async fn handle(&mut self, _: IsIdle, _: &mut Context<Self, bool>) -> bool {
+        self.work.as_ref().is_none_or(|work| work.task.is_finished())
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    control::{Control, Directed, Forget},
+    control::{Control, Directed, Forget, IsIdle},
     error::AgentError,
     link::{Backoff, Link, LinkError},
 };
@@ -95,30 +95,30 @@ impl Membership {
         }
     }
 
-    /// Tells the coordinator that this worker is about to leave, until it knows. It then lets
-    /// this worker finish its step and gives its work to others.
-    pub(crate) async fn drain(&self) {
+    /// Tells the coordinator that this worker is about to leave, until it knows: it then lets
+    /// this worker finish its step, gives its work to others, and tells it to leave. Returns
+    /// whether that is to be waited for.
+    pub(crate) async fn drain(&self) -> bool {
         let mut backoff = Backoff::new();
         loop {
             let let_in = *self.let_in.lock().await;
-            let Some(worker) = let_in else { return };
+            let Some(worker) = let_in else { return false };
             let call = self
                 .link
                 .call(DETACH_MAX, |client, context| async move { client.drain(context, worker).await });
             match call.await {
                 Ok(Ok(())) => {
-                    return info!(%worker, "the coordinator knows that this worker is about to leave");
+                    info!(%worker, "the coordinator knows that this worker is about to leave");
+                    return true;
                 }
                 Ok(Err(rejected)) => warn!(%rejected, "the coordinator does not let this worker go"),
                 Err(error) => warn!(%error, "the coordinator is not told that this worker is about to leave"),
             }
+            if self.control.ask(IsIdle).await.unwrap_or(true) {
+                return false;
+            }
             backoff.wait().await;
         }
-    }
-
-    /// Whether the coordinator counts on this worker.
-    pub(crate) async fn is_let_in(&self) -> bool {
-        self.let_in.lock().await.is_some()
     }
 
     /// Leaves the cluster, if that can be done quickly.

@@ -45,7 +45,7 @@ impl Job {
                     self.regroup(cx, BTreeSet::new(), &BTreeSet::new());
                 }
             }
-            Phase::Stopping { halted, .. } => {
+            Phase::Stopping { halted, goal: Goal::Pause | Goal::Cancel, .. } => {
                 halted.insert(rank, Halt::Gone);
                 self.say(cx, text);
                 self.store(cx);
@@ -59,7 +59,8 @@ impl Job {
             Phase::Preparing { .. }
             | Phase::Forming { .. }
             | Phase::Training { .. }
-            | Phase::Evaluating { .. } => self.break_up(cx, text, BTreeSet::new(), &BTreeSet::new()),
+            | Phase::Evaluating { .. }
+            | Phase::Stopping { .. } => self.break_up(cx, text, BTreeSet::new(), &BTreeSet::new()),
             Phase::Queued { .. }
             | Phase::Registering { .. }
             | Phase::Paused { .. }
@@ -106,8 +107,12 @@ impl Job {
     ) {
         let Some(gang) = self.phase.gang() else { return };
         let gang = gang.clone();
-        if matches!(self.phase, Phase::Preparing { .. }) {
-            home.extend(gang.members.iter().skip(1));
+        match &self.phase {
+            Phase::Preparing { .. } => home.extend(gang.members.iter().skip(1)),
+            Phase::Stopping { halted, .. } => home.extend(halted.iter().filter_map(|(rank, halt)| {
+                matches!(halt, Halt::Stopped { .. }).then(|| gang.members.get(rank.get() as usize))?
+            })),
+            _ => {}
         }
         // A worker is home at once. One that has not shown that within a heartbeat is most likely dead.
         let deadline = cx.after(cx.config.timeouts.heartbeat);
@@ -284,15 +289,5 @@ impl Job {
         // Lanes that train on their own hold a state that nobody else has.
         let save = self.record.spec.train.diloco.is_some() || staying < self.workers_min() as usize;
         self.stop_ranks(cx, Goal::Regroup, save);
-    }
-
-    /// All ranks of a generation that is to be regrouped have come to a halt.
-    pub(super) fn regroup_halted(&mut self, cx: &mut Context<'_>) {
-        let Phase::Stopping { gang, halted, .. } = &self.phase else { return };
-        let stopped = |member: &&WorkerId| {
-            gang.rank_of(**member).is_some_and(|rank| matches!(halted.get(&rank), Some(Halt::Stopped { .. })))
-        };
-        let home = gang.members.iter().filter(stopped).copied().collect();
-        self.regroup(cx, home, &BTreeSet::new());
     }
 }

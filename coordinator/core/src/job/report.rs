@@ -170,7 +170,7 @@ impl Job {
 
     fn rank_failed(&mut self, cx: &mut Context<'_>, worker: WorkerId, failure: Failure) {
         let who = cx.fleet.get(worker).map_or(worker.to_string(), |w| worker::describe(worker, &w.hello));
-        if let Phase::Stopping { goal, .. } = self.phase {
+        if let Phase::Stopping { goal: goal @ (Goal::Pause | Goal::Cancel), .. } = self.phase {
             return self.failed_while_stopping(cx, worker, goal, failure);
         }
         match failure {
@@ -215,7 +215,6 @@ impl Job {
     ) {
         match failure {
             Failure::Job { reason } => self.fail(cx, reason),
-            Failure::Storage { reason } if goal == Goal::Regroup => self.pause(cx, reason),
             Failure::Storage { reason } => {
                 self.reach(cx, goal, Some(bounded(format!("its state could not be saved: {reason}"))));
             }

@@ -157,3 +157,17 @@ fn a_user_who_cancels_while_workers_join_gets_the_state_saved() {
     bench.check(&job, JobState::Cancelled);
     assert_eq!(bench.job(&job).checkpoints.last().map(|newest| newest.step), Some(8));
 }
+
+#[test]
+fn a_rank_that_dies_while_another_joins_is_not_waited_for() {
+    let (mut bench, job, members) = Bench::train(3, &[("workers.max", "3")]);
+    bench.step(&job, 4);
+    let newcomer = bench.attach(1)[0];
+    scale(&mut bench, &job, 4);
+    bench.report(newcomer, &job, Event::Fetched);
+    bench.call(Input::Disconnected { worker: members[2] }).expect("it is taken");
+    let failure = || Event::Failed(Failure::Peer { reason: "a connection broke".to_owned(), step: 4 });
+    bench.report(members[0], &job, failure());
+    bench.report(members[1], &job, failure());
+    assert_eq!(bench.form_held(&job, 4), [members[0], members[1], newcomer]);
+}

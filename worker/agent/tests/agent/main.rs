@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 use fake::{Fake, Served, Worker, checkpoint, job, points_job, prepare, train};
 use phalanx_protocol::{
     id::{Generation, WorkerId},
-    message::{Directive, Event, Failure, Finished, Hello},
+    message::{Directive, Event, Failure, Finished, Hello, StateSource},
     reference::CheckpointRef,
     rpc::NotAttached,
 };
@@ -128,6 +128,33 @@ async fn two_workers_prepare_train_stop_and_resume_to_a_finished_model() {
     assert!(finished.metrics["accuracy"] > 0.8, "{:?}", finished.metrics);
     assert!(store.read(&finished.artifact.weights).await.is_ok());
     assert!(store.read(&finished.artifact.description).await.is_ok());
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_takes_the_state_from_those_who_hold_it() {
+    let cluster = Cluster::start(3).await;
+    let Cluster { fake, workers, .. } = &cluster;
+    let endless = points_job(cluster.folder(), ENDLESS, 0);
+    let dataset = prepare(fake, workers[0].0, G1, &endless).await;
+    train(fake, &workers[..2], G1, &endless, &dataset, None);
+    formed(fake, G1).await;
+    let newcomer = workers[2].0;
+    let fetch = Directive::Fetch { job: job(), generation: G1, dataset: dataset.clone(), trace: None };
+    fake.direct(newcomer, fetch);
+    fake.reported(G1, |who, event| (who == newcomer && *event == Event::Fetched).then_some(())).await;
+    for (worker, _) in &workers[..2] {
+        fake.direct(*worker, Directive::Stop { job: job(), generation: G1, save: false });
+    }
+    let stopped_at = stopped(fake, G1, workers[0].0).await;
+    assert_eq!(stopped(fake, G1, workers[1].0).await, stopped_at);
+    train(fake, workers, G2, &endless, &dataset, None);
+    let begins = fake.reported(G2, |who, event| match event {
+        Event::Formed { step, from } if who == newcomer => Some((*step, *from)),
+        Event::Failed(failure) => panic!("not formed: {failure:?}"),
+        _ => None,
+    });
+    assert_eq!(begins.await, (stopped_at, StateSource::Members { healed: 1 }));
     cluster.end().await;
 }
 

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 
 /// The number of the format in which this version writes. A store with another
 /// number belongs to another version.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
 
 /// Counts the commits of a state store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

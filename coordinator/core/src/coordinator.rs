@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     message::{Hello, Numbered, Report},
@@ -19,9 +20,9 @@ use crate::{
     Completion, Config, Effect, Input, Now, Record, Rejected, Reply,
     context::{Context, Turn},
     job::Job,
-    placement::{Verdict, Waiting, place},
     record::{Counters, WORKER_BLOCK},
     registry::Registry,
+    schedule::{Problem, Verdict, solve},
     worker::{Duty, Fleet},
 };
 
@@ -36,6 +37,16 @@ pub struct Coordinator {
     /// Those of `jobs` that are not over: the others stay as they are until somebody asks for
     /// something, and are not looked at whenever time passes.
     pub(crate) live: BTreeSet<JobId>,
+    pub(crate) last_plan: LastPlan,
+}
+
+/// What is remembered of the last plan.
+#[derive(Debug, Default)]
+pub(crate) struct LastPlan {
+    /// When it was made.
+    pub(crate) at: Timestamp,
+    /// The workers that it keeps for waiting jobs.
+    pub(crate) reserved: BTreeMap<JobId, Vec<WorkerId>>,
 }
 
 impl Coordinator {
@@ -49,6 +60,7 @@ impl Coordinator {
             registry: Registry::default(),
             jobs: BTreeMap::new(),
             live: BTreeSet::new(),
+            last_plan: LastPlan::default(),
         }
     }
 
@@ -356,30 +368,55 @@ impl Coordinator {
         self.live.iter().filter_map(|id| self.jobs.get(id))
     }
 
-    /// Waiting jobs and what they ask for, in the order of their submission.
-    pub(crate) fn queue(&self) -> Vec<(&Job, Waiting<'_>)> {
-        let kind_is_there = |kind: &str| self.fleet.has_kind(kind);
-        let mut queue: Vec<_> = self
-            .live_jobs()
-            .filter_map(|job| job.waiting(kind_is_there).map(|waiting| (job, waiting)))
-            .collect();
-        queue.sort_by_key(|(job, _)| job.record().number);
-        queue
+    /// What becomes of each live job, in the order of their submission.
+    pub(crate) fn plan(&self, at: Timestamp) -> Vec<(JobId, Verdict)> {
+        let (claims, workers) = (self.claims(at), self.candidates());
+        let problem = Problem { claims: &claims, workers: &workers, quotas: &self.config.quotas };
+        let verdicts = solve(&problem);
+        debug!(jobs = claims.len(), workers = workers.len(), "jobs scheduled");
+        claims.iter().map(|claim| claim.id.clone()).zip(verdicts).collect()
     }
 
     fn place_jobs(&mut self, now: Now, turn: &mut Turn) {
-        let queue = self.queue();
-        let waiting: Vec<Waiting<'_>> = queue.iter().map(|(_, waiting)| *waiting).collect();
-        let ids: Vec<JobId> = queue.iter().map(|(job, _)| job.record().id.clone()).collect();
-        let verdicts = place(&waiting, &self.fleet.candidates());
-        debug!(jobs = ids.len(), workers = self.fleet.len(), "jobs placed");
+        let plan = self.plan(now.wall);
+        self.last_plan = LastPlan { at: now.wall, reserved: reserved(&plan) };
         let (jobs, mut cx) = self.split(now, turn);
-        for (id, verdict) in ids.into_iter().zip(verdicts) {
-            let Some(job) = jobs.get_mut(&id) else { continue };
-            match verdict {
-                Verdict::Start(members) => job.start(&mut cx, members),
-                Verdict::Wait(shortage) => job.goes_on_waiting(&mut cx, shortage.to_string()),
+        for (id, verdict) in plan {
+            if let Some(job) = jobs.get_mut(&id) {
+                apply(job, &mut cx, verdict);
             }
         }
     }
+}
+
+/// Carries out what was decided for one job: the one place from which the scheduler changes jobs.
+fn apply(job: &mut Job, cx: &mut Context<'_>, verdict: Verdict) {
+    match verdict {
+        Verdict::Start(members) => job.start(cx, members),
+        Verdict::Wait { why, reserved: _ } => job.goes_on_waiting(cx, why.to_string()),
+        Verdict::Keep => {}
+        Verdict::Grow(_) | Verdict::Shrink(_) | Verdict::Preempt { .. } => {
+            debug_assert!(
+                false,
+                "only elastic jobs change while they run, and `claims` says of none that it is"
+            );
+        }
+    }
+}
+
+/// The workers that a plan keeps for jobs.
+fn reserved(plan: &[(JobId, Verdict)]) -> BTreeMap<JobId, Vec<WorkerId>> {
+    plan.iter()
+        .filter_map(|(id, verdict)| match verdict {
+            Verdict::Wait { reserved, .. } | Verdict::Preempt { reserved, .. } if !reserved.is_empty() => {
+                Some((id.clone(), reserved.clone()))
+            }
+            Verdict::Start(_)
+            | Verdict::Wait { .. }
+            | Verdict::Keep
+            | Verdict::Grow(_)
+            | Verdict::Shrink(_)
+            | Verdict::Preempt { .. } => None,
+        })
+        .collect()
 }

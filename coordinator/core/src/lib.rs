@@ -1,11 +1,11 @@
-//! The coordinator's state machine: jobs, generations, leases, placement and
+//! The coordinator's state machine: jobs, generations, leases, scheduling and
 //! the registry.
 //!
 //! [`Coordinator::handle`] takes one [`Input`] and queues [`Effect`]s; a driver
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`worker`, `placement`), the registry, and the invariants.
+//! workers (`worker`), who gets which of them (`schedule`), the registry, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
 //! The time comes in with each input.
@@ -15,7 +15,7 @@
 //! | in | when | then |
 //! | --- | --- | --- |
 //! | – | submit | Queued |
-//! | Queued | enough idle workers (`placement`) | next generation stored; `Prepare` to rank 0; Preparing |
+//! | Queued | enough idle workers (`schedule`) | next generation stored; `Prepare` to rank 0; Preparing |
 //! | Preparing | rank 0 `Prepared` | `Train` to all ranks, with the newest checkpoint; Forming |
 //! | Preparing | a rank other than 0 is lost | goes on without it |
 //! | Forming | all ranks `Formed`, or one reports a step | Training |
@@ -72,8 +72,10 @@ mod checkpoint;
 mod curve;
 mod job;
 
-mod placement;
 mod worker;
+
+mod claims;
+mod schedule;
 
 mod registry;
 

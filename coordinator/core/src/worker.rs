@@ -17,7 +17,7 @@ use phalanx_protocol::{
     rpc,
 };
 
-use crate::{Now, placement::Candidate};
+use crate::Now;
 
 /// The most directives that can wait for one worker: a generation sends it at
 /// most one of each kind, and it gets no other generation before it has seen
@@ -153,21 +153,6 @@ impl Fleet {
     /// When the first lease ends.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.workers.values().map(|worker| worker.lease_ends).min()
-    }
-
-    pub(crate) fn candidates(&self) -> Vec<Candidate<'_>> {
-        self.iter()
-            .map(|(id, worker)| Candidate {
-                worker: id,
-                kind: &worker.hello.kind,
-                tasks: &worker.hello.tasks,
-                idle: worker.duty == Duty::Idle,
-            })
-            .collect()
-    }
-
-    pub(crate) fn has_kind(&self, kind: &str) -> bool {
-        self.workers.values().any(|worker| worker.hello.kind == kind)
     }
 
     /// Makes the worker a member of a gang.

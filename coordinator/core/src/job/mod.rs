@@ -22,10 +22,11 @@ pub(crate) use phase::{Gang, Muster, Phase};
 
 use crate::{
     Effect, Leftovers, Record,
+    claims::Waiting,
     context::Context,
     curve::LossCurve,
-    placement::Waiting,
     record::{JobRecord, MESSAGES_MAX, ProgressRecord, Standing, TEXT_CHARS_MAX},
+    schedule::Readiness,
 };
 
 /// A job.
@@ -86,25 +87,25 @@ impl Job {
         &self.phase
     }
 
-    /// What it asks of [`place`](crate::placement::place), while it waits.
+    /// What it asks of the scheduler, while it waits.
     /// `kind_is_there` tells whether a worker of a kind is attached.
     pub(crate) fn waiting(&self, kind_is_there: impl Fn(&str) -> bool) -> Option<Waiting<'_>> {
         let Phase::Queued { muster, .. } = &self.phase else { return None };
-        let lanes = self.record.spec.train.lanes.max(1);
-        let workers_max = self.record.workers.max.unwrap_or(lanes).clamp(1, lanes);
-        let workers_min = match muster {
-            Muster::Start => self.record.workers.min.unwrap_or(1),
-            Muster::Regroup { workers, .. } => *workers,
-            Muster::GoOn => 1,
+        let (workers_min, workers_max) = self.record.workers_range();
+        let (workers_min, readiness) = match muster {
+            Muster::Start => (workers_min, Readiness::Ready),
+            Muster::Regroup { workers, .. } => (*workers as usize, Readiness::Regrouping),
+            Muster::GoOn => (1, Readiness::Ready),
         };
         // The same bits need the same kind of processor. Only a user who
         // resumes the job elsewhere may take it to another one.
         let stays = |kind: &&str| *muster != Muster::Start || kind_is_there(kind);
         Some(Waiting {
-            workers_min: workers_min.clamp(1, workers_max) as usize,
-            workers_max: workers_max as usize,
+            workers_min: workers_min.clamp(1, workers_max),
+            workers_max,
             task: self.record.spec.model.custom_task(),
             kind: self.record.kind.as_deref().filter(stays),
+            readiness,
         })
     }
 

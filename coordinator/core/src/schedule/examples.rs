@@ -149,6 +149,35 @@ fn a_higher_priority_preempts_what_loses_least() {
 }
 
 #[test]
+fn of_equal_losses_the_last_submission_is_preempted_and_the_larger_if_that_spares_others() {
+    let one = || job(1..=1);
+    let world = World::of("aa").run(one(), &[1]).run(one(), &[2]).and(urgent(1, one()));
+    check(&world, &["keeps", "makes room for job-3", "waits for job-2 to give up 1 worker [2]"]);
+    let low = |task| urgent(-1, Task { unsaved: Duration::ZERO, ..task });
+    let world =
+        World::of("aaaa").run(low(job(2..=2)), &[1, 2]).run(low(one()), &[3]).run(urgent(-2, one()), &[4]);
+    let world = world.and(job(3..=3));
+    let all = "waits for job-1, job-3 to give up 3 workers [1 2 4]";
+    check(&world, &["makes room for job-4", "keeps", "makes room for job-4", all]);
+    let world = World { jobs: world.jobs[..3].to_vec(), ..world }.and(job(2..=2));
+    let one = "waits for job-1 to give up 2 workers [1 2]";
+    check(&world, &["makes room for job-4", "keeps", "keeps", one]);
+}
+
+#[test]
+fn a_preempted_job_goes_on_with_workers_that_only_it_can_use() {
+    let mut world =
+        World::of("aa").run(job(1..=1), &[1]).and(urgent(1, Task { task: Some("mine"), ..job(1..=1) }));
+    world.hands[0].tasks = vec!["mine".to_owned()];
+    let waits = "waits for job-1 to give up 1 worker [1]";
+    check(&world, &["makes room for job-2 [2]", waits]);
+    world.carry_out(&world.solve(), true);
+    check(&world, &["saves its state before it goes on [2]", waits]);
+    world.settle();
+    check(&world, &["starts on 2", "starts on 1"]);
+}
+
+#[test]
 fn a_preempted_job_queues_again_behind_the_one_that_it_made_room_for() {
     let mut world = World::of("aa").run(job(2..=2), &[1, 2]).and(urgent(1, job(2..=2)));
     let waits = "waits for job-1 to give up 2 workers [1 2]";
@@ -232,6 +261,9 @@ fn a_quota_is_never_exceeded_and_a_project_makes_room_for_its_own() {
     // The idle worker is kept until the quota has room.
     check(&world.clone().and(job(1..=1)), &["gives up 2", &format!("{} [3]", used_up(1, 2))]);
     check(&world.clone().and(job(2..=2)), &["keeps", &used_up(2, 2)]);
+    let elsewhere = Task { kind: Some("b"), ..job(1..=1) };
+    let other_kind = World::of("aab").run(job(1..=4), &[1, 2]).and(elsewhere).quota("default", 2);
+    check(&other_kind, &["gives up 2", &format!("{} [3]", used_up(1, 2))]);
     let never = "waits for a larger quota: it needs 3 workers, and its project `default` may use 2";
     check(&world.and(job(3..=3)).and(of("vision", job(1..=1))), &["keeps", never, "starts on 3"]);
 }

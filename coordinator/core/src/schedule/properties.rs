@@ -224,6 +224,18 @@ proptest! {
     }
 
     #[test]
+    fn what_is_held_back_goes_only_to_jobs_that_give_it_back(world in any_world(ALIKE)) {
+        let verdicts = world.solve();
+        let blocked = || world.jobs.iter().zip(&verdicts).filter(|(_, verdict)| is_blocked(verdict));
+        for (job, verdict) in world.jobs.iter().zip(&verdicts).filter(|(job, _)| !job.elastic) {
+            for worker in given(verdict).iter().skip(*job.workers.start()) {
+                let hand = world.hand(*worker);
+                prop_assert!(!blocked().any(|(job, _)| world.holds_back(job, hand)), "property 8: not lent");
+            }
+        }
+    }
+
+    #[test]
     fn a_job_starts_on_what_is_reserved_for_it_whoever_comes_meanwhile(
         mut world in any_world(ALL),
         more in any_world(ALL),

@@ -55,7 +55,8 @@
 //! 6. What leads to Done is durable in this order: the model's manifest, the
 //!    version, the alias, the job.
 //! 7. A job that is not over has a next event: idle workers that do not suffice,
-//!    a lease, a deadline, or a write that the driver answers for.
+//!    a lease, a deadline, or a write that the driver answers for. Whatever the
+//!    scheduler would change was changed.
 //! 8. Directives, messages, curves, checkpoints in the making and changes of
 //!    aliases are bounded.
 

@@ -177,9 +177,7 @@ impl Plan<'_> {
 
     fn busy(&self, job: usize, carrying: &[Fit]) -> Shortage {
         let needed = self.claim(job).workers_min;
-        let Some(fit) = self.roomiest(carrying, |_, _| true) else {
-            return Shortage::TooFew { needed, fitting: 0 };
-        };
+        let fit = self.roomiest(carrying, |_, _| true).expect("invariant: some kind has enough for the job");
         match self.blocked_by[fit.kind] {
             Some(other) => {
                 Shortage::Behind { needed, job: self.claim(other).id.clone(), ahead: self.ahead(other, job) }

@@ -37,7 +37,7 @@
 //!
 //! # Properties
 //!
-//! Each is tested in `properties`.
+//! Each is tested in `tests/properties.rs`.
 //!
 //! 1. A worker is given to one job at most, and only if it is idle and not
 //!    reserved for another; it is reserved for one at most. A job gives up its
@@ -49,7 +49,8 @@
 //! 4. No project gets workers beyond its quota; those that its jobs are giving
 //!    up count until they are idle.
 //! 5. Jobs behind another in the line change nothing about whether that starts,
-//!    what is reserved for it, and why it waits.
+//!    what is reserved for it, and why it waits; except that what was reserved
+//!    for one of the same priority before stays reserved.
 //! 6. No job waits without need: no kind has enough idle workers left over for
 //!    it that are not held back for a job before it.
 //! 7. A reservation has as many workers as its job needs, of one kind, each idle
@@ -79,11 +80,7 @@ mod takes;
 mod workers;
 
 #[cfg(test)]
-mod examples;
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod world;
+mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -238,68 +235,4 @@ pub(crate) fn solve(problem: &Problem<'_>) -> Vec<Verdict> {
     }
     plan.grow();
     plan.verdicts()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Instant;
-
-    use super::{
-        world::{Doing, Hand, Task, World, job},
-        *,
-    };
-
-    /// A cluster of 1,000 workers in 4 kinds, some of them with a task of their own, in which some
-    /// jobs run and others wait.
-    fn crowd(running: u64, members: u64, waiting: u64, elastic: bool) -> World {
-        let kind = |number: u64| ["a", "b", "c", "d"][(number / 250) as usize];
-        let hand = |number: u64| Hand {
-            worker: WorkerId::new(number),
-            kind: kind(number),
-            tasks: if number % 3 == 0 { vec!["mine".to_owned()] } else { Vec::new() },
-            doing: Doing::Nothing,
-        };
-        let mut world = World { hands: (0..1_000).map(hand).collect(), ..World::default() };
-        let projects = ["default", "vision", "speech", "search"];
-        let task = |number: u64| Task {
-            project: projects[number as usize % 4],
-            priority: (number % 7) as i32,
-            task: (number % 5 == 0).then_some("mine"),
-            elastic,
-            unsaved: Duration::from_secs(number % 60),
-            ..job(1 + number as usize % 3..=8)
-        };
-        for number in 0..running {
-            let first = number * (1_000 / running);
-            let members: Vec<u64> = (first..first + members).filter(|w| kind(*w) == kind(first)).collect();
-            world = world.run(Task { priority: 0, task: None, ..task(number) }, &members);
-        }
-        (0..waiting).fold(world, |world, number| world.and(task(number))).quota("speech", 200)
-    }
-
-    #[test]
-    fn ten_thousand_jobs_on_a_thousand_workers_are_solved_in_a_moment() {
-        let crowds = [
-            ("all idle", crowd(1, 1, 10_000, true)),
-            ("half used, rigid", crowd(100, 5, 10_000, false)),
-            ("half used, elastic", crowd(100, 5, 10_000, true)),
-            ("full and more than needed", crowd(200, 5, 10_000, true)),
-            ("full and all preemptible", crowd(1_000, 1, 10_000, true)),
-        ];
-        for (name, world) in crowds {
-            world.with_problem(|problem| {
-                let began = Instant::now();
-                let changed = solve(problem)
-                    .iter()
-                    .filter(|verdict| !matches!(verdict, Verdict::Wait { .. } | Verdict::Keep))
-                    .count();
-                let took = began.elapsed();
-                println!("{name}: {changed} of {} jobs changed, in {took:?}", problem.claims.len());
-                assert!(
-                    changed > 0 && took < Duration::from_secs(2),
-                    "{name}: {changed} changed in {took:?}"
-                );
-            });
-        }
-    }
 }

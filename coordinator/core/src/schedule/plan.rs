@@ -219,7 +219,7 @@ impl<'p> Plan<'p> {
     }
 
     /// Why a job could not even start if all workers were idle and no others were there.
-    pub(super) fn obstacle(&self, job: usize) -> Option<Shortage> {
+    fn obstacle(&self, job: usize) -> Option<Shortage> {
         let claim = self.claim(job);
         let (needed, project) = (claim.workers_min, &self.projects[self.project_of[job]]);
         let fitting = self.fits(job).iter().map(|fit| fit.fitting).max().unwrap_or(0);

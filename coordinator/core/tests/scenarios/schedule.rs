@@ -1,11 +1,17 @@
 //! Which of several jobs gets the workers.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use phalanx_core::{Config, Input};
+use phalanx_core::{
+    Config, Coordinator, Input, Now, Record,
+    record::{Counters, JobRecord},
+};
 use phalanx_protocol::{id::JobId, view::JobState};
 
-use crate::bench::Bench;
+use crate::{bench::Bench, support::hello};
 
 #[track_caller]
 fn check_reason(bench: &Bench, job: &JobId, expected: &str) {
@@ -101,4 +107,34 @@ fn workers_of_a_job_that_stops_are_reserved_for_the_next() {
     }
     check_reason(&bench, &next, "waits for 3 workers of one kind: 1 attached");
     assert_eq!(bench.form(&behind), idle);
+}
+
+/// The records of a coordinator with `count` jobs that wait.
+fn records(count: u64) -> Vec<Record> {
+    let mut bench = Bench::new();
+    bench.submit(&[]);
+    let mut all = vec![Record::Counters(Counters { next_job: count + 1, workers_reserved: 1 })];
+    for record in bench.records() {
+        let Record::Job(job) = record else { continue };
+        all.extend((1..=count).map(|number| {
+            Record::Job(Box::new(JobRecord { id: JobId::new("demo", number), number, ..(*job).clone() }))
+        }));
+    }
+    all
+}
+
+#[test]
+fn a_worker_that_attaches_while_ten_thousand_jobs_wait_is_dealt_with_in_a_moment() {
+    let now = Now { instant: Duration::ZERO, wall: jiff::Timestamp::UNIX_EPOCH };
+    let restored = Coordinator::restore(Config::default(), now, records(10_000), &mut Vec::new());
+    let mut coordinator = restored.expect("records that belong together");
+    let began = Instant::now();
+    for process in 1..=50 {
+        let attach = Input::Attach(Box::new(hello(process)));
+        coordinator.handle(now, attach, &mut Vec::new()).expect("a worker is let in");
+    }
+    let took = began.elapsed() / 50;
+    println!("{took:?} for each worker");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!(coordinator.job_states().filter(|state| *state == JobState::Preparing).count(), 50);
 }

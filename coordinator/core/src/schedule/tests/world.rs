@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use phalanx_protocol::id::{JobId, WorkerId};
 use proptest::prelude::*;
 
-use super::{Availability, Candidate, Claim, Problem, Readiness, Standing, Verdict, solve};
+use crate::schedule::{Availability, Candidate, Claim, Problem, Readiness, Standing, Verdict, solve};
 
 /// A worker of the cluster.
 #[derive(Debug, Clone)]

@@ -6,10 +6,8 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 use phalanx_protocol::id::WorkerId;
 use proptest::prelude::*;
 
-use super::{
-    Readiness, Shortage, Verdict,
-    world::{Doing, Hand, State, Task, Variety, World, any_world, job},
-};
+use super::world::{Doing, Hand, State, Task, Variety, World, any_world, job};
+use crate::schedule::{Readiness, Shortage, Verdict};
 
 const ALL: Variety = Variety { tasks: true, projects: true };
 const ALIKE: Variety = Variety { tasks: false, projects: true };

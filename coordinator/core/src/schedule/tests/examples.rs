@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::{
-    Readiness, Verdict,
-    world::{Doing, State, Task, World, job},
-};
+use super::world::{Doing, State, Task, World, job};
+use crate::schedule::{Readiness, Verdict};
 
 /// Solves, and compares each job's verdict in words.
 #[track_caller]

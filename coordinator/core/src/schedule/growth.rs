@@ -40,7 +40,7 @@ impl Plan<'_> {
     }
 
     /// Gives a job one worker, if it may have more and there is one. Those that are held back for
-    /// a waiting job go only to jobs that would give them up for it.
+    /// a waiting job go only to jobs that would give them up for it, or that come before it.
     fn give_one(&mut self, job: usize) -> bool {
         let claim = self.claim(job);
         let gang = &self.gangs[&job];
@@ -49,10 +49,12 @@ impl Plan<'_> {
             return false;
         }
         let gives_back = claim.elastic && gang.members.len() >= claim.workers_min;
+        let blocked = gang.kind.and_then(|kind| self.blocked_by[kind]);
+        let comes_first = gang.starts && blocked.is_some_and(|blocked| self.is_before(job, blocked));
         let fit = self.fits(job).iter().find(|fit| Some(fit.kind) == gang.kind).cloned();
         let Some(fit) = fit else { return false };
         let mut worker = self.free.take(&fit, Freedom::Idle, 1).pop();
-        if worker.is_none() && gives_back {
+        if worker.is_none() && (gives_back || comes_first) {
             worker = self.free.take(&fit, Freedom::HeldBack, 1).pop();
         }
         let Some(worker) = worker else { return false };

@@ -33,7 +33,8 @@
 //!
 //! Idle workers that are left over then go to jobs that start or run, up to
 //! their `workers_max`. Those that are held back are lent to elastic jobs, too:
-//! their job gets them back as soon as it can start with them.
+//! their job gets them back as soon as it can start with them. And they go to
+//! jobs that start now and come before that job in the line.
 //!
 //! # Properties
 //!

@@ -251,6 +251,11 @@ impl<'p> Plan<'p> {
         self.obstacles[job].clone()
     }
 
+    /// Whether a job comes before another in the line.
+    pub(super) fn is_before(&self, job: usize, other: usize) -> bool {
+        self.places[job] < self.places[other]
+    }
+
     /// Why `other` comes before `job`.
     pub(super) fn ahead(&self, other: usize, job: usize) -> Ahead {
         let (place, behind) = (self.places[other], self.places[job]);

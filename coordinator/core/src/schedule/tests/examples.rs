@@ -104,6 +104,17 @@ fn what_is_held_back_is_lent_to_a_job_that_gives_it_back() {
     let world = world.and(job(4..=4));
     let busy = "waits for 4 idle workers: of 4 that fit, 1 can be had now";
     check(&world, &["keeps", "gets 4", busy]);
+    let world = World::of("aaaa").run(rigid(job(1..=1)), &[1]).run(job(3..=4), &[2]).and(job(3..=3));
+    let busy = "waits for 3 idle workers: of 4 that fit, 2 can be had now";
+    check(&world, &["keeps", "keeps", busy]);
+}
+
+#[test]
+fn a_job_that_starts_takes_what_would_be_held_back_for_one_behind_it_and_not_for_one_before() {
+    let busy = "waits for 3 idle workers: of 3 that fit, 2 can be had now";
+    check(&World::of("aaa").and(rigid(job(1..=3))).and(job(3..=3)), &["starts on 1 2 3", busy]);
+    let world = World::of("aaabb").run(rigid(job(1..=1)), &[1]).and(job(3..=3)).and(rigid(job(1..=3)));
+    check(&world, &["keeps", busy, "starts on 4 5"]);
 }
 
 #[test]
@@ -124,6 +135,8 @@ fn the_project_that_uses_more_gives_up_first() {
     let world = World::of("aaaaa").run(job(1..=2), &[1, 2]).run(of("vision", job(1..=3)), &[3, 4, 5]);
     let waits = "waits for job-2 to give up 1 worker [5]";
     check(&world.clone().and(job(1..=1)), &["keeps", "gives up 5", waits]);
+    let same = World::of("aaaaa").run(job(1..=3), &[1, 2, 3]).run(job(1..=2), &[4, 5]).and(job(1..=1));
+    check(&same, &["gives up 3", "keeps", "waits for job-1 to give up 1 worker [3]"]);
     let waits = "waits for job-1, job-2 to give up 3 workers [2 4 5]";
     check(&world.and(job(3..=3)), &["gives up 2", "gives up 5 4", waits]);
 }

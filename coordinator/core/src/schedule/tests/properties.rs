@@ -222,13 +222,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_held_back_goes_only_to_jobs_that_give_it_back(world in any_world(ALIKE)) {
+    fn what_is_held_back_goes_to_no_job_behind_that_keeps_it(world in any_world(ALIKE)) {
         let verdicts = world.solve();
-        let blocked = || world.jobs.iter().zip(&verdicts).filter(|(_, verdict)| is_blocked(verdict));
-        for (job, verdict) in world.jobs.iter().zip(&verdicts).filter(|(job, _)| !job.elastic) {
-            for worker in given(verdict).iter().skip(*job.workers.start()) {
-                let hand = world.hand(*worker);
-                prop_assert!(!blocked().any(|(job, _)| world.holds_back(job, hand)), "property 8: not lent");
+        let line = world.line();
+        for (place, index) in line.iter().enumerate().filter(|(_, index)| !world.jobs[**index].elastic) {
+            let before = || line[..place].iter().filter(|other| is_blocked(&verdicts[**other]));
+            for worker in given(&verdicts[*index]) {
+                let is_held_back = |other: &usize| world.holds_back(&world.jobs[*other], world.hand(*worker));
+                prop_assert!(!before().any(is_held_back), "property 8: not lent");
             }
         }
     }

@@ -119,7 +119,9 @@ fn claim<'a>(
             let waiting = job.waiting(kind_is_there)?;
             let Waiting { workers_min, workers_max, task, kind, readiness } = waiting;
             let standing = Standing::Waiting { readiness, reserved };
-            Some(Claim { workers_min, workers_max, task, kind, standing, ..claim })
+            // It will be, once it runs.
+            let elastic = true;
+            Some(Claim { workers_min, workers_max, task, kind, standing, elastic, ..claim })
         }
         Phase::Stopping { goal: Goal::Regroup, .. } | Phase::Regrouping { .. } if job.is_preempted() => {
             let standing = Standing::Waiting { readiness: Readiness::Saving, reserved };

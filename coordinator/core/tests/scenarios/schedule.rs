@@ -9,7 +9,11 @@ use phalanx_core::{
     Config, Coordinator, Input, Now, Record,
     record::{Counters, JobRecord},
 };
-use phalanx_protocol::{id::JobId, view::JobState};
+use phalanx_protocol::{
+    id::JobId,
+    message::{Directive, Event},
+    view::JobState,
+};
 
 use crate::{bench::Bench, support::hello};
 
@@ -30,7 +34,7 @@ fn finish(bench: &mut Bench, job: &JobId) {
 
 #[test]
 fn the_higher_priority_starts_first_and_the_other_says_so() {
-    let (mut bench, job, _) = Bench::train(1, &[]);
+    let (mut bench, job, _) = Bench::train(1, &[("schedule.priority", "5")]);
     let second = bench.submit(&[]);
     let urgent = bench.submit(&[("schedule.priority", "5")]);
     check_reason(&bench, &urgent, "waits for 1 idle worker: of 1 that fit, 0 can be had now");
@@ -42,6 +46,44 @@ fn the_higher_priority_starts_first_and_the_other_says_so() {
     finish(&mut bench, &job);
     bench.check(&urgent, JobState::Preparing);
     check_reason(&bench, &second, "waits for 1 idle worker: of 1 that fit, 0 can be had now");
+}
+
+#[test]
+fn a_job_of_a_higher_priority_makes_another_save_its_state_and_wait() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.step(&job, 7);
+    let urgent = bench.submit(&[("schedule.priority", "5"), ("workers.max", "1")]);
+    check_reason(&bench, &urgent, &format!("waits for {job} to give up 1 worker"));
+    bench.check_said(&job, &format!("makes room for job {urgent}, which has a higher priority"));
+    let told = bench.poll(members[0]);
+    assert!(matches!(told.last(), Some(Directive::Stop { save: true, .. })), "{told:?}");
+    bench.save_parts(&job, 8);
+    bench.report(members[0], &job, Event::Stopped { step: 8 });
+    bench.write();
+    bench.check(&job, JobState::Queued);
+    assert_eq!(bench.form(&urgent), members);
+    finish(&mut bench, &urgent);
+    assert_eq!(bench.form(&job), members);
+    bench.check_said(&job, "goes on from the checkpoint at step 8");
+}
+
+#[test]
+fn a_running_job_gives_up_workers_to_one_that_waits_and_gets_them_back() {
+    let (mut bench, job, members) = Bench::train(3, &[]);
+    let next = bench.submit(&[("workers.max", "1")]);
+    check_reason(&bench, &next, &format!("waits for {job} to give up 1 worker"));
+    for member in &members {
+        bench.report(*member, &job, Event::Stopped { step: 3 });
+    }
+    assert_eq!(bench.form_held(&job, 3), members[..2]);
+    bench.confirm(members[2]);
+    assert_eq!(bench.form(&next), members[2..]);
+    finish(&mut bench, &next);
+    bench.report(members[2], &job, Event::Fetched);
+    for member in &members[..2] {
+        bench.report(*member, &job, Event::Stopped { step: 5 });
+    }
+    assert_eq!(bench.form_held(&job, 5), members);
 }
 
 #[test]
@@ -84,7 +126,7 @@ fn a_project_uses_no_more_than_its_quota() {
 fn jobs_that_wait_together_share_what_is_there_when_it_comes() {
     let mut bench = Bench::new();
     let first = bench.submit(&[("workers.min", "2")]);
-    let second = bench.submit(&[]);
+    let second = bench.submit(&[("workers.max", "1")]);
     bench.attach(1);
     check_reason(&bench, &first, "waits for 2 workers of one kind: 1 attached");
     assert_eq!(bench.form(&second).len(), 1, "nobody knows whether another worker will come");

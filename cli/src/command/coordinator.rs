@@ -1,9 +1,10 @@
 //! `phalanx coordinator`: the process that decides who does what.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use clap::Args;
 use phalanx_agent::{TelemetryArgs, TlsArgs};
+use phalanx_protocol::id::is_name;
 use phalanx_server::{Config, HTTP_PORT, StartError, StateError};
 use phalanx_storage::StorageError;
 use phalanx_telemetry::install_metrics;
@@ -47,6 +48,10 @@ pub(crate) struct Coordinator {
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = super::seconds)]
     lease: Duration,
 
+    /// The most workers that the jobs of a project use at once; may be given for several projects
+    #[arg(long = "quota", value_name = "PROJECT=WORKERS", value_parser = quota)]
+    quotas: Vec<(String, u32)>,
+
     #[command(flatten, next_help_heading = "TLS, for workers")]
     tls: TlsArgs,
 
@@ -57,6 +62,7 @@ pub(crate) struct Coordinator {
 impl Coordinator {
     /// Serves until it is told to stop.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
+        let quotas = each_once(self.quotas)?;
         let _telemetry = telemetry::init(&self.telemetry, "phalanx-coordinator")?;
         let mut signals = StopSignals::listen()?;
         let mut server = phalanx_server::start(Config {
@@ -65,6 +71,7 @@ impl Coordinator {
             state_url: self.state,
             store_url: self.store,
             lease: self.lease,
+            quotas,
             tls: self.tls.files(),
             metrics: install_metrics().map_err(CliError::failed)?,
         })
@@ -85,6 +92,25 @@ impl Coordinator {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Reads a quota, as in `vision=8`.
+fn quota(text: &str) -> Result<(String, u32), String> {
+    let quota = text.split_once('=').and_then(|(project, workers)| Some((project, workers.parse().ok()?)));
+    match quota {
+        Some((project, workers)) if is_name(project) => Ok((project.to_owned(), workers)),
+        Some(_) | None => Err("expected a project and a number of workers, as in vision=8".to_owned()),
+    }
+}
+
+fn each_once(given: Vec<(String, u32)>) -> Result<BTreeMap<String, u32>, CliError> {
+    let mut quotas = BTreeMap::new();
+    for (project, workers) in given {
+        if quotas.insert(project.clone(), workers).is_some() {
+            return Err(CliError::usage(format!("--quota names the project `{project}` twice; give it one")));
+        }
+    }
+    Ok(quotas)
 }
 
 /// How others reach what listens at `addr`: where that is every address, by the machine's name.

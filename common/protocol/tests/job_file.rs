@@ -128,6 +128,33 @@ alias = \"best\"
 }
 
 #[test]
+fn mistakes_of_the_schedule_have_their_places() {
+    let job = |settings: &str| format!("{JOB}\n[schedule]\n{settings}\n");
+    check(
+        &job("priority = 101\nproject = \"My Project\"\nprioritee = 1"),
+        &[],
+        &[
+            "job.toml:16:12: `schedule.priority` must be from -100 to 100, got 101",
+            "job.toml:17:11: `schedule.project` must be 1 to 63 lower-case letters",
+            "job.toml:18:1: unknown key `prioritee` in [schedule]; expected",
+        ],
+    );
+    for (value, told) in [
+        ("2.5", "a whole number, got the number 2.5"),
+        ("\"high\"", "a whole number, got the text \"high\""),
+        ("-3000000000", "a whole number from -2147483648 to 2147483647, got -3000000000"),
+    ] {
+        let told = format!("job.toml:16:12: `schedule.priority` must be {told}");
+        check(&job(&format!("priority = {value}")), &[], &[&told]);
+    }
+    let schedule =
+        parse(&job("priority = -16\nproject = \"vision\""), &[]).expect("it is right").spec.schedule;
+    assert_eq!((schedule.priority, schedule.project.as_str()), (-16, "vision"));
+    let schedule = parse(JOB, &[]).expect("it is right").spec.schedule;
+    assert_eq!((schedule.priority, schedule.project.as_str()), (0, "default"));
+}
+
+#[test]
 fn an_empty_file_lacks_all_that_is_required() {
     let expected = [
         "job.toml:1:1: missing key `name`",

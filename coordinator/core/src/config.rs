@@ -1,5 +1,7 @@
 //! What the state machine must be told. Owns no state.
 
+use std::collections::BTreeMap;
+
 use phalanx_protocol::message::Timeouts;
 
 /// What the state machine must be told.
@@ -15,6 +17,8 @@ pub struct Config {
     pub jobs_max: usize,
     /// The most workers; further ones are refused.
     pub workers_max: usize,
+    /// The most workers that the jobs of a project may use at once. Projects without an entry may use all.
+    pub quotas: BTreeMap<String, u32>,
 }
 
 impl Default for Config {
@@ -24,6 +28,7 @@ impl Default for Config {
             fruitless_generations_max: 10,
             jobs_max: 10_000,
             workers_max: 10_000,
+            quotas: BTreeMap::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     message::{Directive, Hello, Numbered, Report},
@@ -19,9 +20,9 @@ use crate::{
     Completion, Config, Effect, Input, Now, Record, Rejected, Reply,
     context::{Context, Turn},
     job::Job,
-    placement::{Verdict, Waiting, place},
     record::{Counters, WORKER_BLOCK},
     registry::Registry,
+    schedule::{Problem, Verdict, solve},
     worker::{Fleet, Seen},
 };
 
@@ -36,6 +37,16 @@ pub struct Coordinator {
     /// Those of `jobs` that are not over: the others stay as they are until somebody asks for
     /// something, and are not looked at whenever time passes.
     pub(crate) live: BTreeSet<JobId>,
+    pub(crate) last_plan: LastPlan,
+}
+
+/// What is remembered of the last plan.
+#[derive(Debug, Default)]
+pub(crate) struct LastPlan {
+    /// When it was made.
+    pub(crate) at: Timestamp,
+    /// The workers that it keeps for waiting jobs.
+    pub(crate) reserved: BTreeMap<JobId, Vec<WorkerId>>,
 }
 
 impl Coordinator {
@@ -49,6 +60,7 @@ impl Coordinator {
             registry: Registry::default(),
             jobs: BTreeMap::new(),
             live: BTreeSet::new(),
+            last_plan: LastPlan::default(),
         }
     }
 
@@ -327,6 +339,7 @@ impl Coordinator {
         info!(worker = %id, "worker is about to leave");
         let serves = worker.duty.job().cloned();
         self.fleet.drain(id);
+        turn.placement_due = true;
         let (jobs, mut cx) = self.split(now, turn);
         if let Some(job) = serves.and_then(|job| jobs.get_mut(&job)) {
             job.drain(&mut cx, id);
@@ -337,6 +350,7 @@ impl Coordinator {
     /// A worker's connection is gone. It is not lost before its lease ends, but nobody waits for it.
     fn disconnected(&mut self, now: Now, turn: &mut Turn, id: WorkerId) {
         self.fleet.disconnected(id);
+        turn.placement_due = true;
         let Some(serves) = self.fleet.get(id).and_then(|worker| worker.duty.job().cloned()) else { return };
         let (jobs, mut cx) = self.split(now, turn);
         if let Some(job) = jobs.get_mut(&serves) {
@@ -398,36 +412,54 @@ impl Coordinator {
         self.live.iter().filter_map(|id| self.jobs.get(id))
     }
 
-    /// Waiting jobs and what they ask for, in the order of their submission.
-    pub(crate) fn queue(&self) -> Vec<(&Job, Waiting<'_>)> {
-        let kind_is_there = |kind: &str| self.fleet.has_kind(kind);
-        let mut queue: Vec<_> = self
-            .live_jobs()
-            .filter_map(|job| job.waiting(kind_is_there).map(|waiting| (job, waiting)))
-            .collect();
-        queue.sort_by_key(|(job, _)| job.record().number);
-        queue
+    /// What becomes of each live job, in the order of their submission.
+    pub(crate) fn plan(&self, at: Timestamp) -> Vec<(JobId, Verdict)> {
+        let teams = self.teams();
+        let (claims, workers) = (self.claims(at, &teams), self.candidates());
+        let problem = Problem { claims: &claims, workers: &workers, quotas: &self.config.quotas };
+        let verdicts = solve(&problem);
+        debug!(jobs = claims.len(), workers = workers.len(), "jobs scheduled");
+        claims.iter().map(|claim| claim.id.clone()).zip(verdicts).collect()
     }
 
     /// Gives idle workers to jobs that wait, and those left over to jobs that can grow.
     fn place_jobs(&mut self, now: Now, turn: &mut Turn) {
-        let mut queue = self.queue();
-        let mut growing: Vec<_> =
-            self.live_jobs().filter_map(|job| Some((job, job.wants(now.instant)?))).collect();
-        growing.sort_by_key(|(job, _)| job.record().number);
-        queue.extend(growing);
-        let (jobs, asked): (Vec<_>, Vec<_>) = queue.into_iter().unzip();
-        let ids: Vec<JobId> = jobs.iter().map(|job| job.record().id.clone()).collect();
-        let verdicts = place(&asked, &self.fleet.candidates());
-        debug!(jobs = ids.len(), workers = self.fleet.len(), "jobs placed");
+        let plan = self.plan(now.wall);
+        self.last_plan = LastPlan { at: now.wall, reserved: reserved(&plan) };
         let (jobs, mut cx) = self.split(now, turn);
-        for (id, verdict) in ids.into_iter().zip(verdicts) {
-            let Some(job) = jobs.get_mut(&id) else { continue };
-            match verdict {
-                Verdict::Start(newcomers) if job.phase().gang().is_some() => job.grow(&mut cx, newcomers),
-                Verdict::Start(members) => job.start(&mut cx, members),
-                Verdict::Wait(shortage) => job.goes_on_waiting(&mut cx, shortage.to_string()),
+        for (id, verdict) in plan {
+            if let Some(job) = jobs.get_mut(&id) {
+                apply(job, &mut cx, verdict);
             }
         }
     }
+}
+
+/// Carries out what was decided for one job: the one place from which the scheduler changes jobs.
+fn apply(job: &mut Job, cx: &mut Context<'_>, verdict: Verdict) {
+    match verdict {
+        Verdict::Start(members) => job.start(cx, members),
+        Verdict::Wait { why, reserved: _ } => job.goes_on_waiting(cx, why.to_string()),
+        Verdict::Keep => {}
+        Verdict::Grow(newcomers) => job.grow(cx, newcomers),
+        Verdict::Shrink(leaving) => job.shrink(cx, leaving),
+        Verdict::Preempt { by, reserved: _ } => job.preempt(cx, &by),
+    }
+}
+
+/// The workers that a plan keeps for jobs.
+fn reserved(plan: &[(JobId, Verdict)]) -> BTreeMap<JobId, Vec<WorkerId>> {
+    plan.iter()
+        .filter_map(|(id, verdict)| match verdict {
+            Verdict::Wait { reserved, .. } | Verdict::Preempt { reserved, .. } if !reserved.is_empty() => {
+                Some((id.clone(), reserved.clone()))
+            }
+            Verdict::Start(_)
+            | Verdict::Wait { .. }
+            | Verdict::Keep
+            | Verdict::Grow(_)
+            | Verdict::Shrink(_)
+            | Verdict::Preempt { .. } => None,
+        })
+        .collect()
 }

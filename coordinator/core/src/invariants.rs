@@ -7,9 +7,9 @@ use crate::{
     Coordinator,
     checkpoint::SAVES_MAX,
     job::{Job, Phase},
-    placement::{Verdict, place},
     record::MESSAGES_MAX,
     registry::ALIAS_CHANGES_MAX,
+    schedule::Verdict,
     worker::{DIRECTIVES_MAX, Duty},
 };
 
@@ -93,10 +93,9 @@ impl Coordinator {
     }
 
     fn check_nobody_waits_in_vain(&self) -> Result<(), BrokenInvariant> {
-        let (jobs, waiting): (Vec<_>, Vec<_>) = self.queue().into_iter().unzip();
-        for (job, verdict) in jobs.iter().zip(place(&waiting, &self.fleet.candidates())) {
-            let waits = matches!(verdict, Verdict::Wait(_));
-            require(7, waits, || format!("{} waits though it could start", job.record().id))?;
+        for (id, verdict) in self.plan(self.last_plan.at) {
+            let changes = !matches!(verdict, Verdict::Wait { .. } | Verdict::Keep);
+            require(7, !changes, || format!("the plan for {id} was not carried out: {verdict:?}"))?;
         }
         Ok(())
     }

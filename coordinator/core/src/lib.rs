@@ -1,11 +1,11 @@
-//! The coordinator's state machine: jobs, generations, leases, placement and
+//! The coordinator's state machine: jobs, generations, leases, scheduling and
 //! the registry.
 //!
 //! [`Coordinator::handle`] takes one [`Input`] and queues [`Effect`]s; a driver
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`worker`, `placement`), the registry, what of the object store is
+//! workers (`worker`), who gets which of them (`schedule`), the registry, what of the object store is
 //! garbage, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
@@ -16,7 +16,7 @@
 //! | in | when | then |
 //! | --- | --- | --- |
 //! | – | submit | Queued |
-//! | Queued | enough idle workers (`placement`) | next generation stored; `Prepare` to rank 0; Preparing; or Forming, if the data set is known |
+//! | Queued | enough idle workers (`schedule`) | next generation stored; `Prepare` to rank 0; Preparing; or Forming, if the data set is known |
 //! | Preparing | rank 0 `Prepared` | `Train` to all ranks, with the newest checkpoint; Forming |
 //! | Preparing | a rank other than 0 is lost | goes on without it |
 //! | Forming | all ranks `Formed`, or one reports a step | Training |
@@ -60,7 +60,8 @@
 //! 6. What leads to Done is durable in this order: the model's manifest, the
 //!    version, the alias, the job.
 //! 7. A job that is not over has a next event: idle workers that do not suffice,
-//!    a lease, a deadline, or a write that the driver answers for.
+//!    a lease, a deadline, or a write that the driver answers for. Whatever the
+//!    scheduler would change was changed.
 //! 8. Directives, messages, curves, checkpoints in the making and changes of
 //!    aliases are bounded.
 
@@ -77,8 +78,10 @@ mod checkpoint;
 mod curve;
 mod job;
 
-mod placement;
 mod worker;
+
+mod claims;
+mod schedule;
 
 mod registry;
 

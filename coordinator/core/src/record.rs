@@ -147,6 +147,16 @@ pub struct JobRecord {
     pub finished_at: Option<Timestamp>,
 }
 
+impl JobRecord {
+    /// The fewest workers that it starts with, and the most that it takes; at least 1, at most its lanes.
+    pub(crate) fn workers_range(&self) -> (usize, usize) {
+        let lanes = self.spec.train.lanes.max(1);
+        let workers_max = self.workers.max.unwrap_or(lanes).clamp(1, lanes);
+        let workers_min = self.workers.min.unwrap_or(1).clamp(1, workers_max);
+        (workers_min as usize, workers_max as usize)
+    }
+}
+
 /// What becomes of a job after a restart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

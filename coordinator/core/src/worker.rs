@@ -17,7 +17,7 @@ use phalanx_protocol::{
     rpc,
 };
 
-use crate::{Now, placement::Candidate, record::Known};
+use crate::{Now, record::Known};
 
 /// The most directives that can wait for one worker. A generation sends it at most five
 /// (`Fetch`, `Prepare`, `Train`, `Stop`, `Release`), and it gets no other generation
@@ -58,7 +58,8 @@ impl Worker {
         self.errors >= ERRORS_MAX
     }
 
-    fn can_work(&self) -> bool {
+    /// Whether it is there, and can have work from now on.
+    pub(crate) fn can_work(&self) -> bool {
         self.connected && !self.draining && !self.is_quarantined()
     }
 
@@ -293,21 +294,6 @@ impl Fleet {
     /// When the first lease ends.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.workers.values().map(|worker| worker.lease_ends).min()
-    }
-
-    pub(crate) fn candidates(&self) -> Vec<Candidate<'_>> {
-        self.iter()
-            .map(|(id, worker)| Candidate {
-                worker: id,
-                kind: &worker.hello.kind,
-                tasks: &worker.hello.tasks,
-                idle: worker.duty == Duty::Idle && worker.can_work(),
-            })
-            .collect()
-    }
-
-    pub(crate) fn has_kind(&self, kind: &str) -> bool {
-        self.workers.values().any(|worker| worker.hello.kind == kind)
     }
 
     /// Makes the worker a member of a gang.

@@ -1,6 +1,6 @@
 //! What a coordinator must be told. Parsed once, by the command line.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use phalanx_telemetry::MetricsHandle;
 use phalanx_tls::TlsFiles;
@@ -29,6 +29,8 @@ pub struct Config {
     pub store_url: String,
     /// A worker that is silent for this long is lost. Bounds: [`LEASE_MIN`], [`LEASE_MAX`].
     pub lease: Duration,
+    /// The most workers that the jobs of a project use at once; projects without an entry may use all.
+    pub quotas: BTreeMap<String, u32>,
     /// Where its certificates lie. With them, workers are let in over TLS alone, and with
     /// certificates of the same CA.
     pub tls: Option<TlsFiles>,

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CheckpointSpec, DataSpec, EvaluateSpec, JobSpec, ModelSpec, RegisterSpec, TrainSpec, WorkersSpec,
+    CheckpointSpec, DataSpec, EvaluateSpec, JobSpec, ModelSpec, RegisterSpec, SchedulingSpec, TrainSpec,
+    WorkersSpec,
     document::{Document, readable},
     mistake::{MISTAKES_MAX, Mistake, Mistakes, Place, printable},
     problems::{Problem, Sections},
@@ -73,6 +74,7 @@ struct Draft {
     model: Option<ModelSpec>,
     train: Option<TrainSpec>,
     workers: Option<WorkersSpec>,
+    schedule: Option<SchedulingSpec>,
     checkpoint: Option<CheckpointSpec>,
     evaluate: Option<EvaluateSpec>,
     register: Option<RegisterSpec>,
@@ -86,6 +88,7 @@ impl Draft {
             model: self.model.as_ref(),
             train: self.train.as_ref(),
             workers: self.workers.as_ref(),
+            schedule: self.schedule.as_ref(),
             checkpoint: self.checkpoint.as_ref(),
             evaluate: self.evaluate.as_ref(),
             register: self.register.as_ref(),
@@ -100,6 +103,7 @@ impl Draft {
             model: self.model?,
             train: self.train?,
             workers: self.workers?,
+            schedule: self.schedule?,
             checkpoint: self.checkpoint?,
             evaluate: self.evaluate?,
             register: self.register,
@@ -142,6 +146,7 @@ impl Reading<'_> {
             model: self.read("model"),
             train: self.read("train"),
             workers: self.read_or_default("workers"),
+            schedule: self.read_or_default("schedule"),
             checkpoint: self.read_or_default("checkpoint"),
             evaluate: self.read_or_default("evaluate"),
             register: self.read("register"),

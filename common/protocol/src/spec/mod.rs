@@ -12,6 +12,7 @@ mod mistake;
 mod model;
 mod problems;
 mod reference_page;
+mod schedule;
 mod schema;
 mod structure;
 mod suggest;
@@ -26,6 +27,7 @@ pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;
 pub use reference_page::reference_page;
+pub use schedule::{PRIORITIES, SchedulingSpec};
 pub use train::{
     CHECKPOINTS_MAX, CheckpointSpec, Compression, DilocoSpec, EarlyStopSpec, LANES_MAX, Optimizer,
     OptimizerSpec, Precision, STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,
@@ -51,6 +53,9 @@ pub struct JobSpec {
     /// How many workers the job takes.
     #[serde(default)]
     pub workers: WorkersSpec,
+    /// Which jobs come first where workers are short.
+    #[serde(default)]
+    pub schedule: SchedulingSpec,
     /// When to save the state of training.
     #[serde(default)]
     pub checkpoint: CheckpointSpec,

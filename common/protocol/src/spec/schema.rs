@@ -50,8 +50,10 @@ pub(super) enum Form {
     Free,
     /// One of a set of words.
     Choice(Vec<Choice>),
-    /// A whole number from 0 to `max`.
+    /// A whole number from `min` to `max`.
     Whole {
+        /// The smallest that fits.
+        min: i64,
         /// The largest that fits.
         max: u64,
     },
@@ -156,8 +158,11 @@ impl Reader<'_> {
                 Form::Section { about: text(schema, "description"), keys: self.keys(schema) }
             }
             "object" => Form::Free,
-            "integer" if format == Some("uint32") => Form::Whole { max: u64::from(u32::MAX) },
-            "integer" => Form::Whole { max: u64::MAX },
+            "integer" if format == Some("int32") => {
+                Form::Whole { min: i64::from(i32::MIN), max: i32::MAX.unsigned_abs().into() }
+            }
+            "integer" if format == Some("uint32") => Form::Whole { min: 0, max: u64::from(u32::MAX) },
+            "integer" => Form::Whole { min: 0, max: u64::MAX },
             "number" => Form::Number,
             "boolean" => Form::Truth,
             "string" if format == Some("gate") => Form::Gate,
@@ -227,7 +232,7 @@ mod tests {
         let names: Vec<&str> = job_file().keys().iter().map(|key| key.name.as_str()).collect();
         assert_eq!(
             names,
-            ["name", "data", "model", "train", "workers", "checkpoint", "evaluate", "register"]
+            ["name", "data", "model", "train", "workers", "schedule", "checkpoint", "evaluate", "register"]
         );
     }
 

@@ -238,9 +238,10 @@ fn misfit(form: &Form, value: &DeValue<'_>) -> Option<String> {
         }
         (Form::Text, DeValue::String(_)) | (Form::Truth, DeValue::Boolean(_)) => None,
         (Form::Character, DeValue::String(text)) if text.chars().count() == 1 => None,
-        (Form::Whole { max }, DeValue::Integer(number)) => {
-            let fits = u64::from_str_radix(number.as_str(), number.radix()).is_ok_and(|n| n <= *max);
-            (!fits).then(|| format!("must be a whole number from 0 to {max}, got {number}"))
+        (Form::Whole { min, max }, DeValue::Integer(number)) => {
+            let fits = i128::from_str_radix(number.as_str(), number.radix())
+                .is_ok_and(|number| (i128::from(*min)..=i128::from(*max)).contains(&number));
+            (!fits).then(|| format!("must be a whole number from {min} to {max}, got {number}"))
         }
         (Form::Number, DeValue::Integer(_)) => None,
         (Form::Number, DeValue::Float(number)) => infinite(number),

@@ -166,6 +166,7 @@ impl Job {
         // Whoever pauses it may resume it soon.
         let keep = matches!(phase, Phase::Queued { .. } | Phase::Paused { .. });
         self.newcomers.clear();
+        self.leaving.clear();
         self.rewind();
         self.enter(cx, phase);
         for member in members {

@@ -13,8 +13,9 @@ mod report;
 mod save;
 mod stop;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     spec::JobSpec,
@@ -26,10 +27,11 @@ pub(crate) use phase::{Gang, Muster, Phase};
 
 use crate::{
     Effect, Leftovers, Record,
+    claims::Waiting,
     context::Context,
     curve::LossCurve,
-    placement::Waiting,
     record::{JobRecord, MESSAGES_MAX, ProgressRecord, Standing, TEXT_CHARS_MAX},
+    schedule::Readiness,
 };
 
 /// A job.
@@ -39,8 +41,10 @@ pub(crate) struct Job {
     phase: Phase,
     /// Workers that are to join.
     newcomers: BTreeMap<WorkerId, Newcomer>,
+    /// Members that are not to be ones of the next generation.
+    leaving: BTreeSet<WorkerId>,
     /// It does not grow before: a worker could not join.
-    grows_after: Option<Duration>,
+    grows_after: Option<Timestamp>,
 }
 
 /// A worker that is to join the next generation.
@@ -94,7 +98,7 @@ impl Job {
 
     /// A job as its record left it.
     pub(crate) fn restored(record: JobRecord, phase: Phase) -> Self {
-        Self { record, phase, newcomers: BTreeMap::new(), grows_after: None }
+        Self { record, phase, newcomers: BTreeMap::new(), leaving: BTreeSet::new(), grows_after: None }
     }
 
     pub(crate) fn record(&self) -> &JobRecord {
@@ -105,7 +109,7 @@ impl Job {
         &self.phase
     }
 
-    /// What it asks of [`place`](crate::placement::place), while it waits.
+    /// What it asks of the scheduler, while it waits.
     /// `kind_is_there` tells whether a worker of a kind is attached.
     pub(crate) fn waiting(&self, kind_is_there: impl Fn(&str) -> bool) -> Option<Waiting<'_>> {
         let Phase::Queued { muster, .. } = &self.phase else { return None };
@@ -113,35 +117,45 @@ impl Job {
         // resumes the job elsewhere may take it to another one.
         let stays = |kind: &&str| *muster != Muster::Start || kind_is_there(kind);
         let at_start = self.record.workers.start.filter(|_| *muster == Muster::Start).unwrap_or(0);
-        let workers_min = self.workers_min().max(at_start).min(self.workers_max());
+        let (workers_min, workers_max) = self.record.workers_range();
         Some(Waiting {
-            workers_min: workers_min as usize,
-            workers_max: self.workers_max() as usize,
+            workers_min: workers_min.max(at_start as usize).min(workers_max),
+            workers_max,
             task: self.record.spec.model.custom_task(),
             kind: self.record.kind.as_deref().filter(stays),
+            readiness: Readiness::Ready,
         })
     }
 
-    /// How many workers it can take in now, and what they must be like.
-    pub(crate) fn wants(&self, now: Duration) -> Option<Waiting<'_>> {
-        let Phase::Training { gang, .. } = &self.phase else { return None };
-        let room = self.workers_max().checked_sub(gang.world_size())? as usize;
-        if room == 0 || !self.newcomers.is_empty() || self.grows_after.is_some_and(|after| now < after) {
-            return None;
-        }
-        let (task, kind) = (self.record.spec.model.custom_task(), self.record.kind.as_deref());
-        Some(Waiting { workers_min: 1, workers_max: room, task, kind })
+    /// Whether workers can join and leave it now.
+    pub(crate) fn is_elastic(&self, at: Timestamp) -> bool {
+        let may_grow = self.grows_after.is_none_or(|after| after <= at);
+        matches!(self.phase, Phase::Training { .. }) && self.newcomers.is_empty() && may_grow
     }
 
-    /// The most workers that it takes.
+    /// Its members by rank and those that join, without those that it gives up.
+    pub(crate) fn team(&self) -> Vec<WorkerId> {
+        let members = self.phase.gang().map(|gang| gang.members.as_slice()).unwrap_or_default();
+        let all = members.iter().chain(self.newcomers.keys());
+        all.filter(|worker| !self.leaving.contains(worker)).copied().collect()
+    }
+
+    /// Whether this member is not to be one of the next generation.
+    pub(crate) fn gives_up(&self, worker: WorkerId) -> bool {
+        self.leaving.contains(&worker)
+    }
+
+    /// Whether it gives up all its members, for another job.
+    pub(crate) fn is_preempted(&self) -> bool {
+        !self.leaving.is_empty() && self.team().is_empty()
+    }
+
     fn workers_max(&self) -> u32 {
-        let lanes = self.record.spec.train.lanes.max(1);
-        self.record.workers.max.unwrap_or(lanes).clamp(1, lanes)
+        u32::try_from(self.record.workers_range().1).unwrap_or(u32::MAX)
     }
 
-    /// The fewest workers with which it trains.
     fn workers_min(&self) -> u32 {
-        self.record.workers.min.unwrap_or(1).clamp(1, self.workers_max())
+        u32::try_from(self.record.workers_range().0).unwrap_or(u32::MAX)
     }
 
     /// Whether it counts on this worker, which is no member yet.

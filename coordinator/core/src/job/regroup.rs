@@ -12,13 +12,14 @@
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
 use phalanx_protocol::{
-    id::WorkerId,
+    id::{JobId, WorkerId},
     message::{Directive, Hello},
     spec::WorkersSpec,
 };
 
-use super::{Job, Muster, Newcomer, Phase};
+use super::{Job, Muster, Newcomer, Phase, listed};
 use crate::{
     Rejected,
     context::Context,
@@ -146,8 +147,10 @@ impl Job {
         let (home, away): (Vec<_>, Vec<_>) = gang.members.iter().partition(|member| home.contains(member));
         let ready = self.newcomers.iter().filter(|(_, newcomer)| newcomer.ready).map(|(id, _)| *id);
         let there: Vec<WorkerId> = home.iter().copied().chain(ready).collect();
-        let (mut members, mut excess): (Vec<_>, Vec<_>) =
-            there.into_iter().partition(|worker| cx.fleet.can_work(*worker));
+        let (mut members, mut excess): (Vec<_>, Vec<_>) = there
+            .into_iter()
+            .partition(|worker| cx.fleet.can_work(*worker) && !self.leaving.contains(worker));
+        self.leaving.clear();
         excess.extend(members.drain(members.len().min(self.workers_max() as usize)..));
         let is_enough = members.len() >= self.workers_min() as usize;
         for worker in away {
@@ -199,6 +202,27 @@ impl Job {
         }
     }
 
+    /// Some members are wanted by another job: they leave after the step under way.
+    pub(crate) fn shrink(&mut self, cx: &mut Context<'_>, leaving: Vec<WorkerId>) {
+        if matches!(self.phase, Phase::Training { .. }) {
+            self.say(cx, format!("gives up workers {} for another job", listed(&leaving)));
+            self.leaving = leaving.into_iter().collect();
+            self.stop_to_regroup(cx);
+        }
+    }
+
+    /// All members are wanted by another job: the state is saved, and the job queues.
+    pub(crate) fn preempt(&mut self, cx: &mut Context<'_>, by: &JobId) {
+        if let Phase::Training { gang, .. } = &self.phase {
+            self.leaving = gang.members.iter().copied().collect();
+            self.say(
+                cx,
+                format!("makes room for job {by}, which has a higher priority: its state is saved first"),
+            );
+            self.stop_to_regroup(cx);
+        }
+    }
+
     /// A newcomer has the data set at hand.
     pub(super) fn fetched(&mut self, cx: &mut Context<'_>, newcomer: WorkerId) {
         if let Some(newcomer) = self.newcomers.get_mut(&newcomer) {
@@ -213,7 +237,8 @@ impl Job {
         let who =
             cx.fleet.get(newcomer).map_or(newcomer.to_string(), |it| worker::describe(newcomer, &it.hello));
         self.say(cx, format!("worker {who} cannot join: {reason}"));
-        self.grows_after = Some(cx.after(cx.config.timeouts.step));
+        let pause = SignedDuration::try_from(cx.config.timeouts.step).unwrap_or(SignedDuration::MAX);
+        self.grows_after = cx.now.wall.checked_add(pause).ok();
         cx.release(newcomer, self.release(false));
         self.welcome(cx);
     }
@@ -285,7 +310,8 @@ impl Job {
     /// Lets the ranks finish their step, so that the next generation can be formed.
     pub(super) fn stop_to_regroup(&mut self, cx: &mut Context<'_>) {
         let Phase::Training { gang, .. } = &self.phase else { return };
-        let staying = gang.members.iter().filter(|member| cx.fleet.can_work(**member)).count();
+        let stays = |member: &&WorkerId| cx.fleet.can_work(**member) && !self.leaving.contains(*member);
+        let staying = gang.members.iter().filter(stays).count();
         // Lanes that train on their own hold a state that nobody else has.
         let save = self.record.spec.train.diloco.is_some() || staying < self.workers_min() as usize;
         self.stop_ranks(cx, Goal::Regroup, save);

@@ -12,4 +12,5 @@ mod life;
 mod loss;
 mod registry;
 mod restart;
+mod schedule;
 mod stop;

@@ -6,6 +6,7 @@
 mod data;
 mod evaluate;
 mod model;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -13,7 +14,8 @@ mod train;
 use std::{fmt, ops::RangeInclusive};
 
 use super::{
-    CheckpointSpec, DataSpec, EvaluateSpec, JobSpec, ModelSpec, RegisterSpec, TrainSpec, WorkersSpec,
+    CheckpointSpec, DataSpec, EvaluateSpec, JobSpec, ModelSpec, RegisterSpec, SchedulingSpec, TrainSpec,
+    WorkersSpec,
 };
 use crate::id::{JOB_NAME_CHARS_MAX, is_name};
 
@@ -43,6 +45,7 @@ impl JobSpec {
             model: Some(&self.model),
             train: Some(&self.train),
             workers: Some(&self.workers),
+            schedule: Some(&self.schedule),
             checkpoint: Some(&self.checkpoint),
             evaluate: Some(&self.evaluate),
             register: self.register.as_ref(),
@@ -59,6 +62,7 @@ pub(super) struct Sections<'a> {
     pub(super) model: Option<&'a ModelSpec>,
     pub(super) train: Option<&'a TrainSpec>,
     pub(super) workers: Option<&'a WorkersSpec>,
+    pub(super) schedule: Option<&'a SchedulingSpec>,
     pub(super) checkpoint: Option<&'a CheckpointSpec>,
     pub(super) evaluate: Option<&'a EvaluateSpec>,
     pub(super) register: Option<&'a RegisterSpec>,
@@ -75,6 +79,7 @@ impl Sections<'_> {
         data::check(self, &mut rules);
         model::check(self, &mut rules);
         train::check(self, &mut rules);
+        schedule::check(self, &mut rules);
         evaluate::check(self, &mut rules);
         rules.broken
     }

@@ -259,6 +259,19 @@ fn workers_need_lanes() {
 }
 
 #[test]
+fn priorities_are_bounded_and_projects_have_names() {
+    for priority in [-101, 101, i32::MAX, i32::MIN] {
+        let expected = format!("`schedule.priority` must be from -100 to 100, got {priority}");
+        check(TABLE, &[&format!("schedule.priority={priority}")], &[&expected]);
+    }
+    for project in ["Vision", "", "a b", "../a", &"a".repeat(64)] {
+        check(TABLE, &[&format!("schedule.project=\"{project}\"")], &["`schedule.project` must be 1 to 63"]);
+    }
+    check(TABLE, &["schedule={priority=-100,project='vision'}"], &[]);
+    check(TABLE, &["schedule.priority=100", "schedule.project=\"2026\""], &[]);
+}
+
+#[test]
 fn metrics_are_known_and_fit_the_target() {
     check(
         TABLE,

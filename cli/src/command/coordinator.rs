@@ -71,6 +71,7 @@ impl Coordinator {
             state_url: self.state,
             store_url: self.store,
             lease: self.lease,
+            workers_end_with_it: false,
             quotas,
             tls: self.tls.files(),
             metrics: install_metrics().map_err(CliError::failed)?,

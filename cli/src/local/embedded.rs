@@ -69,6 +69,7 @@ impl Embedded {
             state_url: home.state_file().to_string_lossy().into_owned(),
             store_url: home.store().to_string_lossy().into_owned(),
             lease: LEASE,
+            workers_end_with_it: true,
             quotas: Default::default(),
             // Its workers are on this machine, and nobody else is told its port.
             tls: None,

@@ -13,6 +13,8 @@ pub struct Config {
     /// one step beyond the farthest that it ever reached: whatever ends them
     /// will end the next one too.
     pub fruitless_generations_max: u32,
+    /// Whether no worker lives on when the coordinator ends: those of before a restart are not waited for.
+    pub workers_end_with_it: bool,
     /// The most jobs that are not over; further ones are refused.
     pub jobs_max: usize,
     /// The most workers; further ones are refused.
@@ -26,6 +28,7 @@ impl Default for Config {
         Self {
             timeouts: Timeouts::default(),
             fruitless_generations_max: 10,
+            workers_end_with_it: false,
             jobs_max: 10_000,
             workers_max: 10_000,
             quotas: BTreeMap::new(),

@@ -102,7 +102,11 @@ impl Coordinator {
             };
             let mut job = Job::restored(record, phase);
             job.go_on_registering(&mut cx);
-            job.restarted(&mut cx);
+            if cx.config.workers_end_with_it {
+                job.restarted_alone(&mut cx);
+            } else {
+                job.restarted(&mut cx);
+            }
             jobs.insert(id, job);
         }
     }
@@ -116,7 +120,7 @@ fn take_over(cx: &mut Context<'_>, record: &JobRecord, members: Vec<Member>, sta
     let farthest_step = record.progress.farthest_step;
     let gang = Gang { members: members.iter().map(|member| member.worker).collect(), farthest_step };
     for Member { worker, attached } in members {
-        if let Some(attached) = attached {
+        if let Some(attached) = attached.filter(|_| !cx.config.workers_end_with_it) {
             cx.fleet.restore(worker, attached, lease_ends, &record.id);
         }
     }

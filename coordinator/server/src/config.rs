@@ -31,6 +31,8 @@ pub struct Config {
     pub lease: Duration,
     /// The most workers that the jobs of a project use at once; projects without an entry may use all.
     pub quotas: BTreeMap<String, u32>,
+    /// Whether its workers end when it does, because the same process has started them.
+    pub workers_end_with_it: bool,
     /// Where its certificates lie. With them, workers are let in over TLS alone, and with
     /// certificates of the same CA.
     pub tls: Option<TlsFiles>,

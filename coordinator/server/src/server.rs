@@ -102,8 +102,12 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     }
     let tls = config.tls.as_ref().map(|files| files.load(Role::Coordinator)).transpose()?;
     let timeouts = Timeouts::from_lease(config.lease);
-    let machine =
-        phalanx_core::Config { timeouts, quotas: config.quotas.clone(), ..phalanx_core::Config::default() };
+    let machine = phalanx_core::Config {
+        timeouts,
+        quotas: config.quotas.clone(),
+        workers_end_with_it: config.workers_end_with_it,
+        ..phalanx_core::Config::default()
+    };
     let rpc_connections_max = machine.workers_max + rpc::CONNECTIONS_SPARE;
     let http = Listener::bind(config.http_addr, "--listen", http::CONNECTIONS_MAX).await?;
     let rpc = Listener::bind(config.rpc_addr(http.addr()), "--rpc", rpc_connections_max).await?;

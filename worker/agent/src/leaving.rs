@@ -98,7 +98,10 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, http::StatusCode, routing::get};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
     use super::*;
 
@@ -112,23 +115,26 @@ mod tests {
         notices.wait().await;
     }
 
+    /// Whether an endpoint that gives this answer announces something.
+    async fn check(status: &str, body: &str, expected: bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port can be had");
+        let url = format!("http://{}/spot", listener.local_addr().expect("it is bound"));
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("it is asked");
+            let _ = stream.read(&mut [0; 1_024]).await;
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+        assert_eq!(announces(&reqwest::Client::new(), &url).await, expected, "{status} {body}");
+    }
+
     #[tokio::test]
     async fn an_endpoint_that_says_so_is_a_notice_and_others_are_none() {
-        let router = Router::new()
-            .route("/spot", get(|| async { r#"{"action": "terminate"}"# }))
-            .route("/true", get(|| async { "TRUE" }))
-            .route("/false", get(|| async { "FALSE\n" }))
-            .route("/empty", get(|| async { "" }))
-            .route("/none", get(|| async { (StatusCode::NOT_FOUND, "no notice") }));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port can be had");
-        let addr = listener.local_addr().expect("it is bound");
-        tokio::spawn(async { axum::serve(listener, router).await });
-        let client = reqwest::Client::new();
-        for (path, notice) in
-            [("spot", true), ("true", true), ("false", false), ("empty", false), ("none", false)]
-        {
-            assert_eq!(announces(&client, &format!("http://{addr}/{path}")).await, notice, "{path}");
-        }
-        assert!(!announces(&client, "http://127.0.0.1:1/spot").await);
+        check("200 OK", r#"{"action": "terminate"}"#, true).await;
+        check("200 OK", "TRUE", true).await;
+        check("200 OK", "FALSE\n", false).await;
+        check("200 OK", "", false).await;
+        check("404 Not Found", "no notice", false).await;
+        assert!(!announces(&reqwest::Client::new(), "http://127.0.0.1:1/spot").await);
     }
 }

@@ -183,6 +183,29 @@ impl Job {
         Directive::Release { job: self.record.id.clone(), generation: self.record.generation, keep }
     }
 
+    /// The coordinator has restarted, and no worker is left of those before.
+    pub(crate) fn restarted_alone(&mut self, cx: &mut Context<'_>) {
+        if self.phase.gang().is_none() {
+            return;
+        }
+        let goal = match self.phase {
+            Phase::Stopping { goal: goal @ (Goal::Pause | Goal::Cancel), .. } => Some(goal),
+            _ => self.record.wish.take(),
+        };
+        let step = self.saved_step();
+        match goal {
+            Some(goal) => {
+                let why =
+                    format!("the coordinator was restarted while it saved: it would go on from step {step}");
+                self.reach(cx, goal, Some(why));
+            }
+            None => {
+                self.say(cx, format!("the coordinator was restarted; goes on from step {step}"));
+                self.end_generation(cx, Phase::Queued { muster: Muster::GoOn, why: "waits".to_owned() });
+            }
+        }
+    }
+
     /// The coordinator has restarted. Workers go on meanwhile; what they may not have been
     /// told is told again.
     pub(crate) fn restarted(&mut self, cx: &mut Context<'_>) {

@@ -126,15 +126,7 @@ impl World {
                 self.ended.splits += 1;
                 Ok(())
             }
-            16 => {
-                let max = self.rng.u32(1..=4);
-                let workers = WorkersSpec {
-                    min: Some(self.rng.u32(1..=max).min(2)),
-                    max: Some(max),
-                    ..Default::default()
-                };
-                self.act(|job| Input::Scale { job, workers })
-            }
+            16 => self.scale(),
             _ => self.act(|job| Input::Resume { job, workers: None }),
         }
     }
@@ -151,6 +143,14 @@ impl World {
         let spec = spec_numbered(self.first_job + self.submitted, self.slots.len());
         self.note(|| "a job is submitted".to_owned());
         self.call(Input::Submit { spec, trace: None }).map(|_| ())
+    }
+
+    /// A user changes how many workers some job takes.
+    fn scale(&mut self) -> Result<(), String> {
+        let max = self.rng.u32(1..=4);
+        let min = Some(self.rng.u32(1..=max).min(2));
+        let workers = WorkersSpec { min, max: Some(max), ..Default::default() };
+        self.act(|job| Input::Scale { job, workers })
     }
 
     /// A worker is told that its machine will soon be gone.

@@ -15,6 +15,7 @@ mod support;
 
 mod driver;
 mod faults;
+mod log;
 mod stores;
 mod workers;
 mod world;

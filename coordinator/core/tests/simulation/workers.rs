@@ -13,6 +13,7 @@ use phalanx_protocol::{
 };
 
 use crate::{
+    log::short,
     support::{dataset, file, finished, hello, part_path, state_hash},
     world::{Happening, World},
 };
@@ -484,24 +485,5 @@ impl World {
             Some(Err(other)) => return Err(format!("a report was answered with {other}")),
         }
         Ok(())
-    }
-}
-
-/// A directive without its job file.
-fn short(directive: &Directive) -> String {
-    match directive {
-        Directive::Prepare { job, generation, .. } => format!("to prepare {job}, generation {generation}"),
-        Directive::Train(a) => {
-            let step = a.resume.as_ref().map_or(0, |resume| resume.step);
-            format!("to train {}, generation {}, rank {} from step {step}", a.job, a.generation, a.rank)
-        }
-        Directive::Fetch { job, generation, .. } => format!("to fetch {job}, generation {generation}"),
-        Directive::Stop { job, generation, save } => {
-            format!("to stop {job}, generation {generation}, save: {save}")
-        }
-        Directive::Release { job, generation, keep } => {
-            format!("that {job}, generation {generation} is over, keep: {keep}")
-        }
-        Directive::Leave => "to leave".to_owned(),
     }
 }

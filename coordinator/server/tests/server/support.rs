@@ -43,6 +43,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         state_url: folder.join("state.redb").to_str().unwrap().to_owned(),
         store_url: folder.join("store").to_str().unwrap().to_owned(),
         lease: LONG_LEASE,
+        workers_end_with_it: false,
         quotas: Default::default(),
         tls: None,
         metrics: metrics(),

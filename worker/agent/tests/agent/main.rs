@@ -135,7 +135,8 @@ async fn two_workers_prepare_train_stop_and_resume_to_a_finished_model() {
 async fn a_newcomer_takes_the_state_from_those_who_hold_it() {
     let cluster = Cluster::start(3).await;
     let Cluster { fake, workers, .. } = &cluster;
-    let endless = points_job(cluster.folder(), ENDLESS, 0);
+    let mut endless = points_job(cluster.folder(), ENDLESS, 0);
+    endless.train.lanes = 4;
     let dataset = prepare(fake, workers[0].0, G1, &endless).await;
     train(fake, &workers[..2], G1, &endless, &dataset, None);
     formed(fake, G1).await;

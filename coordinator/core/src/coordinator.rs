@@ -222,7 +222,7 @@ impl Coordinator {
             }
             Input::Report { worker, report } => self.report(now, turn, worker, *report)?,
             Input::Scale { job, workers } => {
-                self.with_job(now, turn, job, |job, cx| job.scale(cx, workers))?
+                self.with_job(now, turn, job, |job, cx| job.scale(cx, workers))?;
             }
             Input::Drain { worker } => self.drain(now, turn, worker)?,
             Input::Disconnected { worker } => self.disconnected(now, turn, worker),

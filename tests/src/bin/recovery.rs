@@ -23,7 +23,7 @@ fn main() {
     let options = Options::read();
     println!("{} workers, {} rounds; milliseconds", options.workers, options.rounds);
     println!("{:<58} {:>8} {:>8} {:>8}  survived", "", "median", "p90", "worst");
-    let parts: [(&str, fn(&Options) -> Vec<Row>); 4] =
+    let parts: [(&str, Part); 4] =
         [("kill", kill), ("stop", stop), ("coordinator", coordinator), ("goodput", goodput)];
     for (name, part) in parts {
         if options.only.as_ref().is_none_or(|only| only == name) {
@@ -31,6 +31,9 @@ fn main() {
         }
     }
 }
+
+/// Measures one kind of fault.
+type Part = fn(&Options) -> Vec<Row>;
 
 struct Options {
     workers: usize,

@@ -61,7 +61,7 @@ pub async fn run(config: Config, interruptible: bool) -> Result<(), AgentError> 
             }
         }
     };
-    serve(config, drain.cancelled(), end).await
+    Box::pin(serve(config, drain.cancelled(), end)).await
 }
 
 /// Runs a worker until `end` is ready, and then leaves at once.
@@ -70,7 +70,7 @@ pub async fn run(config: Config, interruptible: bool) -> Result<(), AgentError> 
 ///
 /// Where it cannot be of use; see [`AgentError`].
 pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<(), AgentError> {
-    serve(config, pending(), end).await
+    Box::pin(serve(config, pending(), end)).await
 }
 
 async fn serve(
@@ -118,7 +118,7 @@ async fn serve(
         drain.await;
         if membership.drain().await {
             // The coordinator tells when.
-            pending().await
+            pending::<()>().await;
         }
     };
     let ended = tokio::select! {

@@ -54,7 +54,7 @@ pub struct AllReduceBench {
 /// Where a vector lies that is reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum VectorMemory {
-    /// In a [`Bucket`](crate::Bucket) of the group's: on one host ranks read it there.
+    /// In a [`Bucket`] of the group's: on one host ranks read it there.
     #[default]
     Bucket,
     /// In a vector of the caller's own.

@@ -198,20 +198,19 @@ impl World {
         }
         let count = u32::try_from(self.slots.len()).map_err(|error| error.to_string())?;
         for job in self.jobs() {
-            let workers = Some(WorkersSpec { min: Some(1), max: Some(count), ..Default::default() });
+            let workers = WorkersSpec { min: Some(1), max: Some(count), ..Default::default() };
             match job.state {
                 JobState::Paused => self.ended.paused += 1,
                 JobState::Cancelled => self.ended.cancelled += 1,
                 JobState::Failed if !Self::has_failed_gate(&job) => {}
                 JobState::Queued => {
-                    let workers = workers.unwrap_or_default();
                     self.call(Input::Scale { job: job.id, workers })?;
                     continue;
                 }
                 _ => continue,
             }
             self.note(|| format!("{} is resumed; it is {:?}: {:?}", job.id, job.state, job.reason));
-            let reply = self.call(Input::Resume { job: job.id, workers })?;
+            let reply = self.call(Input::Resume { job: job.id, workers: Some(workers) })?;
             if let Some(Err(refused)) = reply {
                 return Err(format!("a job that has stopped cannot be resumed: {refused}"));
             }

@@ -4,6 +4,7 @@
 mod certificates;
 mod cluster;
 mod disk;
+mod etcd;
 mod job;
 mod process;
 mod wait;
@@ -11,6 +12,7 @@ mod wait;
 pub use certificates::Certificates;
 pub use cluster::Cluster;
 pub use disk::SmallDisk;
+pub use etcd::Etcd;
 pub use job::{Job, examples};
 pub use process::{Ended, Home, Running, Signal, binary, expect_gone, send};
 pub use wait::{Deadline, eventually};

@@ -162,9 +162,18 @@ impl Running {
     ///
     /// Where it cannot be started.
     pub fn start(mut command: Command) -> Self {
-        for variable in
-            ["COORDINATOR", "COORDINATOR_RPC", "HOME", "LOG", "OTLP", "TLS_CA", "TLS_CERT", "TLS_KEY"]
-        {
+        let of_phalanx = [
+            "COORDINATOR",
+            "COORDINATOR_RPC",
+            "HOME",
+            "LOG",
+            "OTLP",
+            "TLS_CA",
+            "TLS_CERT",
+            "TLS_KEY",
+            "ETCD_PASSWORD",
+        ];
+        for variable in of_phalanx {
             command.env_remove(format!("PHALANX_{variable}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

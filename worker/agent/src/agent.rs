@@ -63,7 +63,7 @@ pub async fn run(config: Config, interruptible: bool) -> Result<(), AgentError> 
 ///
 /// Where it cannot be of use; see [`AgentError`].
 pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<(), AgentError> {
-    let Config { coordinator, tasks, listen, advertise, tls, metrics, cache, threads, device } = config;
+    let Config { coordinators, tasks, listen, advertise, tls, metrics, cache, threads, device } = config;
     let tls = tls.map(|files| files.load(Role::Worker)).transpose()?;
     let device = ComputeDevice::open(device)?;
     let kind = machine_kind(&device);
@@ -82,7 +82,7 @@ pub async fn run_until(config: Config, end: impl Future<Output = ()>) -> Result<
     let introduction =
         Introduction { listen: listener.local_addr(), advertise, kind, tasks: tasks.names(), metrics_addr };
 
-    let link = Arc::new(Link::new(coordinator, tls));
+    let link = Arc::new(Link::new(coordinators, tls));
     let outbox = Arc::new(Outbox::default());
     let (member, members) = watch::channel(None);
     let (fatal, mut fatalities) = mpsc::channel(1);

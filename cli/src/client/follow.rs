@@ -13,7 +13,7 @@ use tokio_util::{
 };
 use tracing::debug;
 
-use super::{ANSWER_BYTES_MAX, Client, ClientError};
+use super::{ANSWER_BYTES_MAX, Client, ClientError, shown, strange};
 
 /// A coordinator that is away for longer is given up.
 const AWAY_MAX: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ impl Follow {
         loop {
             match self.line().await {
                 Ok(line) => {
-                    let job = serde_json::from_str(&line).map_err(|e| self.client.strange(e))?;
+                    let job = serde_json::from_str(&line).map_err(|e| strange(&self.client.leader(), e))?;
                     self.heard_at = Instant::now();
                     return Ok(job);
                 }
@@ -68,6 +68,19 @@ impl Follow {
     }
 
     async fn line(&mut self) -> Result<String, ClientError> {
+        let reason = match timeout(QUIET_MAX, self.next_line()).await {
+            Ok(Ok(Some(Ok(line)))) => return Ok(line),
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(Some(Err(reason)))) => reason,
+            Ok(Ok(None)) => "it ended the connection".to_owned(),
+            Err(_) => format!("it was silent for {} s", QUIET_MAX.as_secs()),
+        };
+        let leader = self.client.leader();
+        self.client.turn_from(&leader);
+        Err(ClientError::Unreachable { url: shown(&leader), reason })
+    }
+
+    async fn next_line(&mut self) -> Result<Option<Result<String, String>>, ClientError> {
         let lines = match &mut self.lines {
             Some(lines) => lines,
             None => {
@@ -75,18 +88,11 @@ impl Follow {
                 self.lines.insert(lines)
             }
         };
-        let reason = match timeout(QUIET_MAX, lines.next()).await {
-            Ok(Some(Ok(line))) => return Ok(line),
-            Ok(Some(Err(reason))) => reason,
-            Ok(None) => "it ended the connection".to_owned(),
-            Err(_) => format!("it was silent for {} s", QUIET_MAX.as_secs()),
-        };
-        Err(ClientError::Unreachable { url: self.client.address().to_owned(), reason })
+        Ok(lines.next().await)
     }
 
     async fn connect(&self) -> Result<BoxStream<'static, Result<String, String>>, ClientError> {
-        let request = self.client.request(Method::GET, &["jobs", &self.id, "follow"]);
-        let response = self.client.send(request).await?;
+        let response = self.client.send(|at| at.request(Method::GET, &["jobs", &self.id, "follow"])).await?;
         let body = StreamReader::new(response.bytes_stream().map_err(std::io::Error::other));
         let lines = FramedRead::new(body, LinesCodec::new_with_max_length(ANSWER_BYTES_MAX));
         Ok(lines.map_err(|e| e.to_string()).boxed())

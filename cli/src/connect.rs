@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Where {
     /// HTTP address of the coordinator, as in http://host:7700, or of several with commas between;
     /// without it, the home is asked
-    #[arg(long, env = "PHALANX_COORDINATOR", hide_env_values = true, value_name = "URL,…")]
+    #[arg(long, env = "PHALANX_COORDINATOR", hide_env_values = true, value_name = "URL")]
     coordinator: Option<String>,
 
     /// Folder with the jobs and models of this machine

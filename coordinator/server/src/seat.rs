@@ -1,11 +1,7 @@
 //! Who leads, and for how long. Of several coordinators one sits in the leader's
 //! seat; one that keeps its state in a file of its own always does.
 
-use std::{
-    future::pending,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::pending, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::sleep_until};
@@ -34,25 +30,14 @@ pub(crate) struct Leader {
 /// have ended. Whoever has seen it over sees it over for ever.
 #[derive(Debug, Clone)]
 pub(crate) struct Term {
-    until: Option<watch::Receiver<Instant>>,
-}
-
-/// Prolongs a term.
-#[derive(Debug)]
-pub(crate) struct Tenure {
-    until: watch::Sender<Instant>,
+    /// For one that has an end.
+    pub(crate) until: Option<watch::Receiver<Instant>>,
 }
 
 impl Term {
     /// That of a coordinator which is the only one.
     pub(crate) fn endless() -> Self {
         Self { until: None }
-    }
-
-    /// One that lasts until `until`, unless it is prolonged.
-    pub(crate) fn new(until: Instant) -> (Tenure, Self) {
-        let (sender, receiver) = watch::channel(until);
-        (Tenure { until: sender }, Self { until: Some(receiver) })
     }
 
     /// Whether it is over.
@@ -73,66 +58,5 @@ impl Term {
                 }
             }
         }
-    }
-}
-
-impl Tenure {
-    /// Lets the term last until `until`, if it is not over. Returns whether it is not.
-    pub(crate) fn prolong(&self, until: Instant) -> bool {
-        // Looked at under the lock that readers take: who saw the end sees no longer term.
-        let mut lasts = false;
-        self.until.send_if_modified(|current| {
-            lasts = Instant::now() < *current;
-            if lasts {
-                *current = until.max(*current);
-            }
-            lasts
-        });
-        lasts
-    }
-
-    /// Ends the term at once.
-    pub(crate) fn end(&self) {
-        self.until.send_replace(Instant::now());
-    }
-
-    /// How long the term lasts from now on, if nothing prolongs it.
-    pub(crate) fn left(&self) -> Duration {
-        self.until.borrow().saturating_duration_since(Instant::now())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn a_term_ends_by_the_clock_and_is_never_prolonged_again() {
-        let (tenure, term) = Term::new(Instant::now() + Duration::from_millis(30));
-        assert!(!term.is_over());
-        term.over().await;
-        assert!(term.is_over());
-        assert!(!tenure.prolong(Instant::now() + LONG));
-        assert!(term.is_over());
-    }
-
-    #[tokio::test]
-    async fn a_term_that_is_prolonged_ends_when_its_tenure_does() {
-        let (tenure, term) = Term::new(Instant::now() + LONG);
-        assert!(tenure.prolong(Instant::now() + 2 * LONG));
-        assert!(tenure.left() > LONG && !term.is_over());
-        let end = async { tenure.end() };
-        tokio::join!(term.over(), end);
-        assert!(term.is_over() && !tenure.prolong(Instant::now() + LONG));
-    }
-
-    #[tokio::test]
-    async fn a_term_whose_tenure_is_gone_ends_by_the_clock() {
-        let (tenure, term) = Term::new(Instant::now() + Duration::from_millis(30));
-        drop(tenure);
-        term.over().await;
-        assert!(!Term::endless().is_over());
     }
 }

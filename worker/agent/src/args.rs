@@ -30,7 +30,7 @@ const RUNTIME_THREADS: usize = 2;
 #[derive(Debug, Clone, clap::Args)]
 pub struct WorkerArgs {
     /// Where the coordinator takes workers' calls; of several coordinators all, with commas between.
-    #[arg(long = "coordinator", value_name = "HOST:PORT,…", env = "PHALANX_COORDINATOR_RPC",
+    #[arg(long = "coordinator", value_name = "HOST:PORT", env = "PHALANX_COORDINATOR_RPC",
         hide_env_values = true, value_delimiter = ',', required = true, value_parser = host_and_port)]
     pub coordinators: Vec<String>,
     /// Where to listen for other workers; port 0 takes a free one.

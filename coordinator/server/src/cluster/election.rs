@@ -21,9 +21,10 @@ use super::{
     Place,
     etcd::{Etcd, Patience, keys},
     store::{self, EtcdState},
+    tenure::Tenure,
 };
 use crate::{
-    seat::{Leader, Tenure, Term},
+    seat::{Leader, Term},
     state::StateError,
 };
 
@@ -157,7 +158,7 @@ impl Candidate {
             etcd.call(|client| async move { client.lease_client().grant(seconds, None).await }).await?;
         let (lease, lasts) = (granted.id(), Duration::from_secs(granted.ttl().max(0) as u64));
         self.granted = Some(lease);
-        let (tenure, term) = Term::new(asked_at + term_of(lasts));
+        let (tenure, term) = Tenure::new(asked_at + term_of(lasts));
         let seated = tokio::select! {
             biased;
             () = term.over() => None,

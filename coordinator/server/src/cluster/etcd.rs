@@ -143,6 +143,8 @@ impl Etcd {
             Code::ResourceExhausted if reason.contains("space exceeded") => {
                 StateError::Full { place: self.place.url.clone() }
             }
+            // An etcd that takes less than etcd does by itself.
+            Code::ResourceExhausted if reason.contains("larger than max") => self.damaged(reason),
             // What a token of the time before a change of users is answered with.
             Code::InvalidArgument if reason.contains("auth store is old") => self.unreachable(reason),
             Code::InvalidArgument | Code::PermissionDenied | Code::FailedPrecondition => self.refused(reason),

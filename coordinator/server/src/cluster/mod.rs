@@ -1,8 +1,8 @@
 //! Coordinators in numbers, over etcd: one leads, the others stand by.
 //!
 //! In reading order: where etcd is and how one gets in (`place`), calls on it that
-//! survive the loss of an endpoint (`etcd`), the leader's seat (`election`), and the
-//! state store (`store`).
+//! survive the loss of an endpoint (`etcd`), the leader's seat (`election`)
+//! and the hold on it (`tenure`), and the state store (`store`).
 //!
 //! # Keys
 //!
@@ -25,9 +25,10 @@
 //!    or the seat is only empty, nothing of the former one is applied, whenever it was sent.
 //! 3. A new leader reads the state after its election. What it reads is all that its
 //!    predecessors will ever have written, by 2.
-//! 4. A commit also compares the whole of `head`, and replaces it. So it is applied once,
-//!    though it may be sent again after an answer was lost: who finds the head that
-//!    it wanted to write, with its own token, knows that it has written it.
+//! 4. Every write also compares the whole of `head`, and a commit replaces it. So it is applied
+//!    once, though it may be sent again after an answer was lost: who finds the head that it
+//!    wanted to write, with its own token, knows that it has written it; and what was sent
+//!    twice and comes late finds another head.
 //! 5. Clocks are not needed for any of this. They are for those who only read and listen:
 //!    a leader stops answering when its lease could have ended. It counts the lease from
 //!    before it asked for it, and nine tenths of it, in case the clocks of the two run
@@ -39,6 +40,7 @@ mod election;
 mod etcd;
 mod place;
 mod store;
+mod tenure;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -106,7 +106,7 @@ impl EtcdState {
         let new = Compare::create_revision(store.etcd.key(FORMAT_KEY), CompareOp::Equal, 0);
         let format = TxnOp::put(store.etcd.key(FORMAT_KEY), FORMAT.to_string(), None);
         let prepared = async {
-            match store.transact(Some(new), vec![format, store.put_head(&head)]).await? {
+            match store.transact(new, vec![format, store.put_head(&head)]).await? {
                 Ok(()) => Ok(()),
                 Err(_) => check_format(&store.etcd).await,
             }
@@ -131,12 +131,12 @@ impl EtcdState {
     /// Returns the head that it found instead. May be sent twice.
     async fn transact(
         &self,
-        also: Option<Compare>,
+        also: Compare,
         changes: Vec<TxnOp>,
     ) -> Result<Result<(), Option<Head>>, StateError> {
         let (seat, head) = (self.etcd.key(SEAT), self.etcd.key(HEAD));
         let mine = Compare::create_revision(seat.as_str(), CompareOp::Equal, self.token);
-        let compares: Vec<Compare> = [mine].into_iter().chain(also).collect();
+        let compares: Vec<Compare> = [mine].into_iter().chain([also]).collect();
         let look = [TxnOp::get(seat, None), TxnOp::get(head, None)];
         let transaction = Txn::new().when(compares).and_then(changes).or_else(look);
         let answer = self.etcd.insist(|client| {
@@ -158,22 +158,26 @@ impl EtcdState {
         head.map(|head| self.read_head(&head)).transpose().map(Err)
     }
 
-    /// Changes keys that `head` does not speak of.
-    async fn write(&self, changes: &[Change]) -> Result<(), StateError> {
-        let applied = self.transact(None, self.operations(changes)).await?;
-        applied.map_err(|_| self.etcd.damaged("a transaction was refused without a reason"))
+    /// Changes keys while the head stays what it is. May be sent twice, and the second time arrive
+    /// late: it finds another head then.
+    async fn write(&self, head: &Head, changes: Vec<TxnOp>) -> Result<(), StateError> {
+        let applied = self.transact(self.head_is(head), changes).await?;
+        applied.map_err(|found| self.conflict(head.revision, found))
     }
 
     /// Replaces the head, and changes other keys with it.
     async fn swap(&self, current: &Head, next: &Head, mut changes: Vec<TxnOp>) -> Result<(), StateError> {
-        let unchanged = Compare::value(self.etcd.key(HEAD), CompareOp::Equal, current.encode());
         changes.push(self.put_head(next));
-        match self.transact(Some(unchanged), changes).await? {
+        match self.transact(self.head_is(current), changes).await? {
             // The answer to this very transaction was lost, and it was sent again.
             Err(Some(found)) if found == *next => Ok(()),
             Err(found) => Err(self.conflict(current.revision, found)),
             Ok(()) => Ok(()),
         }
+    }
+
+    fn head_is(&self, head: &Head) -> Compare {
+        Compare::value(self.etcd.key(HEAD), CompareOp::Equal, head.encode())
     }
 
     fn conflict(&self, expected: u64, found: Option<Head>) -> StateError {
@@ -196,7 +200,7 @@ impl EtcdState {
         let staged = Head { staged: true, ..next.clone() };
         for group in &groups {
             let beside: Vec<Change> = group.iter().filter_map(|change| change.beside(&staged)).collect();
-            self.write(&beside).await?;
+            self.write(current, self.operations(&beside)).await?;
         }
         self.swap(current, &staged, Vec::new()).await?;
         self.settle(&staged, next, &groups).await
@@ -205,7 +209,7 @@ impl EtcdState {
     /// Puts what is staged, and committed, to its place.
     async fn settle(&self, staged: &Head, next: Head, groups: &[&[Change]]) -> Result<Head, StateError> {
         for group in groups {
-            self.write(group).await?;
+            self.write(staged, self.operations(group)).await?;
         }
         self.swap(staged, &next, vec![self.clear_staged()]).await?;
         Ok(next)
@@ -232,8 +236,7 @@ impl EtcdState {
             let next = Head { token: self.token, staged: false, ..head.clone() };
             self.settle(&head, next, &groups(&changes)).await?
         } else {
-            let cleared = self.transact(None, vec![self.clear_staged()]).await?;
-            cleared.map_err(|found| self.conflict(head.revision, found))?;
+            self.write(&head, vec![self.clear_staged()]).await?;
             head
         };
         let known =
@@ -405,4 +408,37 @@ fn groups(changes: &[Change]) -> Vec<&[Change]> {
         groups.push(rest);
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use phalanx_tests::Etcd as Server;
+
+    use super::*;
+    use crate::cluster::tests::elected;
+
+    #[tokio::test]
+    async fn a_write_that_was_sent_twice_and_arrives_late_changes_nothing() {
+        let Some(etcd) = Server::start(1) else { return };
+        let leader = elected(&etcd, "first").await;
+        let state = leader.state().await.unwrap();
+        let mut revision = state.load().await.unwrap().revision;
+        let put = |value: &[u8]| vec![Put { key: "a".to_owned(), value: value.to_vec() }];
+        let large = vec![b'x'; 2 << 20];
+        let before = state.known.lock().await.head.clone();
+        revision = state.commit(revision, put(&large)).await.unwrap();
+        state.commit(revision, put(b"new")).await.unwrap();
+
+        let mut old = Vec::new();
+        replace("a", cut(&large), 0, &mut old);
+        let staged = Head { revision: 1, token: leader.token(), staged: true };
+        for head in [before, staged] {
+            let late = state.write(&head, state.operations(&old[..2])).await;
+            assert!(matches!(late, Err(StateError::Conflict { .. })), "{late:?}");
+            let late =
+                state.swap(&head, &Head { revision: head.revision + 7, ..head.clone() }, Vec::new()).await;
+            assert!(matches!(late, Err(StateError::Conflict { .. })), "{late:?}");
+        }
+        assert_eq!(state.load().await.unwrap().records["a"], b"new");
+    }
 }

@@ -3,17 +3,29 @@
 #
 #   scripts/test.sh [FILTER]     FILTER: only tests whose name contains it, and no other step
 #
-# Needs Rust; with python 3.11 or newer the metrics are held to scikit-learn and the object store to SeaweedFS, which
-# are installed into virtual environments. cargo-nextest and cargo-deny are used where they are installed. CARGO_TARGET_DIR is honoured.
+# Needs Rust; with python 3.11 or newer the metrics are held to scikit-learn and the object store to SeaweedFS, and
+# coordinators in numbers are built with protoc, all from virtual environments; their etcd comes from Debian.
+# cargo-nextest and cargo-deny are used where they are installed. CARGO_TARGET_DIR is honoured.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 source scripts/lib/steps.sh
 
+# tool VARIABLE WHAT SCRIPT: exports the path that a script prints, or says what is not tested without it.
+tool() {
+    local path && if path=$("scripts/$3"); then export "$1=$path"; else skip "$2" "see above"; fi
+}
+tool PHALANX_PYTHON "comparison with scikit-learn" venv.sh
+tool PHALANX_WEED "the object store on S3" seaweedfs.sh
+tool PHALANX_ETCD "tests on etcd" etcd.sh
+tool PROTOC "coordinators in numbers" protoc.sh
+
 workspace=(--release --workspace --locked)
+[[ -z ${PROTOC:-} ]] || workspace+=(--features phalanx/cluster)
 if [[ $# -eq 0 ]]; then
     step "format" cargo fmt --all --check
     step "clippy" cargo clippy "${workspace[@]}" --all-targets -- -D warnings
+    step "clippy without features" cargo clippy --release --locked -p phalanx-server --all-targets -- -D warnings
     step "docs" env RUSTDOCFLAGS="-D warnings" cargo doc "${workspace[@]}" --no-deps
     if cargo deny --version > /dev/null 2>&1; then
         step "licences" cargo deny --workspace --locked check licenses bans sources
@@ -25,17 +37,6 @@ if [[ $# -eq 0 ]]; then
     else
         skip "licences and advisories" "cargo-deny is not installed: cargo install --locked cargo-deny"
     fi
-fi
-
-if PHALANX_PYTHON=$(scripts/venv.sh); then
-    export PHALANX_PYTHON
-else
-    skip "comparison with scikit-learn" "there is no python for it, see above"
-fi
-if PHALANX_WEED=$(scripts/seaweedfs.sh); then
-    export PHALANX_WEED
-else
-    skip "the object store on S3" "there is no SeaweedFS for it, see above"
 fi
 
 # The tests of processes start the binaries, so these come first, built as the tests build them.

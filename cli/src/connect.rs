@@ -17,7 +17,8 @@ use crate::{
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where")]
 pub(crate) struct Where {
-    /// HTTP address of the coordinator, as in http://host:7700; without it, the home is asked
+    /// HTTP address of the coordinator, as in http://host:7700, or of several with commas between;
+    /// without it, the home is asked
     #[arg(long, env = "PHALANX_COORDINATOR", hide_env_values = true, value_name = "URL")]
     coordinator: Option<String>,
 

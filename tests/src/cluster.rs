@@ -166,9 +166,9 @@ impl Cluster {
     }
 }
 
-/// Two addresses on this machine where nobody listens, out of those that the system gives to
-/// nobody by itself: they are free again for a coordinator that is started anew.
-fn free_addresses() -> [String; 2] {
+/// Addresses on this machine where nobody listens, out of those that the system gives to
+/// nobody by itself: they are free again for a process that is started anew.
+pub(crate) fn free_addresses<const N: usize>() -> [String; N] {
     let mut chance = RandomState::new().hash_one(std::process::id());
     let mut free = std::iter::from_fn(|| {
         let port = 20_000 + chance % 10_000;
@@ -176,5 +176,5 @@ fn free_addresses() -> [String; 2] {
         Some(format!("127.0.0.1:{port}"))
     })
     .filter(|address| TcpListener::bind(address).is_ok());
-    [(); 2].map(|()| free.next().expect("a port can be had"))
+    [(); N].map(|()| free.next().expect("a port can be had"))
 }

@@ -164,9 +164,18 @@ impl Running {
     ///
     /// Where it cannot be started.
     pub fn start(mut command: Command) -> Self {
-        for variable in
-            ["COORDINATOR", "COORDINATOR_RPC", "HOME", "LOG", "OTLP", "TLS_CA", "TLS_CERT", "TLS_KEY"]
-        {
+        let of_phalanx = [
+            "COORDINATOR",
+            "COORDINATOR_RPC",
+            "HOME",
+            "LOG",
+            "OTLP",
+            "TLS_CA",
+            "TLS_CERT",
+            "TLS_KEY",
+            "ETCD_PASSWORD",
+        ];
+        for variable in of_phalanx {
             command.env_remove(format!("PHALANX_{variable}"));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -259,6 +268,22 @@ pub fn send(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
         let _ = kill_process(pid, signal);
     }
+}
+
+/// Stops `pid` with `SIGSTOP`, and returns when all its threads stand still.
+///
+/// # Panics
+///
+/// Where they do not after the usual deadline.
+pub fn freeze(pid: i32) {
+    send(pid, Signal::STOP);
+    let is_stopped = |task: fs::DirEntry| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+    };
+    eventually("a process to stand still", Deadline::default(), || {
+        fs::read_dir(format!("/proc/{pid}/task")).ok()?.filter_map(Result::ok).all(is_stopped).then_some(())
+    });
 }
 
 /// Children by their parent, for kernels without `/proc/…/children`.

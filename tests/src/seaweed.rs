@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::{
-    process::send,
+    process::{freeze, send},
     wait::{Deadline, eventually},
 };
 
@@ -98,15 +98,7 @@ impl SeaweedFs {
 
     /// Stops answering: connections are taken and nothing comes back.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
-        let tasks = format!("/proc/{}/task", self.pid());
-        let is_stopped = |task: fs::DirEntry| {
-            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
-        };
-        eventually("SeaweedFS to stand still", Deadline::default(), || {
-            fs::read_dir(&tasks).ok()?.filter_map(Result::ok).all(is_stopped).then_some(())
-        });
+        freeze(self.pid());
     }
 
     /// Answers again.

@@ -2,7 +2,7 @@
 
 use phalanx_protocol::view::GcView;
 
-use super::{Client, ClientError, Lines};
+use super::{Client, ClientError, Lines, strange};
 
 /// The views of a garbage collection, the last one with `done`.
 pub(crate) struct Collection {
@@ -22,6 +22,6 @@ impl Collection {
     /// If the coordinator goes away.
     pub(crate) async fn next(&mut self) -> Result<GcView, ClientError> {
         let line = self.lines.next(&self.client).await?;
-        serde_json::from_str(&line).map_err(|e| self.client.strange(e))
+        serde_json::from_str(&line).map_err(|e| strange(&self.client.leader(), e))
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Method, StatusCode};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::{Client, ClientError, Lines};
+use super::{Client, ClientError, Lines, strange};
 
 /// A coordinator that is away for longer is given up.
 const AWAY_MAX: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ impl Follow {
         loop {
             match self.line().await {
                 Ok(line) => {
-                    let job = serde_json::from_str(&line).map_err(|e| self.client.strange(e))?;
+                    let job = serde_json::from_str(&line).map_err(|e| strange(&self.client.leader(), e))?;
                     self.heard_at = Instant::now();
                     return Ok(job);
                 }
@@ -63,8 +63,9 @@ impl Follow {
         let lines = match &mut self.lines {
             Some(lines) => lines,
             None => {
-                let request = self.client.request(Method::GET, &["jobs", &self.id, "follow"]);
-                self.lines.insert(self.client.lines(request).await?)
+                let lines =
+                    self.client.lines(|at| at.request(Method::GET, &["jobs", &self.id, "follow"])).await?;
+                self.lines.insert(lines)
             }
         };
         lines.next(&self.client).await

@@ -9,7 +9,7 @@ use tokio_util::{
     io::StreamReader,
 };
 
-use super::{ANSWER_BYTES_MAX, Client, ClientError};
+use super::{ANSWER_BYTES_MAX, Client, ClientError, shown};
 
 /// A line comes at least this often, or the connection is dead.
 const QUIET_MAX: Duration = Duration::from_secs(40);
@@ -37,6 +37,8 @@ impl Lines {
             Ok(None) => "it ended the connection".to_owned(),
             Err(_) => format!("it was silent for {} s", QUIET_MAX.as_secs()),
         };
-        Err(ClientError::Unreachable { url: client.address().to_owned(), reason })
+        let leader = client.leader();
+        client.turn_from(&leader);
+        Err(ClientError::Unreachable { url: shown(&leader), reason })
     }
 }

@@ -1,15 +1,25 @@
 //! The coordinator's HTTP interface, seen from a client: one typed call for each
 //! route. Every command goes this way, whether the coordinator is far away, in
 //! another process of this machine, or in this process.
+//!
+//! Of several coordinators one leads. A call that cannot reach one, or finds it
+//! standing by, goes to the leader that is named there and to each of the others;
+//! one that broke on the way does not, since it may have been heard.
 
 mod collection;
 mod follow;
 mod lines;
 
-use std::{fmt, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use phalanx_protocol::{
     id::WorkerId,
+    rpc::Standby,
     spec::{JobSpec, WorkersSpec},
     view::{
         AliasRequest, ApiError, ClusterView, Curve, JobView, ModelView, ResumeRequest, SubmitRequest,
@@ -34,11 +44,23 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of an answer: a job with a confusion matrix of a thousand classes has seven million.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// A coordinator at an address.
+/// The most coordinators that are asked for one call.
+const ASKED_MAX: usize = 32;
+
+/// A coordinator at an address, or whichever of several leads.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    base: Url,
+    /// All that are known from the start; one at least.
+    bases: Vec<Url>,
+    /// The one that answered last as the leader.
+    leader: Arc<Mutex<Url>>,
     http: reqwest::Client,
+}
+
+/// Where a request is made for.
+struct At<'a> {
+    base: &'a Url,
+    http: &'a reqwest::Client,
 }
 
 /// A call that did not succeed.
@@ -54,6 +76,12 @@ pub(crate) enum ClientError {
         url: String,
         /// What the system says.
         reason: String,
+    },
+    /// None of the coordinators leads.
+    #[error("no coordinator leads at this moment: {} stands by", .stand_by.join(", "))]
+    NoLeader {
+        /// Those that answer.
+        stand_by: Vec<String>,
     },
     /// The coordinator says no.
     #[error("{reason}")]
@@ -83,6 +111,8 @@ impl From<ClientError> for CliError {
                 Self::usage(error)
             }
             ClientError::Refused { .. } | ClientError::Strange { .. } => Self::failed(error),
+            ClientError::NoLeader { .. } => Self::failed(error)
+                .hint("the next one leads within seconds; --coordinator URL,URL names all that may"),
             ClientError::Unreachable { .. } => {
                 Self::failed(error).hint("is `phalanx coordinator` running, and is this its HTTP address?")
             }
@@ -91,29 +121,34 @@ impl From<ClientError> for CliError {
 }
 
 impl Client {
-    /// A client of the coordinator at `address`, which is not asked yet.
+    /// A client of the coordinator at `address`, or of several with commas between, which are
+    /// not asked yet.
     ///
     /// # Errors
     ///
     /// [`ClientError::Address`].
     pub(crate) fn new(address: &str) -> Result<Self, ClientError> {
-        let invalid = || ClientError::Address(address.to_owned());
-        let text = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let base = Url::parse(&text).map_err(|_| invalid())?;
-        if base.scheme() != "http" || base.host_str().is_none() {
-            return Err(invalid());
-        }
+        let bases = address.split(',').map(base).collect::<Result<Vec<_>, _>>()?;
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
             .build()
-            .map_err(|_| invalid())?;
-        Ok(Self { base, http })
+            .map_err(|_| ClientError::Address(address.to_owned()))?;
+        let leader = Arc::new(Mutex::new(bases[0].clone()));
+        Ok(Self { bases, leader, http })
     }
 
-    /// Its address.
-    pub(crate) fn address(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+    /// Its address; of several coordinators all, with commas between.
+    pub(crate) fn address(&self) -> String {
+        self.bases.iter().map(shown).collect::<Vec<_>>().join(",")
+    }
+
+    fn leader(&self) -> Url {
+        self.leader.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn turn_to(&self, leader: &Url) {
+        self.leader.lock().unwrap_or_else(PoisonError::into_inner).clone_from(leader);
     }
 
     /// What a client must know of the cluster.
@@ -125,8 +160,8 @@ impl Client {
     pub(crate) async fn submit(&self, spec: JobSpec) -> Result<JobView, ClientError> {
         let mut headers = HeaderMap::new();
         phalanx_telemetry::to_headers(&mut headers);
-        let request = self.request(Method::POST, &["jobs"]).headers(headers).json(&SubmitRequest { spec });
-        self.call(request).await
+        let body = SubmitRequest { spec };
+        self.call(|at| at.request(Method::POST, &["jobs"]).headers(headers.clone()).json(&body)).await
     }
 
     /// All jobs.
@@ -151,30 +186,30 @@ impl Client {
 
     /// Stops a job for good, or until it is resumed.
     pub(crate) async fn cancel(&self, id: &str) -> Result<JobView, ClientError> {
-        self.call(self.request(Method::POST, &["jobs", id, "cancel"])).await
+        self.call(|at| at.request(Method::POST, &["jobs", id, "cancel"])).await
     }
 
     /// Saves a job's state and pauses it.
     pub(crate) async fn interrupt(&self, id: &str) -> Result<JobView, ClientError> {
-        self.call(self.request(Method::POST, &["jobs", id, "interrupt"])).await
+        self.call(|at| at.request(Method::POST, &["jobs", id, "interrupt"])).await
     }
 
     /// Lets a job go on, from now on with as many workers as `workers` says.
     pub(crate) async fn resume(&self, id: &str, workers: Option<u32>) -> Result<JobView, ClientError> {
         let workers =
             workers.map(|count| WorkersSpec { start: Some(count), max: Some(count), ..Default::default() });
-        let request = self.request(Method::POST, &["jobs", id, "resume"]);
-        self.call(request.json(&ResumeRequest { workers })).await
+        let body = ResumeRequest { workers };
+        self.call(|at| at.request(Method::POST, &["jobs", id, "resume"]).json(&body)).await
     }
 
     /// Changes how many workers a job takes.
     pub(crate) async fn scale(&self, id: &str, workers: &WorkersSpec) -> Result<JobView, ClientError> {
-        self.call(self.request(Method::POST, &["jobs", id, "scale"]).json(workers)).await
+        self.call(|at| at.request(Method::POST, &["jobs", id, "scale"]).json(workers)).await
     }
 
     /// Lets a worker finish its step and leave.
     pub(crate) async fn drain(&self, worker: WorkerId) -> Result<WorkerView, ClientError> {
-        self.call(self.request(Method::POST, &["workers", &worker.to_string(), "drain"])).await
+        self.call(|at| at.request(Method::POST, &["workers", &worker.to_string(), "drain"])).await
     }
 
     /// All workers.
@@ -199,8 +234,8 @@ impl Client {
         alias: &str,
         version: u64,
     ) -> Result<ModelView, ClientError> {
-        let request = self.request(Method::PUT, &["models", name, "aliases", alias]);
-        self.call(request.json(&AliasRequest { version })).await
+        let body = AliasRequest { version };
+        self.call(|at| at.request(Method::PUT, &["models", name, "aliases", alias]).json(&body)).await
     }
 
     /// Deletes what nobody needs in the object store and is at least `age` old; nothing in a dry run.
@@ -210,73 +245,127 @@ impl Client {
         age: Duration,
         dry_run: bool,
     ) -> Result<Collection, ClientError> {
-        let mut url = self.url(&["gc"]);
         let wanted = [("dry_run", dry_run.to_string()), ("older_than_seconds", age.as_secs().to_string())];
-        url.query_pairs_mut().extend_pairs(wanted);
-        Ok(Collection::new(self.clone(), self.lines(self.http.post(url)).await?))
+        let lines = self.lines(|at| at.request(Method::POST, &["gc"]).query(&wanted)).await?;
+        Ok(Collection::new(self.clone(), lines))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, ClientError> {
-        self.call(self.request(Method::GET, path)).await
+        self.call(|at| at.request(Method::GET, path)).await
     }
 
-    /// A request for `/v1/…`.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        request: impl Fn(At<'_>) -> RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let response = self.send(|at| request(at).timeout(CALL_TIMEOUT)).await?;
+        let base = self.leader();
+        let body = body(&base, response).await?;
+        serde_json::from_slice(&body).map_err(|e| strange(&base, e))
+    }
+
+    /// Sends a request to the coordinator that leads, and takes an answer that is no success apart.
+    async fn send(
+        &self,
+        request: impl Fn(At<'_>) -> RequestBuilder,
+    ) -> Result<reqwest::Response, ClientError> {
+        let (mut waiting, mut asked) = (VecDeque::from([self.leader()]), Vec::new());
+        waiting.extend(self.bases.iter().cloned());
+        let (mut stand_by, mut away) = (Vec::new(), Vec::new());
+        while let Some(base) = waiting.pop_front() {
+            if asked.contains(&base) || asked.len() == ASKED_MAX {
+                continue;
+            }
+            asked.push(base.clone());
+            let response = match request(At { base: &base, http: &self.http }).send().await {
+                Ok(response) => response,
+                Err(error) if error.is_connect() => {
+                    away.push(unreachable(&base, &error));
+                    continue;
+                }
+                Err(error) => {
+                    self.turn_from(&base);
+                    return Err(unreachable(&base, &error));
+                }
+            };
+            let status = response.status();
+            if status.is_success() {
+                self.turn_to(&base);
+                return Ok(response);
+            }
+            let Ok(ApiError { error: reason, standby }) =
+                serde_json::from_slice(&body(&base, response).await?)
+            else {
+                return Err(strange(&base, format!("status {status}")));
+            };
+            let Some(Standby { leader }) = standby else {
+                return Err(ClientError::Refused { status, reason });
+            };
+            stand_by.push(shown(&base));
+            // The one that is named comes before those that are only known.
+            leader
+                .and_then(|leader| Url::parse(&leader).ok())
+                .into_iter()
+                .for_each(|url| waiting.push_front(url));
+        }
+        match away.into_iter().next() {
+            Some(error) if stand_by.is_empty() => Err(error),
+            _ => Err(ClientError::NoLeader { stand_by }),
+        }
+    }
+
+    /// Sends a request that is answered line by line.
+    async fn lines(&self, request: impl Fn(At<'_>) -> RequestBuilder) -> Result<Lines, ClientError> {
+        Ok(Lines::of(self.send(request).await?))
+    }
+
+    /// Asks another coordinator than `base` next, if there is one.
+    fn turn_from(&self, base: &Url) {
+        let place = self.bases.iter().position(|known| known == base).unwrap_or(self.bases.len() - 1);
+        self.turn_to(&self.bases[(place + 1) % self.bases.len()]);
+    }
+}
+
+impl At<'_> {
+    /// A request for `/v1/…`; the parts of the path are escaped.
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.http.request(method, self.url(path))
-    }
-
-    /// The address of `/v1/…`; the parts of the path are escaped.
-    fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("v1").extend(path);
         }
-        url
+        self.http.request(method, url)
     }
+}
 
-    /// Sends a request that is answered line by line.
-    async fn lines(&self, request: RequestBuilder) -> Result<Lines, ClientError> {
-        Ok(Lines::of(self.send(request).await?))
-    }
+/// The URL that one address means.
+fn base(address: &str) -> Result<Url, ClientError> {
+    let invalid = || ClientError::Address(address.to_owned());
+    let text = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+    let base = Url::parse(&text).map_err(|_| invalid())?;
+    if base.scheme() == "http" && base.host_str().is_some() { Ok(base) } else { Err(invalid()) }
+}
 
-    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let response = self.send(request.timeout(CALL_TIMEOUT)).await?;
-        let body = self.body(response).await?;
-        serde_json::from_slice(&body).map_err(|e| self.strange(e))
-    }
-
-    /// Sends a request and takes an answer that is no success apart.
-    async fn send(&self, request: RequestBuilder) -> Result<reqwest::Response, ClientError> {
-        let response = request.send().await.map_err(|e| self.unreachable(&e))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let body = self.body(response).await?;
-        match serde_json::from_slice(&body) {
-            Ok(ApiError { error }) => Err(ClientError::Refused { status, reason: error }),
-            Err(_) => Err(self.strange(format!("status {status}"))),
+async fn body(base: &Url, mut response: reqwest::Response) -> Result<Vec<u8>, ClientError> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|e| unreachable(base, &e))? {
+        body.extend_from_slice(&piece);
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(strange(base, format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
         }
     }
+    Ok(body)
+}
 
-    async fn body(&self, mut response: reqwest::Response) -> Result<Vec<u8>, ClientError> {
-        let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
-            body.extend_from_slice(&piece);
-            if body.len() > ANSWER_BYTES_MAX {
-                return Err(self.strange(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
-            }
-        }
-        Ok(body)
-    }
+fn shown(base: &Url) -> String {
+    base.as_str().trim_end_matches('/').to_owned()
+}
 
-    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        ClientError::Unreachable { url: self.address().to_owned(), reason: innermost(error) }
-    }
+fn unreachable(base: &Url, error: &reqwest::Error) -> ClientError {
+    ClientError::Unreachable { url: shown(base), reason: innermost(error) }
+}
 
-    fn strange(&self, reason: impl fmt::Display) -> ClientError {
-        ClientError::Strange { url: self.address().to_owned(), reason: reason.to_string() }
-    }
+fn strange(base: &Url, reason: impl fmt::Display) -> ClientError {
+    ClientError::Strange { url: shown(base), reason: reason.to_string() }
 }
 
 /// The first cause, which is what a person can act on.
@@ -299,8 +388,19 @@ mod tests {
     }
 
     #[test]
+    fn several_addresses_are_asked_in_turn() {
+        let client = Client::new("a:1,http://b:2").unwrap();
+        assert_eq!(client.address(), "http://a:1,http://b:2");
+        assert_eq!(shown(&client.leader()), "http://a:1");
+        client.turn_from(&client.leader());
+        assert_eq!(shown(&client.leader()), "http://b:2");
+        client.turn_from(&client.leader());
+        assert_eq!(shown(&client.leader()), "http://a:1");
+    }
+
+    #[test]
     fn what_is_no_address_is_refused() {
-        for wrong in ["", "https://x", "http://", "ftp://x", "a b"] {
+        for wrong in ["", "https://x", "http://", "ftp://x", "a b", "a:1,", "a:1,ftp://x"] {
             assert!(matches!(Client::new(wrong), Err(ClientError::Address(_))), "{wrong:?}");
         }
     }
@@ -308,7 +408,8 @@ mod tests {
     #[test]
     fn names_cannot_leave_their_place_in_a_path() {
         let client = Client::new("http://host:1/").unwrap();
-        let request = client.request(Method::GET, &["jobs", "../models?x"]).build().unwrap();
+        let at = At { base: &client.leader(), http: &client.http };
+        let request = at.request(Method::GET, &["jobs", "../models?x"]).build().unwrap();
         assert_eq!(request.url().as_str(), "http://host:1/v1/jobs/..%2Fmodels%3Fx");
     }
 }

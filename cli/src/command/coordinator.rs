@@ -1,11 +1,11 @@
 //! `phalanx coordinator`: the process that decides who does what.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use phalanx_agent::{TelemetryArgs, TlsArgs};
 use phalanx_protocol::id::is_name;
-use phalanx_server::{Config, HTTP_PORT, StartError, StateError};
+use phalanx_server::{Config, EtcdAccess, HTTP_PORT, Password, StartError, StateError};
 use phalanx_storage::StorageError;
 use phalanx_telemetry::install_metrics;
 
@@ -19,12 +19,14 @@ use crate::{
 /// Queue jobs, hand them to workers, and keep what they make
 ///
 /// It may be stopped and started again at any time: jobs are kept in its state, and workers attach
-/// again. It serves metrics for Prometheus at /metrics.
+/// again. It serves metrics for Prometheus at /metrics. With its state in etcd, any number of
+/// coordinators share it: one leads, and the others stand by to take its place.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   phalanx coordinator --state state.redb --store ./store
   phalanx coordinator --listen 0.0.0.0:7700 --state /var/lib/phalanx.redb --store s3://bucket/runs
+  phalanx coordinator --state etcd://etcd1:2379,etcd2:2379/phalanx --store s3://bucket/runs
   phalanx coordinator --state state.redb --store ./store \\
     --tls-ca ca.pem --tls-cert coordinator.pem --tls-key coordinator.key")]
 pub(crate) struct Coordinator {
@@ -36,7 +38,7 @@ pub(crate) struct Coordinator {
     #[arg(long, value_name = "IP:PORT")]
     rpc: Option<SocketAddr>,
 
-    /// The file that holds jobs and registry
+    /// What holds jobs and registry: a file, or etcd://HOST:PORT,…/PREFIX for several coordinators
     #[arg(long, value_name = "PATH")]
     state: String,
 
@@ -52,11 +54,66 @@ pub(crate) struct Coordinator {
     #[arg(long = "quota", value_name = "PROJECT=WORKERS", value_parser = quota)]
     quotas: Vec<(String, u32)>,
 
+    /// The host that others are told to reach it at, if it is not that of --listen
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+
     #[command(flatten, next_help_heading = "TLS, for workers")]
     tls: TlsArgs,
 
+    #[command(flatten, next_help_heading = "etcd, where --state names it")]
+    etcd: EtcdArgs,
+
     #[command(flatten, next_help_heading = "Telemetry")]
     telemetry: TelemetryArgs,
+}
+
+/// How it gets into etcd. A password is in PHALANX_ETCD_PASSWORD or in a file.
+#[derive(Debug, Args)]
+struct EtcdArgs {
+    /// etcd's CA (PEM): talk to it over TLS
+    #[arg(long, value_name = "FILE")]
+    etcd_ca: Option<PathBuf>,
+
+    /// This process' certificate (PEM) for etcd
+    #[arg(long, value_name = "FILE", requires_all = ["etcd_ca", "etcd_key"])]
+    etcd_cert: Option<PathBuf>,
+
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "etcd_cert")]
+    etcd_key: Option<PathBuf>,
+
+    /// The user, whose password is in --etcd-password-file, or else in PHALANX_ETCD_PASSWORD
+    #[arg(long, value_name = "NAME")]
+    etcd_user: Option<String>,
+
+    /// The file with the user's password; spaces and line ends around it do not belong to it
+    #[arg(long, value_name = "FILE", requires = "etcd_user")]
+    etcd_password_file: Option<PathBuf>,
+}
+
+impl EtcdArgs {
+    fn access(self) -> Result<EtcdAccess, CliError> {
+        let user = match self.etcd_user {
+            Some(name) => Some((name, password(self.etcd_password_file)?)),
+            None => None,
+        };
+        Ok(EtcdAccess { ca: self.etcd_ca, certificate: self.etcd_cert.zip(self.etcd_key), user })
+    }
+}
+
+fn password(file: Option<PathBuf>) -> Result<Password, CliError> {
+    let Some(file) = file else {
+        let password = std::env::var("PHALANX_ETCD_PASSWORD").map_err(|_| {
+            CliError::usage("--etcd-user has no password")
+                .hint("set PHALANX_ETCD_PASSWORD, or give --etcd-password-file")
+        })?;
+        return Ok(Password::new(password));
+    };
+    let read = std::fs::read_to_string(&file);
+    let read =
+        read.map_err(|error| CliError::usage(format!("{} cannot be read: {error}", file.display())))?;
+    Ok(Password::new(read.trim()))
 }
 
 impl Coordinator {
@@ -69,6 +126,8 @@ impl Coordinator {
             http_addr: self.listen,
             rpc_addr: self.rpc,
             state_url: self.state,
+            etcd: self.etcd.access()?,
+            advertise: self.advertise.or_else(|| self.listen.ip().is_unspecified().then(this_host)),
             store_url: self.store,
             lease: self.lease,
             workers_end_with_it: false,
@@ -119,7 +178,11 @@ fn reached_at(addr: SocketAddr) -> String {
     if !addr.ip().is_unspecified() {
         return addr.to_string();
     }
-    format!("{}:{}", rustix::system::uname().nodename().to_string_lossy(), addr.port())
+    format!("{}:{}", this_host(), addr.port())
+}
+
+fn this_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn refused(error: StartError) -> CliError {
@@ -128,7 +191,7 @@ fn refused(error: StartError) -> CliError {
         | StartError::Tls(_)
         | StartError::Lease { .. }
         | StartError::StoreNotShared { .. }
-        | StartError::State(StateError::Url { .. } | StateError::InUse { .. })
+        | StartError::State(StateError::Url { .. } | StateError::InUse { .. } | StateError::Refused { .. })
         | StartError::Storage(StorageError::Url { .. }) => CliError::usage(error),
         StartError::State(_) | StartError::Storage(_) | StartError::Record(_) | StartError::Restore(_) => {
             CliError::failed(error)

@@ -87,7 +87,7 @@ pub(crate) enum Asked {
     Workers(workers::Workers),
     Drain(drain::Drain),
     Gc(gc::Gc),
-    Coordinator(coordinator::Coordinator),
+    Coordinator(Box<coordinator::Coordinator>),
     #[command(display_order = 998)]
     Bench(bench::Bench),
     #[command(display_order = 999)]
@@ -98,7 +98,7 @@ impl Asked {
     /// Does it.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
         match self {
-            Self::Run(command) => command.run().await,
+            Self::Run(command) => Box::pin(command.run()).await,
             Self::Resume(command) => command.run().await,
             Self::Check(command) => command.run(),
             Self::Jobs(command) => command.run().await,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use phalanx_server::{Config, Server, StartError, StateError};
+use phalanx_server::{Config, EtcdAccess, Server, StartError, StateError};
 use phalanx_telemetry::{MetricsHandle, install_metrics};
 use tokio::time::{Instant, sleep};
 
@@ -67,6 +67,8 @@ impl Embedded {
             http_addr: ([127, 0, 0, 1], 0).into(),
             rpc_addr: None,
             state_url: home.state_file().to_string_lossy().into_owned(),
+            etcd: EtcdAccess::default(),
+            advertise: None,
             store_url: home.store().to_string_lossy().into_owned(),
             lease: LEASE,
             workers_end_with_it: true,

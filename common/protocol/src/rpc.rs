@@ -37,6 +37,19 @@ pub trait Coordinator {
     async fn detach(worker: WorkerId);
 }
 
+/// Of several coordinators, this one only stands by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("this coordinator stands by, {}", in_words(.leader.as_deref()))]
+pub struct Standby {
+    /// Where the one that leads is reached, as far as is known: `host:port` for workers, a URL
+    /// for users. It may be gone by now.
+    pub leader: Option<String>,
+}
+
+fn in_words(leader: Option<&str>) -> String {
+    leader.map_or_else(|| "and none leads at this moment".to_owned(), |at| format!("the one at {at} leads"))
+}
+
 /// Why the coordinator did not let a worker in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum NotAttached {
@@ -57,6 +70,9 @@ pub enum NotAttached {
     /// The coordinator is stopping; there may be another one later.
     #[error("the coordinator cannot take it now: {0}")]
     Unavailable(String),
+    /// Another one leads: ask that.
+    #[error(transparent)]
+    Standby(#[from] Standby),
 }
 
 /// Why the coordinator did not take a call.
@@ -76,4 +92,7 @@ pub enum Rejected {
     /// The coordinator is stopping, or its queue is not served; say it again later.
     #[error("the coordinator cannot take it now: {0}")]
     Unavailable(String),
+    /// Another one leads: say it to that.
+    #[error(transparent)]
+    Standby(#[from] Standby),
 }

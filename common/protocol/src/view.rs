@@ -9,6 +9,7 @@ use crate::{
     id::{Generation, JobId, WorkerId},
     message::{Confusion, Metrics},
     reference::{CheckpointRef, DatasetRef, HashHex, ModelArtifact},
+    rpc::Standby,
     spec::{JobSpec, WorkersSpec},
 };
 
@@ -371,4 +372,7 @@ pub struct GarbageFile {
 pub struct ApiError {
     /// What is wrong, for people.
     pub error: String,
+    /// Set where this coordinator only stands by: nothing was done, ask the one that leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standby: Option<Standby>,
 }

@@ -11,7 +11,7 @@ use phalanx_protocol::{
         Numbered, Peer, Progress, Report, StateSource, Timeouts,
     },
     reference::{CheckpointRef, DatasetRef, FileRef, ModelArtifact},
-    rpc::{NotAttached, Rejected},
+    rpc::{NotAttached, Rejected, Standby},
     spec::{JobFile, JobSpec},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -106,6 +106,7 @@ fn a_worker_and_its_coordinator_understand_how_they_meet() {
         Rejected::UnknownWorker(WorkerId::new(9)),
         Rejected::StaleGeneration { got: Generation::new(1), current: Generation::new(2) },
         Rejected::Unavailable("full".to_owned()),
+        Rejected::Standby(Standby { leader: Some("host:7701".to_owned()) }),
     ];
     for rejected in rejected {
         check::<Result<Vec<Numbered>, Rejected>>(&Err(rejected));
@@ -114,6 +115,7 @@ fn a_worker_and_its_coordinator_understand_how_they_meet() {
         NotAttached::Full { limit: 10_000 },
         NotAttached::Version { worker: "0.1.0".to_owned(), coordinator: "0.2.0".to_owned() },
         NotAttached::Unavailable("stopping".to_owned()),
+        NotAttached::Standby(Standby { leader: None }),
     ] {
         check::<Result<Attached, NotAttached>>(&Err(refused));
     }

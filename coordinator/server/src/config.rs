@@ -1,9 +1,12 @@
 //! What a coordinator must be told. Parsed once, by the command line.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phalanx_telemetry::MetricsHandle;
 use phalanx_tls::TlsFiles;
+
+#[cfg(feature = "cluster")]
+use crate::seat::Leader;
 
 /// The port of the HTTP interface where none is given; the RPC port is the one after.
 pub const HTTP_PORT: u16 = 7700;
@@ -23,8 +26,14 @@ pub struct Config {
     /// Where workers attach, which each is told when it is started. By default the
     /// HTTP address with the port after it, or a free one if that is 0.
     pub rpc_addr: Option<SocketAddr>,
-    /// Where the state is kept: the path of a file.
+    /// Where the state is kept: the path of a file, or `etcd://HOST:PORT,…/PREFIX` for one of
+    /// several coordinators.
     pub state_url: String,
+    /// How it gets into etcd.
+    pub etcd: EtcdAccess,
+    /// The host that the others of several coordinators tell workers and users while this one
+    /// leads; by default the address at which it listens.
+    pub advertise: Option<String>,
     /// The object store, as [`phalanx_storage::Store::open`] takes it.
     pub store_url: String,
     /// A worker that is silent for this long is lost. Bounds: [`LEASE_MIN`], [`LEASE_MAX`].
@@ -40,7 +49,53 @@ pub struct Config {
     pub metrics: MetricsHandle,
 }
 
+/// How a coordinator gets into etcd; not looked at where the state is in a file.
+#[derive(Debug, Clone, Default)]
+pub struct EtcdAccess {
+    /// etcd's CA (PEM). With it, all talk with etcd is over TLS.
+    pub ca: Option<PathBuf>,
+    /// This process' certificate and its key (PEM), if etcd asks for one.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// Name and password, if etcd asks for them.
+    pub user: Option<(String, Password)>,
+}
+
+/// A password, which is never printed.
+#[derive(Clone)]
+pub struct Password(
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "only etcd asks for it"))] String,
+);
+
+impl Password {
+    /// This one.
+    pub fn new(password: impl Into<String>) -> Self {
+        Self(password.into())
+    }
+
+    /// It, for whoever asks for it.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
 impl Config {
+    /// Where others reach this coordinator, which listens at `[http, rpc]`.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn leader(&self, addrs: [SocketAddr; 2]) -> Leader {
+        let [http, rpc] = addrs.map(|addr| match &self.advertise {
+            Some(host) => format!("{host}:{}", addr.port()),
+            None => addr.to_string(),
+        });
+        Leader { http: format!("http://{http}"), rpc }
+    }
+
     /// Where workers attach, the default applied; `http` is the HTTP address
     /// that was bound.
     pub(crate) fn rpc_addr(&self, http: SocketAddr) -> SocketAddr {

@@ -8,7 +8,9 @@
 //!    durable.
 //! 2. When records cannot be stored the driver ends, and with it everything
 //!    that was decided but not stored: nobody has heard of it.
-//! 3. What was heard before a lease ended counts, even if the driver was held up
+//! 3. When its term is over the driver ends, and answers nobody any more: another
+//!    coordinator may lead.
+//! 4. What was heard before a lease ended counts, even if the driver was held up
 //!    by a slow disk and gets to it only afterwards.
 //!
 //! Inputs that have piled up are taken together and share one transaction.
@@ -23,7 +25,7 @@ use phalanx_protocol::{id::WorkerId, message::Numbered};
 use phalanx_storage::Store;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::{
     clock::Clock,
@@ -74,15 +76,17 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// The state could not be stored.
+    /// The state could not be stored, or the term is over.
     pub(crate) async fn run(
         mut self,
         restored: Vec<Effect>,
         stop: CancellationToken,
     ) -> Result<(), StateError> {
         let ended = self.turns(restored, stop).await;
-        if let Err(error) = &ended {
-            error!(%error, "the state cannot be stored, the coordinator stops");
+        match &ended {
+            Err(error) if error.ends_the_term() => warn!(%error, "this coordinator leads no more"),
+            Err(error) => error!(%error, "the state cannot be stored, the coordinator stops"),
+            Ok(()) => {}
         }
         ended
     }
@@ -98,6 +102,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                () = self.inbox.term.over() => return Err(StateError::TermOver),
                 () = self.clock.reach(deadline) => {}
                 completed = self.files.next() => completion = Some(completed),
                 taken = self.inbox.messages.recv_many(&mut batch, MESSAGES_MAX) => {
@@ -129,7 +134,7 @@ impl Driver {
 
     /// The time that the machine may be told, and whether that is in the past:
     /// while something is on its way that was heard of before, it may not be told
-    /// the time of now (invariant 3).
+    /// the time of now (invariant 4).
     fn now(&self) -> (Now, bool) {
         let now = self.clock.now();
         let behind = self.inbox.is_behind();
@@ -199,6 +204,9 @@ impl Driver {
     /// that are owed, in their order.
     async fn settle(&mut self, effects: Vec<Effect>, owed: Vec<Look>) -> Result<(), StateError> {
         self.persist(&effects).await?;
+        if self.inbox.term.is_over() {
+            return Err(StateError::TermOver);
+        }
         let mut changed = false;
         for effect in effects {
             match effect {

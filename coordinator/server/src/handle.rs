@@ -1,5 +1,9 @@
 //! How the interfaces talk to the driver: messages with a place for the answer.
 //! Holds no state of the coordinator.
+//!
+//! A driver has a line of its own; a handle finds that of the driver which leads
+//! at the moment. An answer that comes when the driver's term is over is not
+//! passed on: others may have decided otherwise by then.
 
 use std::{
     sync::{
@@ -23,7 +27,10 @@ use tokio::{
 };
 use tracing::{Span, info_span};
 
-use crate::clock::Clock;
+use crate::{
+    clock::Clock,
+    seat::{Leader, Seat, Term},
+};
 
 /// The most messages that wait for the driver; whoever sends one more waits too.
 pub(crate) const MESSAGES_MAX: usize = 1_024;
@@ -35,8 +42,11 @@ pub(crate) enum CallError {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// The driver has stopped; whether the input was stored is not known.
-    #[error("the coordinator is stopping")]
+    #[error("the coordinator is stopping, or leads no more")]
     Stopped,
+    /// This coordinator stands by: nothing was done.
+    #[error("this coordinator stands by")]
+    Standby(Option<Leader>),
 }
 
 /// Something to be done with the state at hand, once what must survive of it is durable.
@@ -98,16 +108,23 @@ impl Drop for Stamp {
     }
 }
 
-/// The way to a coordinator's driver. Cheap to clone.
+/// The way to the driver of a coordinator, while it leads. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
+    seat: watch::Receiver<Seat>,
+}
+
+/// The way to one driver.
+#[derive(Debug)]
+pub(crate) struct Line {
     clock: Clock,
+    term: Term,
     on_the_way: Arc<AtomicUsize>,
     messages: mpsc::Sender<Message>,
     changes: watch::Receiver<u64>,
 }
 
-/// The driver's ends of its handles.
+/// The driver's end of its line.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) messages: mpsc::Receiver<Message>,
@@ -115,15 +132,17 @@ pub(crate) struct Inbox {
     on_the_way: Arc<AtomicUsize>,
     /// Counts changes of jobs.
     pub(crate) changes: watch::Sender<u64>,
+    /// For how long the driver may act.
+    pub(crate) term: Term,
 }
 
-/// A handle that tells the time by `clock`, and what the driver needs to serve it.
-pub(crate) fn channel(clock: Clock) -> (Handle, Inbox) {
+/// A line that tells the time by `clock` and is good for `term`, and what the driver needs to serve it.
+pub(crate) fn line(clock: Clock, term: Term) -> (Line, Inbox) {
     let (sender, messages) = mpsc::channel(MESSAGES_MAX);
     let (changes, seen) = watch::channel(0);
     let on_the_way = Arc::new(AtomicUsize::new(0));
-    let handle = Handle { clock, on_the_way: Arc::clone(&on_the_way), messages: sender, changes: seen };
-    (handle, Inbox { messages, on_the_way, changes })
+    let inbox = Inbox { messages, on_the_way: Arc::clone(&on_the_way), changes, term: term.clone() };
+    (Line { clock, term, on_the_way, messages: sender, changes: seen }, inbox)
 }
 
 impl Inbox {
@@ -134,23 +153,42 @@ impl Inbox {
 }
 
 impl Handle {
+    /// A handle for whoever sits in this seat.
+    pub(crate) fn new(seat: watch::Receiver<Seat>) -> Self {
+        Self { seat }
+    }
+
+    /// The way to the driver, if this coordinator leads.
+    fn line(&self) -> Result<Arc<Line>, CallError> {
+        match &*self.seat.borrow() {
+            Seat::Leading(line) => Ok(Arc::clone(line)),
+            Seat::Standby(leader) => Err(CallError::Standby(leader.clone())),
+        }
+    }
+
+    /// Whether this coordinator takes calls at all; an error says why not.
+    pub(crate) fn leads(&self) -> Result<(), CallError> {
+        self.line().map(drop)
+    }
+
     /// Looks at the state.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Coordinator) -> T + Send + 'static,
     ) -> Result<T, CallError> {
+        let line = self.line()?;
         let (answer, seen) = oneshot::channel();
         let read = Box::new(move |coordinator: &Coordinator| {
             // Whoever asked may have gone away.
             let _ = answer.send(look(coordinator));
         });
-        self.messages.send(Message::Read(read)).await.map_err(|_| CallError::Stopped)?;
-        seen.await.map_err(|_| CallError::Stopped)
+        line.say(Message::Read(read)).await?;
+        line.answer(seen).await
     }
 
     /// Tells that a job changes; which one is not told.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+    pub(crate) fn changes(&self) -> Result<watch::Receiver<u64>, CallError> {
+        Ok(self.line()?.changes.clone())
     }
 
     /// Hands in a job. All that becomes of it hangs under a span `schedule`,
@@ -212,6 +250,7 @@ impl Handle {
             Ok(Reply::Attached(worker)) => Ok(worker),
             Ok(other) => unreachable!("invariant: a worker is answered with its number, not {other:?}"),
             Err(CallError::Rejected(Rejected::Attach(refused))) => Err(refused),
+            Err(CallError::Standby(leader)) => Err(standby(leader).into()),
             Err(other) => Err(rpc::NotAttached::Unavailable(other.to_string())),
         }
     }
@@ -224,11 +263,13 @@ impl Handle {
         after: u64,
         wait: Duration,
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
+        let line = self.line().map_err(for_worker)?;
         let (answer, directives) = oneshot::channel();
-        let sent = self.messages.send(Message::Wait { worker, after, at: self.stamp(), answer }).await;
-        sent.map_err(|_| for_worker(CallError::Stopped))?;
-        match timeout(wait, directives).await {
+        let message = Message::Wait { worker, after, at: line.stamp(), answer };
+        line.say(message).await.map_err(for_worker)?;
+        match timeout(wait, line.answer(directives)).await {
             Ok(Ok(answer)) => answer.map_err(|rejected| for_worker(rejected.into())),
+            _ if line.term.is_over() || line.messages.is_closed() => Err(for_worker(CallError::Stopped)),
             // A newer wait of the same worker took the place of this one.
             Ok(Err(_)) | Err(_) => Ok(Vec::new()),
         }
@@ -248,8 +289,10 @@ impl Handle {
 
     /// The connection is gone over which a worker called, and nothing of it is under way.
     pub(crate) async fn gone(&self, worker: WorkerId) {
-        // Where the driver has stopped, nobody waits for the worker.
-        let _ = self.messages.send(Message::Gone { worker, at: self.stamp() }).await;
+        // Where no driver is, nobody waits for the worker.
+        if let Ok(line) = self.line() {
+            let _ = line.say(Message::Gone { worker, at: line.stamp() }).await;
+        }
     }
 
     /// Lets a worker go. That nobody hears it does no harm: its lease ends.
@@ -257,17 +300,28 @@ impl Handle {
         let _ = self.input(Input::Detach { worker }, info_span!("detach", %worker)).await;
     }
 
+    async fn input(&self, input: Input, span: Span) -> Result<Reply, CallError> {
+        let line = self.line()?;
+        let (answer, answered) = oneshot::channel();
+        line.say(Message::Input { input, at: line.stamp(), span, answer }).await?;
+        Ok(line.answer(answered).await??)
+    }
+}
+
+impl Line {
+    async fn say(&self, message: Message) -> Result<(), CallError> {
+        self.messages.send(message).await.map_err(|_| CallError::Stopped)
+    }
+
+    async fn answer<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, CallError> {
+        let answer = answer.await.map_err(|_| CallError::Stopped)?;
+        if self.term.is_over() { Err(CallError::Stopped) } else { Ok(answer) }
+    }
+
     /// Counted first and read then: what the driver does not see on its way is stamped later.
     fn stamp(&self) -> Stamp {
         self.on_the_way.fetch_add(1, Ordering::SeqCst);
         Stamp { at: self.clock.now(), on_the_way: Arc::clone(&self.on_the_way) }
-    }
-
-    async fn input(&self, input: Input, span: Span) -> Result<Reply, CallError> {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.messages.send(Message::Input { input, at: self.stamp(), span, answer }).await;
-        sent.map_err(|_| CallError::Stopped)?;
-        Ok(answered.await.map_err(|_| CallError::Stopped)??)
     }
 }
 
@@ -275,6 +329,11 @@ impl Handle {
 fn for_worker(error: CallError) -> rpc::Rejected {
     match error {
         CallError::Rejected(Rejected::Call(rejected)) => rejected,
+        CallError::Standby(leader) => standby(leader).into(),
         other => rpc::Rejected::Unavailable(other.to_string()),
     }
+}
+
+fn standby(leader: Option<Leader>) -> rpc::Standby {
+    rpc::Standby { leader: leader.map(|leader| leader.rpc) }
 }

@@ -7,6 +7,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use phalanx_core::{Completion, Coordinator, Input};
 use phalanx_protocol::{message::Event, view::JobState};
 
+const LEADS: &str = "phalanx_coordinator_leads";
 const JOBS: &str = "phalanx_jobs";
 const WORKERS: &str = "phalanx_workers";
 const REPORTS: &str = "phalanx_reports_total";
@@ -39,6 +40,7 @@ const STATES: [JobState; 11] = [
 
 /// Says what each metric is.
 pub(crate) fn describe() {
+    describe_gauge!(LEADS, "1 while this coordinator leads, 0 while it stands by; only with several");
     describe_gauge!(JOBS, "jobs by state");
     describe_gauge!(WORKERS, "workers attached");
     describe_counter!(REPORTS, "reports of workers by event");
@@ -69,6 +71,22 @@ pub(crate) fn observe(coordinator: &Coordinator) {
     }
     gauge!(WORKERS).set(coordinator.worker_count() as f64);
     counter!(GENERATIONS).absolute(coordinator.generations_begun());
+}
+
+/// This one of several coordinators leads.
+#[cfg(feature = "cluster")]
+pub(crate) fn leads() {
+    gauge!(LEADS).set(1.0);
+}
+
+/// This one of several coordinators stands by, and knows of nothing.
+#[cfg(feature = "cluster")]
+pub(crate) fn stands_by() {
+    gauge!(LEADS).set(0.0);
+    for state in STATES {
+        gauge!(JOBS, "state" => state.as_str()).set(0.0);
+    }
+    gauge!(WORKERS).set(0.0);
 }
 
 /// An input is taken.

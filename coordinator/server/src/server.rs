@@ -3,23 +3,31 @@
 
 use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
-use phalanx_core::{Coordinator, Effect, Record, RestoreError, record::UnreadableRecord};
+use phalanx_core::{RestoreError, record::UnreadableRecord};
 use phalanx_protocol::message::Timeouts;
 use phalanx_storage::{StorageError, Store};
 use phalanx_tls::{Role, TlsFilesError};
-use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
-    clock::Clock,
     config::{Config, LEASE_MAX, LEASE_MIN},
-    driver::Driver,
-    handle, http,
+    handle::Handle,
+    http,
     listen::{BindError, Listener},
     metrics, rpc,
+    seat::Seat,
     state::{self, StateError},
+    terms::Terms,
 };
+
+/// How URLs of a state in etcd begin.
+pub(crate) const ETCD: &str = "etcd://";
 
 /// How long the interfaces may take to drain when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,9 +73,12 @@ pub enum StartError {
 /// Why a coordinator stopped by itself. Nothing that it has confirmed is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The state could not be written.
+    /// The state could not be written, or not be had.
     #[error("the coordinator stopped: {0}")]
     State(#[from] StateError),
+    /// It was to lead, and could not go on from the state that it found.
+    #[error("the coordinator stopped: it cannot take over: {0}")]
+    TakeOver(#[source] Box<StartError>),
     /// A bug of ours.
     #[error("the coordinator stopped: its driver has panicked: {0}")]
     Panicked(String),
@@ -80,14 +91,15 @@ pub struct Server {
     http_addr: SocketAddr,
     rpc_addr: SocketAddr,
     /// `None` once it has ended and `failed` has told why.
-    driver: Option<JoinHandle<Result<(), StateError>>>,
+    terms: Option<JoinHandle<Result<(), ServerError>>>,
+    seat: watch::Receiver<Seat>,
     interfaces: TaskTracker,
     stop_interfaces: CancellationToken,
-    stop_driver: CancellationToken,
+    stop_terms: CancellationToken,
 }
 
 /// Starts a coordinator: takes the ports, opens the stores, restores the state,
-/// and serves.
+/// and serves. One whose state is in etcd serves at once, too, and stands by until it leads.
 ///
 /// # Errors
 ///
@@ -115,13 +127,12 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
 
     let store = Store::open(&config.store_url)?;
     let store_url: Arc<str> = store.url().into();
-    let clock = Clock::start();
-    let (handle, inbox) = handle::channel(clock);
-    let (driver, restored) = restore(&config.state_url, machine, clock, store.clone(), inbox).await?;
+    let (terms, seat) = Terms::new(machine, store.clone());
+    let (stop_interfaces, stop_terms) = (CancellationToken::new(), CancellationToken::new());
+    let terms = begin(&config, terms, [http_addr, rpc_addr], stop_terms.clone()).await?;
 
     metrics::describe();
-    let (stop_interfaces, stop_driver) = (CancellationToken::new(), CancellationToken::new());
-    let driver = tokio::spawn(driver.run(restored, stop_driver.clone()));
+    let handle = Handle::new(seat.clone());
     let app = http::App {
         handle: handle.clone(),
         metrics: config.metrics,
@@ -139,26 +150,35 @@ pub async fn start(config: Config) -> Result<Server, StartError> {
     interfaces.spawn(rpc::serve(rpc, service, stop_interfaces.clone()));
     interfaces.close();
     info!(http = %http_addr, rpc = %rpc_addr, state = config.state_url, store = config.store_url, "coordinator started");
-    let driver = Some(driver);
-    Ok(Server { http_addr, rpc_addr, driver, interfaces, stop_interfaces, stop_driver })
+    let terms = Some(terms);
+    Ok(Server { http_addr, rpc_addr, terms, seat, interfaces, stop_interfaces, stop_terms })
 }
 
-/// A driver of the state found at `state_url`, and what it must do first.
-async fn restore(
-    state_url: &str,
-    machine: phalanx_core::Config,
-    clock: Clock,
-    store: Store,
-    inbox: handle::Inbox,
-) -> Result<(Driver, Vec<Effect>), StartError> {
-    let state = state::open(state_url).await?;
-    let snapshot = state.load().await?;
-    let records = snapshot.records.iter().map(|(key, value)| Record::decode(key, value));
-    let records = records.collect::<Result<Vec<_>, _>>()?;
-    let mut effects = Vec::new();
-    let coordinator = Coordinator::restore(machine, clock.now(), records, &mut effects)?;
-    let driver = Driver::new(coordinator, clock, (state, snapshot.revision), store, inbox);
-    Ok((driver, effects))
+/// Takes the leader's seat, or stands for it, until `stop`.
+async fn begin(
+    config: &Config,
+    terms: Terms,
+    addrs: [SocketAddr; 2],
+    stop: CancellationToken,
+) -> Result<JoinHandle<Result<(), ServerError>>, StartError> {
+    if !config.state_url.starts_with(ETCD) {
+        let only = terms.only(state::open(&config.state_url).await?).await?;
+        return Ok(tokio::spawn(async move { only.run(stop).await.map_err(ServerError::from) }));
+    }
+    #[cfg(feature = "cluster")]
+    {
+        use crate::cluster::{Candidate, Place};
+
+        let place = Place::new(&config.state_url, &config.etcd)?;
+        let candidate = Candidate::new(place, config.lease, config.leader(addrs)).await?;
+        Ok(tokio::spawn(terms.elected(candidate, stop)))
+    }
+    #[cfg(not(feature = "cluster"))]
+    {
+        let _ = (terms, addrs, stop);
+        let expected = "this build keeps its state in a file alone: build it with `--features cluster`";
+        Err(StateError::Url { url: config.state_url.clone(), expected }.into())
+    }
 }
 
 impl Server {
@@ -172,22 +192,29 @@ impl Server {
         self.rpc_addr
     }
 
+    /// Whether it leads at this moment; otherwise it stands by.
+    pub fn leads(&self) -> bool {
+        matches!(*self.seat.borrow(), Seat::Leading(_))
+    }
+
     /// Returns when the coordinator has stopped by itself, which it does only
     /// if it cannot go on; not a second time. Nothing is lost if this is dropped
     /// while it waits.
     pub async fn failed(&mut self) -> ServerError {
-        let Some(driver) = &mut self.driver else { return pending().await };
-        let ended = driver.await;
-        self.driver = None;
+        let Some(terms) = &mut self.terms else { return pending().await };
+        let ended = terms.await;
+        self.terms = None;
         match ended {
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => error,
             Err(error) => ServerError::Panicked(error.to_string()),
-            Ok(Ok(())) => unreachable!("invariant: the driver runs until `shutdown` takes the server"),
+            Ok(Ok(())) => {
+                unreachable!("invariant: terms follow each other until `shutdown` takes the server")
+            }
         }
     }
 
     /// Stops: takes no more calls, ends those under way within a few seconds,
-    /// and closes the stores.
+    /// closes the stores, and leaves the leader's seat to the next one.
     ///
     /// # Errors
     ///
@@ -198,9 +225,9 @@ impl Server {
         if timeout(DRAIN_TIMEOUT, self.interfaces.wait()).await.is_err() {
             warn!(timeout = ?DRAIN_TIMEOUT, "calls under way were cut off");
         }
-        self.stop_driver.cancel();
-        if let Some(driver) = self.driver.take() {
-            driver.await.map_err(|error| ServerError::Panicked(error.to_string()))??;
+        self.stop_terms.cancel();
+        if let Some(terms) = self.terms.take() {
+            terms.await.map_err(|error| ServerError::Panicked(error.to_string()))??;
         }
         info!("coordinator stopped");
         Ok(())
@@ -210,6 +237,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop_interfaces.cancel();
-        self.stop_driver.cancel();
+        self.stop_terms.cancel();
     }
 }

@@ -78,7 +78,7 @@ async fn serve(
     drain: impl Future<Output = ()>,
     end: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
-    let Config { coordinator, tasks, listen, advertise, tls, metrics, cache, threads, device, .. } = config;
+    let Config { coordinators, tasks, listen, advertise, tls, metrics, cache, threads, device, .. } = config;
     let tls = tls.map(|files| files.load(Role::Worker)).transpose()?;
     let device = ComputeDevice::open(device)?;
     let kind = machine_kind(&device);
@@ -97,7 +97,7 @@ async fn serve(
     let introduction =
         Introduction { listen: listener.local_addr(), advertise, kind, tasks: tasks.names(), metrics_addr };
 
-    let link = Arc::new(Link::new(coordinator, tls));
+    let link = Arc::new(Link::new(coordinators, tls));
     let outbox = Arc::new(Outbox::default());
     let (member, members) = watch::channel(None);
     let (fatal, mut fatalities) = mpsc::channel(1);

@@ -35,10 +35,10 @@ const RUNTIME_THREADS: usize = 2;
 /// What a worker does.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WorkerArgs {
-    /// Where the coordinator takes workers' calls.
-    #[arg(long, value_name = "HOST:PORT", env = "PHALANX_COORDINATOR_RPC", hide_env_values = true,
-        value_parser = host_and_port)]
-    pub coordinator: String,
+    /// Where the coordinator takes workers' calls; of several coordinators all, with commas between.
+    #[arg(long = "coordinator", value_name = "HOST:PORT", env = "PHALANX_COORDINATOR_RPC",
+        hide_env_values = true, value_delimiter = ',', required = true, value_parser = host_and_port)]
+    pub coordinators: Vec<String>,
     /// Where to listen for other workers; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:0")]
     pub listen: SocketAddr,
@@ -142,12 +142,12 @@ struct Command {
 impl WorkerArgs {
     /// The worker that these flags and `tasks` describe.
     pub fn config(self, tasks: Tasks) -> Config {
-        let Self { coordinator, listen, advertise, metrics, device, .. } = self;
+        let Self { coordinators, listen, advertise, metrics, device, .. } = self;
         let (cache, tls) = (self.cache.unwrap_or_else(default_cache), self.tls.files());
         // Whoever has started it for itself has no use for it any more.
         let drain_max = if self.die_with_parent.is_some() { 0 } else { self.drain_max };
         Config {
-            coordinator,
+            coordinators,
             tasks,
             listen,
             advertise,
@@ -255,8 +255,16 @@ mod tests {
     fn a_coordinator_is_enough() {
         let command = parse(&["--coordinator", "localhost:7701"]).expect("parses");
         let config = command.worker.config(Tasks::new());
-        assert_eq!((config.coordinator.as_str(), config.threads), ("localhost:7701", 1));
+        assert_eq!((config.coordinators, config.threads), (vec!["localhost:7701".to_owned()], 1));
         assert_eq!(config.listen.port(), 0);
+    }
+
+    #[test]
+    fn several_coordinators_stand_with_commas_between() {
+        let command = parse(&["--coordinator", "a:1,b:2"]).expect("parses");
+        assert_eq!(command.worker.config(Tasks::new()).coordinators, ["a:1", "b:2"]);
+        assert!(parse(&["--coordinator", "a:1,b"]).is_err());
+        assert!(parse(&[]).is_err());
     }
 
     #[test]

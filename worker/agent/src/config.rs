@@ -15,8 +15,8 @@ use crate::leaving::Notices;
 /// What a worker must be told.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the coordinator takes workers' calls: `host:port`.
-    pub coordinator: String,
+    /// Where the coordinator takes workers' calls, or each of several: `host:port`. One at least.
+    pub coordinators: Vec<String>,
     /// The models that it knows beside the built-in ones.
     pub tasks: Tasks,
     /// Where it listens for other workers; port 0 takes a free one.
@@ -48,7 +48,7 @@ impl Config {
     /// A worker with the built-in models, one thread of the processor and free ports.
     pub fn new(coordinator: impl Into<String>) -> Self {
         Self {
-            coordinator: coordinator.into(),
+            coordinators: vec![coordinator.into()],
             tasks: Tasks::new(),
             listen: SocketAddr::from(([0, 0, 0, 0], 0)),
             advertise: None,

@@ -3,6 +3,10 @@
 //!
 //! Owns the connection and nothing else. It does not know what is called, and
 //! does not call again by itself: whoever calls knows whether that makes sense.
+//!
+//! Of several coordinators one leads. The link stays with the one that answers as the
+//! leader. From one that stands by it turns to the leader that is named there, or
+//! else to the next in its list; to that it turns from one that does not answer, too.
 
 use std::{
     error::Error,
@@ -12,7 +16,7 @@ use std::{
 
 use phalanx_protocol::{
     codec::{self, Codec},
-    rpc::CoordinatorClient,
+    rpc::{CoordinatorClient, NotAttached, Rejected, Standby},
 };
 use phalanx_tls::Tls;
 use tarpc::{
@@ -34,26 +38,56 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// A call that did not come back with an answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
-    /// No connection.
-    #[error("cannot connect to the coordinator at {coordinator}: {reason}")]
-    Connect {
-        /// Its address.
-        coordinator: String,
-        /// What the system says.
-        reason: String,
-    },
+    /// No connection, to none of the coordinators.
+    #[error("cannot connect to the coordinator at {}", .0.join(", nor at "))]
+    Connect(Vec<String>),
     /// The connection broke, or the answer took too long.
     #[error("the call to the coordinator failed: {}", in_full(.0))]
     Rpc(#[from] RpcError),
 }
 
-/// The way to the coordinator.
+/// The way to the coordinator that leads.
 #[derive(Debug)]
 pub(crate) struct Link {
-    coordinator: String,
+    /// Where coordinators are; one at least.
+    coordinators: Vec<String>,
     /// What connections are secured with.
     tls: Option<Tls>,
-    connection: Mutex<Option<Connection>>,
+    current: Mutex<Current>,
+}
+
+/// The coordinator that is called.
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Connection>,
+    /// The one that another one has named as the leader: to be tried once, first.
+    named: Option<String>,
+    /// The place in the list of the one to try first.
+    place: usize,
+}
+
+/// What a coordinator answers.
+pub(crate) trait Answer {
+    /// Whether it only stands by.
+    fn standby(&self) -> Option<&Standby>;
+}
+
+impl Answer for () {
+    fn standby(&self) -> Option<&Standby> {
+        None
+    }
+}
+
+impl<T> Answer for Result<T, NotAttached> {
+    fn standby(&self) -> Option<&Standby> {
+        if let Err(NotAttached::Standby(standby)) = self { Some(standby) } else { None }
+    }
+}
+
+impl<T> Answer for Result<T, Rejected> {
+    fn standby(&self) -> Option<&Standby> {
+        if let Err(Rejected::Standby(standby)) = self { Some(standby) } else { None }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -65,9 +99,9 @@ struct Connection {
 }
 
 impl Link {
-    /// The way to the coordinator at `host:port`. Nothing is connected yet.
-    pub(crate) fn new(coordinator: String, tls: Option<Tls>) -> Self {
-        Self { coordinator, tls, connection: Mutex::new(None) }
+    /// The way to the one that leads of the coordinators at each `host:port`. Nothing is connected yet.
+    pub(crate) fn new(coordinators: Vec<String>, tls: Option<Tls>) -> Self {
+        Self { coordinators, tls, current: Mutex::default() }
     }
 
     /// This machine's address, as it is on the way to the coordinator.
@@ -83,6 +117,7 @@ impl Link {
         call: impl FnOnce(CoordinatorClient, Context) -> F,
     ) -> Result<T, LinkError>
     where
+        T: Answer,
         F: Future<Output = Result<T, RpcError>>,
     {
         let connection = self.connected().await?;
@@ -90,38 +125,72 @@ impl Link {
         context.deadline = Instant::now() + limit;
         let answer = timeout(limit, call(connection.client.clone(), context)).await;
         let answer = answer.unwrap_or(Err(RpcError::DeadlineExceeded));
-        if let Err(error) = &answer {
-            debug!(%error, "the connection to the coordinator is given up");
-            let mut current = self.connection.lock().await;
-            // Another call may have made a new one in the meantime.
-            current.take_if(|current| current.made_at == connection.made_at);
+        match &answer {
+            Err(error) => {
+                debug!(%error, "the connection to the coordinator is given up");
+                self.turn_from(&connection, None).await;
+            }
+            Ok(answer) => {
+                if let Some(standby) = answer.standby() {
+                    debug!(%standby, "another coordinator is called next");
+                    self.turn_from(&connection, Some(standby)).await;
+                }
+            }
         }
         Ok(answer?)
     }
 
+    /// Gives this connection up: another coordinator is called next, if there is one.
+    async fn turn_from(&self, connection: &Connection, standby: Option<&Standby>) {
+        let mut current = self.current.lock().await;
+        // Another call may have made a new one in the meantime.
+        if current.connection.take_if(|current| current.made_at == connection.made_at).is_none() {
+            return;
+        }
+        current.named = standby.and_then(|standby| standby.leader.clone());
+        // One that hangs can still be connected to.
+        current.place = (current.place + 1) % self.coordinators.len();
+    }
+
     async fn connected(&self) -> Result<Connection, LinkError> {
-        let mut current = self.connection.lock().await;
-        if let Some(connection) = &*current {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = &current.connection {
             return Ok(connection.clone());
         }
-        let refuse = |reason: String| LinkError::Connect { coordinator: self.coordinator.clone(), reason };
+        let mut tried = Vec::new();
+        let named = current.named.take();
+        let in_turn =
+            (0..self.coordinators.len()).map(|turn| (current.place + turn) % self.coordinators.len());
+        let listed = in_turn.map(|place| (Some(place), &self.coordinators[place]));
+        for (place, coordinator) in named.iter().map(|named| (None, named)).chain(listed) {
+            match self.connect(coordinator).await {
+                Ok(connection) => {
+                    current.connection = Some(connection.clone());
+                    current.place = place.unwrap_or(current.place);
+                    metrics::connected();
+                    info!(coordinator, "connected to the coordinator");
+                    return Ok(connection);
+                }
+                Err(reason) => tried.push(format!("{coordinator}: {reason}")),
+            }
+        }
+        Err(LinkError::Connect(tried))
+    }
+
+    async fn connect(&self, coordinator: &str) -> Result<Connection, String> {
         let connected = async {
-            let stream = TcpStream::connect(&self.coordinator).await?;
+            let stream = TcpStream::connect(coordinator).await?;
             stream.set_nodelay(true)?;
             let local = stream.local_addr()?;
             Ok((secure(stream, self.tls.as_ref()).await?, local))
         };
         let connected: Result<std::io::Result<_>, _> = timeout(CONNECT_MAX, connected).await;
-        let connected = connected.map_err(|_| refuse(format!("no answer within {CONNECT_MAX:?}")))?;
-        let (stream, local) = connected.map_err(|error| refuse(error.to_string()))?;
+        let connected = connected.map_err(|_| format!("no answer within {CONNECT_MAX:?}"))?;
+        let (stream, local) = connected.map_err(|error| error.to_string())?;
         let framed = Framed::new(stream, codec::framing());
         let transport = tarpc::serde_transport::new(framed, Codec::default());
         let client = CoordinatorClient::new(Config::default(), transport).spawn();
-        let connection = Connection { client, local, made_at: Instant::now() };
-        *current = Some(connection.clone());
-        metrics::connected();
-        info!(coordinator = self.coordinator, "connected to the coordinator");
-        Ok(connection)
+        Ok(Connection { client, local, made_at: Instant::now() })
     }
 }
 

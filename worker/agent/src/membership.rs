@@ -146,9 +146,11 @@ impl Membership {
                     return Ok(member);
                 }
                 Ok(Err(refused @ NotAttached::Version { .. })) => return Err(refused.into()),
-                Ok(Err(refused @ (NotAttached::Full { .. } | NotAttached::Unavailable(_)))) => {
-                    refused.to_string()
-                }
+                Ok(Err(
+                    refused @ (NotAttached::Full { .. }
+                    | NotAttached::Unavailable(_)
+                    | NotAttached::Standby(_)),
+                )) => refused.to_string(),
                 Err(error) => error.to_string(),
             };
             if told.as_ref() != Some(&why) {

@@ -56,7 +56,7 @@ pub(crate) async fn run(
                 debug!(%rejected, "a report waits until the worker is attached again");
                 let _ = timeout(ATTACH_MAX, member.changed()).await;
             }
-            Ok(Err(rejected @ Rejected::Unavailable(_))) => {
+            Ok(Err(rejected @ (Rejected::Unavailable(_) | Rejected::Standby(_)))) => {
                 warn!(%rejected, "a report waits");
                 backoff.wait().await;
             }

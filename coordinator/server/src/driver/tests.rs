@@ -11,11 +11,12 @@ use phalanx_protocol::{
     rpc::VERSION,
     spec::JobSpec,
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::*;
 use crate::{
     handle::{self, CallError, Handle},
+    seat::{Seat, Term},
     state::Snapshot,
 };
 
@@ -50,6 +51,7 @@ struct Rig {
     handle: Handle,
     delay_ms: Arc<AtomicU64>,
     driver: JoinHandle<Result<(), StateError>>,
+    _seat: watch::Sender<Seat>,
     _folder: tempfile::TempDir,
 }
 
@@ -61,13 +63,14 @@ async fn rig(lease: Duration) -> Rig {
     let delay_ms = Arc::new(AtomicU64::new(0));
     let disk = Box::new(Disk { state, delay_ms: Arc::clone(&delay_ms) });
     let clock = Clock::start();
-    let (handle, inbox) = handle::channel(clock);
+    let (line, inbox) = handle::line(clock, Term::endless());
+    let (seat, taken) = watch::channel(Seat::Leading(line.into()));
     let timeouts = Timeouts::from_lease(lease);
     let coordinator = Coordinator::new(phalanx_core::Config { timeouts, ..phalanx_core::Config::default() });
     let store = Store::open("memory://").unwrap();
     let driver = Driver::new(coordinator, clock, (disk, revision), store, inbox);
     let driver = tokio::spawn(driver.run(Vec::new(), CancellationToken::new()));
-    Rig { handle, delay_ms, driver, _folder: folder }
+    Rig { handle: Handle::new(taken), delay_ms, driver, _seat: seat, _folder: folder }
 }
 
 async fn attach(rig: &Rig, pid: u32) -> WorkerId {

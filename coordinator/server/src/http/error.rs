@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use phalanx_core::Rejected;
-use phalanx_protocol::view::ApiError;
+use phalanx_protocol::{rpc::Standby, view::ApiError};
 use serde::de::DeserializeOwned;
 
 use crate::handle::CallError;
@@ -20,12 +20,13 @@ use crate::handle::CallError;
 pub(super) struct Refused {
     status: StatusCode,
     reason: String,
+    standby: Option<Standby>,
 }
 
 impl Refused {
     /// An answer with this status and reason.
     pub(super) fn new(status: StatusCode, reason: impl ToString) -> Self {
-        Self { status, reason: reason.to_string() }
+        Self { status, reason: reason.to_string(), standby: None }
     }
 
     /// Nothing has this name.
@@ -36,13 +37,19 @@ impl Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.status, Json(ApiError { error: self.reason })).into_response()
+        let body = ApiError { error: self.reason, standby: self.standby };
+        (self.status, Json(body)).into_response()
     }
 }
 
 impl From<CallError> for Refused {
     fn from(error: CallError) -> Self {
         let status = match &error {
+            CallError::Standby(leader) => {
+                let standby = Standby { leader: leader.as_ref().map(|leader| leader.http.clone()) };
+                let refused = Self::new(StatusCode::SERVICE_UNAVAILABLE, &standby);
+                return Self { standby: Some(standby), ..refused };
+            }
             CallError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             CallError::Rejected(rejected) => match rejected {
                 Rejected::UnknownJob(_) | Rejected::UnknownModel(_) | Rejected::UnknownVersion { .. } => {

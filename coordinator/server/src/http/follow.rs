@@ -33,7 +33,7 @@ pub(super) async fn follow(State(app): State<App>, Path(id): Path<JobId>) -> Res
         return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason));
     };
     // Subscribed before the first look: what changes after it is not missed.
-    let changes = app.handle.changes();
+    let changes = app.handle.changes()?;
     let job = jobs::view(&app, &id).await?;
     let follower = Follower { app, changes, job, told_at: None, _slot: slot };
     let lines = stream::unfold(Some(follower), |follower| async {

@@ -3,7 +3,8 @@
 //!
 //! | method and path | body | answer |
 //! | --- | --- | --- |
-//! | `GET /healthz` | | 200 while the coordinator takes inputs |
+//! | `GET /healthz` | | 200 while the coordinator takes inputs or stands by |
+//! | `GET /readyz` | | 200 while it takes inputs |
 //! | `GET /metrics` | | Prometheus text |
 //! | `GET /v1/cluster` | | [`ClusterView`] |
 //! | `POST /v1/jobs` | `SubmitRequest` | `JobView`, 201 |
@@ -20,7 +21,8 @@
 //! | `PUT /v1/models/{name}/aliases/{alias}` | `AliasRequest` | `ModelView` |
 //! | `POST /v1/gc?dry_run=false&older_than_seconds=3600` | | a `GcView` a line, as it goes on; without the question's parts as shown |
 //!
-//! Every other answer is an `ApiError`.
+//! Every other answer is an `ApiError`. Of several coordinators, those that stand by answer
+//! all of `/v1` and `/readyz` with 503 and name the one that leads.
 
 mod error;
 mod follow;
@@ -51,7 +53,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use serve::{CONNECTIONS_MAX, serve};
 
-use crate::{handle::Handle, metrics};
+use crate::{
+    handle::{CallError, Handle},
+    metrics,
+};
 use error::{Path, Refused};
 use serve::LocalAddr;
 
@@ -84,6 +89,7 @@ pub(crate) struct App {
 pub(crate) fn router(app: App) -> Router {
     let timed = Router::new()
         .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(prometheus))
         .route("/v1/cluster", get(cluster))
         .route("/v1/jobs", get(jobs::list).post(jobs::submit))
@@ -129,12 +135,22 @@ async fn measured(request: Request, next: Next) -> Response {
 }
 
 async fn healthz(State(app): State<App>) -> Result<&'static str, Refused> {
+    match app.handle.read(|_| ()).await {
+        Err(CallError::Standby(_)) => Ok("stands by\n"),
+        answer => Ok(answer.map(|()| "ok\n")?),
+    }
+}
+
+async fn readyz(State(app): State<App>) -> Result<&'static str, Refused> {
     app.handle.read(|_| ()).await?;
     Ok("ok\n")
 }
 
 async fn prometheus(State(app): State<App>) -> Result<impl IntoResponse, Refused> {
-    app.handle.read(metrics::observe).await?;
+    match app.handle.read(metrics::observe).await {
+        Ok(()) | Err(CallError::Standby(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render()))
 }
 
@@ -143,13 +159,14 @@ async fn prometheus(State(app): State<App>) -> Result<impl IntoResponse, Refused
 async fn cluster(
     State(app): State<App>,
     Extension(LocalAddr(local)): Extension<LocalAddr>,
-) -> Json<ClusterView> {
+) -> Result<Json<ClusterView>, Refused> {
+    app.handle.leads()?;
     let mut rpc_addr = app.rpc_addr;
     if rpc_addr.ip().is_unspecified() {
         rpc_addr.set_ip(local.ip());
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    Json(ClusterView { version, store_url: app.store_url.to_string(), rpc_addr })
+    Ok(Json(ClusterView { version, store_url: app.store_url.to_string(), rpc_addr }))
 }
 
 /// Lets a worker finish its step and leave.

@@ -13,6 +13,7 @@ async fn check(reopen: impl AsyncFn() -> Box<dyn StateStore>) {
     changes_apply_in_order_and_values_are_bytes(&reopen).await;
     a_commit_on_an_old_revision_changes_nothing(&reopen).await;
     a_commit_without_changes_makes_a_revision(&reopen).await;
+    a_commit_of_any_size_is_whole(&reopen).await;
 }
 
 async fn commits_are_read_back_by_the_next_process(reopen: &impl AsyncFn() -> Box<dyn StateStore>) {
@@ -62,11 +63,48 @@ async fn a_commit_without_changes_makes_a_revision(reopen: &impl AsyncFn() -> Bo
     assert_eq!(store.load().await.unwrap().records, before.records);
 }
 
+async fn a_commit_of_any_size_is_whole(reopen: &impl AsyncFn() -> Box<dyn StateStore>) {
+    let store = reopen().await;
+    let before = store.load().await.unwrap();
+    let many =
+        |value: &str| (0..1_500).map(|number| put(&format!("many/{number}"), value)).collect::<Vec<_>>();
+    let sized = |mebibytes: usize| put("sized", &"y".repeat(mebibytes << 20));
+    let mut expected = before.records;
+    let mut revision = before.revision;
+    for changes in [many("1"), vec![sized(7)], [many("2"), vec![sized(3)]].concat(), vec![sized(0)]] {
+        expected.extend(changes.iter().map(|put| (put.key.clone(), put.value.clone())));
+        let next = store.commit(revision, changes).await.unwrap();
+        assert!(revision < next);
+        revision = next;
+    }
+    drop(store);
+    let found = reopen().await.load().await.unwrap();
+    assert_eq!(found.revision, revision);
+    assert!(found.records == expected);
+}
+
 #[tokio::test]
 async fn redb_keeps_what_the_trait_promises() {
     let folder = tempfile::tempdir().unwrap();
     let url = folder.path().join("new/state.redb").to_str().unwrap().to_owned();
     check(async || open(&url).await.unwrap()).await;
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn etcd_keeps_what_the_trait_promises() {
+    let Some(etcd) = phalanx_tests::Etcd::start(1) else { return };
+    let leader = tokio::sync::Mutex::new(None);
+    check(async || {
+        let mut leader = leader.lock().await;
+        if let Some(before) = leader.take() {
+            crate::cluster::Elected::resign(before).await;
+        }
+        let elected = leader.insert(crate::cluster::tests::elected(&etcd, "first").await);
+        let state: Box<dyn StateStore> = Box::new(elected.state().await.unwrap());
+        state
+    })
+    .await;
 }
 
 #[tokio::test]

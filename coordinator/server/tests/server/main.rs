@@ -5,6 +5,8 @@
 
 mod support;
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod follow;
 mod gc;
 mod http;

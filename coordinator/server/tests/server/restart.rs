@@ -9,7 +9,7 @@ use phalanx_protocol::{
     message::{Assignment, Directive},
     view::{JobState, JobView, ModelView},
 };
-use phalanx_server::{ServerError, StateError, start};
+use phalanx_server::{Config, ServerError, StateError, start};
 use phalanx_tests::SmallDisk;
 
 use crate::support::{Cluster, DEADLINE, User, config, spec};
@@ -60,7 +60,16 @@ async fn a_shutdown_lets_the_next_one_start_at_once() {
 #[ignore = "run by another test as a process of its own"]
 async fn coordinator_that_is_killed() {
     let folder = std::path::PathBuf::from(std::env::var("PHALANX_TEST_FOLDER").unwrap());
-    let mut server = start(config(&folder)).await.unwrap();
+    let mut config = config(&folder);
+    if let Ok(state_url) = std::env::var("PHALANX_TEST_STATE") {
+        config = Config { state_url, lease: Duration::from_secs(3), ..config };
+    }
+    let mut server = start(config).await.unwrap();
+    let begin = Instant::now();
+    while !server.leads() {
+        assert!(begin.elapsed() < DEADLINE, "it does not come to lead");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     std::fs::write(folder.join("addr.new"), server.http_addr().to_string()).unwrap();
     std::fs::rename(folder.join("addr.new"), folder.join("addr")).unwrap();
     panic!("{}", server.failed().await);
@@ -71,7 +80,7 @@ async fn a_killed_coordinator_keeps_every_job_that_it_confirmed() {
     let folder = tempfile::tempdir().unwrap();
     let mut confirmed = 0;
     for _ in 0..4 {
-        let mut child = spawn(folder.path());
+        let mut child = spawn(folder.path(), None);
         let user = User::at(address(folder.path(), &mut child).await);
         assert_eq!(user.get::<Vec<JobView>>("/v1/jobs").await.len(), confirmed);
         // The kill comes while another submission is under way, which may then be there or not.
@@ -94,17 +103,20 @@ async fn a_killed_coordinator_keeps_every_job_that_it_confirmed() {
     }
 }
 
-fn spawn(folder: &std::path::Path) -> Child {
+/// Starts the test above as a process, with the state in the folder or at `state_url`.
+pub(crate) fn spawn(folder: &std::path::Path, state_url: Option<&str>) -> Child {
     let _ = std::fs::remove_file(folder.join("addr"));
-    Command::new(std::env::current_exe().unwrap())
-        .args(["restart::coordinator_that_is_killed", "--exact", "--ignored"])
-        .env("PHALANX_TEST_FOLDER", folder)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["restart::coordinator_that_is_killed", "--exact", "--ignored"]);
+    command.env("PHALANX_TEST_FOLDER", folder);
+    if let Some(state_url) = state_url {
+        command.env("PHALANX_TEST_STATE", state_url);
+    }
+    command.stdout(Stdio::null()).spawn().unwrap()
 }
 
-async fn address(folder: &std::path::Path, child: &mut Child) -> std::net::SocketAddr {
+/// Where that process serves, once it does.
+pub(crate) async fn address(folder: &std::path::Path, child: &mut Child) -> std::net::SocketAddr {
     let begin = Instant::now();
     loop {
         if let Ok(addr) = std::fs::read_to_string(folder.join("addr")) {

@@ -18,7 +18,7 @@ use phalanx_protocol::{
     rpc::{CoordinatorClient, Rejected, VERSION},
     view::JobView,
 };
-use phalanx_server::{Config, Server, start};
+use phalanx_server::{Config, EtcdAccess, Server, start};
 use phalanx_telemetry::{MetricsHandle, install_metrics};
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
@@ -41,6 +41,8 @@ pub(crate) fn config(folder: &Path) -> Config {
         http_addr: "127.0.0.1:0".parse().unwrap(),
         rpc_addr: None,
         state_url: folder.join("state.redb").to_str().unwrap().to_owned(),
+        etcd: EtcdAccess::default(),
+        advertise: None,
         store_url: folder.join("store").to_str().unwrap().to_owned(),
         lease: LONG_LEASE,
         workers_end_with_it: false,

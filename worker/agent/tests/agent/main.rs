@@ -11,7 +11,7 @@ use phalanx_protocol::{
     id::{Generation, WorkerId},
     message::{Directive, Event, Failure, Finished, Hello, StateSource},
     reference::CheckpointRef,
-    rpc::NotAttached,
+    rpc::{NotAttached, Standby},
 };
 use phalanx_storage::Store;
 
@@ -359,6 +359,22 @@ async fn one_worker_too_many_waits() {
     cluster.workers = cluster.fake.attached(1).await;
     cluster.running.push(waiting);
     cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_several_coordinators_a_worker_finds_the_one_that_leads() {
+    let mut cluster = Cluster::start(0).await;
+    let standby = Fake::new(cluster.store.url().to_owned());
+    let served = standby.serve("127.0.0.1:0").await;
+    let leader = Some(cluster.served.addr.to_string());
+    standby.refuse(Some(NotAttached::Standby(Standby { leader })));
+    // Nobody listens at the first address, and the second one names the leader.
+    let listed = format!("127.0.0.1:1,{}", served.addr);
+    cluster.running.push(Worker::start(&listed, cluster.folder()));
+    cluster.workers = cluster.fake.attached(1).await;
+    standby.refused(1).await;
+    cluster.end().await;
+    served.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

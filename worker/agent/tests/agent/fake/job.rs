@@ -59,6 +59,7 @@ impl Worker {
     /// Starts a worker of the coordinator at `coordinator`, with its cache in `folder`.
     pub(crate) fn start(coordinator: &str, folder: &Path) -> Self {
         let config = Config {
+            coordinators: coordinator.split(',').map(str::to_owned).collect(),
             listen: ([127, 0, 0, 1], 0).into(),
             cache: folder.join("cache"),
             ..Config::new(coordinator)

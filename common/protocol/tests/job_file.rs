@@ -31,10 +31,12 @@ fn check(text: &str, settings: &[&str], expected: &[&str]) {
 const JOB: &str = "\
 name = \"digits\"
 
-[data.parquet]
-path = \"digits.parquet\"
+[data]
 target = \"label\"
 shape = [1, 28, 28]
+
+[data.parquet]
+path = \"digits.parquet\"
 
 [model.cnn]
 
@@ -84,10 +86,10 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
 name = \"My Job\"
 colour = \"red\"
 
-[data.parquet]
-path = \"digits.parquet\"
+[data]
 target = 7
 shape = [1, 28]
+parquet = { path = \"digits.parquet\" }
 
 [model.cnn]
 kernle = 4
@@ -111,8 +113,8 @@ alias = \"best\"
         &[
             "job.toml:1:8: `name` must be",
             "job.toml:2:1: unknown key `colour`; expected",
-            "job.toml:6:10: `data.parquet.target` must be a text, got the number 7",
-            "job.toml:7:9: `data.parquet.shape` must be a list of 3 whole numbers, got a list of 2",
+            "job.toml:5:10: `data.target` must be a text, got the number 7",
+            "job.toml:6:9: `data.shape` must be a list of 3 whole numbers, got a list of 2",
             "job.toml:10:1: unknown key `kernle` in [model.cnn]; did you mean `kernel`?",
             "job.toml:10:10: `model.cnn.kernel` must be an odd number",
             "job.toml:11:17: `model.cnn.channels` must be a whole number, got the text \"x\"",
@@ -307,4 +309,19 @@ proptest! {
         let mistakes = parse(&text, &[&text]).expect_err("it is no job");
         prop_assert!(!mistakes.mistakes.is_empty());
     }
+}
+
+#[test]
+fn what_columns_are_for_has_moved_from_the_source_to_the_data() {
+    let old = JOB.replace("[data]\ntarget = \"label\"\nshape = [1, 28, 28]\n", "");
+    let old =
+        old.replace("digits.parquet\"\n", "digits.parquet\"\ntarget = \"label\"\nshape = [1, 28, 28]\n");
+    check(
+        &old,
+        &[],
+        &[
+            "job.toml:5:1: `data.parquet.target` has moved to `data.target`",
+            "job.toml:6:1: `data.parquet.shape` has moved to `data.shape`",
+        ],
+    );
 }

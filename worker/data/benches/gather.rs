@@ -7,7 +7,7 @@ use std::{path::Path, time::Instant};
 
 use anyhow::Context as _;
 use phalanx_data::{Dataset, Order, Split, prepare};
-use phalanx_protocol::spec::{DataSpec, Objective, ParquetSpec, SplitSpec};
+use phalanx_protocol::spec::{DataSpec, Objective, ParquetSpec};
 use phalanx_storage::Store;
 
 /// Rows in a batch.
@@ -22,16 +22,13 @@ async fn main() -> anyhow::Result<()> {
     let path = std::env::args_os().skip(1).find(|arg| arg != "--bench").map_or(example, Into::into);
     let folder = tempfile::tempdir()?;
     let store = Store::open(folder.path().join("store").to_str().context("the path is no text")?)?;
-    let parquet = ParquetSpec {
-        path,
-        target: "label".to_owned(),
+    let spec = DataSpec {
+        target: Some("label".to_owned()),
         objective: Some(Objective::Classification),
-        features: None,
-        ignore: Vec::new(),
-        categorical: Vec::new(),
         shape: Some([1, 28, 28]),
+        parquet: Some(ParquetSpec { path }),
+        ..DataSpec::default()
     };
-    let spec = DataSpec { csv: None, parquet: Some(parquet), text: None, split: SplitSpec::default() };
 
     for what in ["prepared", "found"] {
         let started = Instant::now();

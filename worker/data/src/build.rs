@@ -13,7 +13,7 @@ use crate::{
     encoder::Rules,
     fit::{Fitted, fit},
     manifest::ColumnSummary,
-    plan::{ColumnSettings, Plan, WIDTH_MAX},
+    plan::{Plan, WIDTH_MAX},
     profile::{Profile, Target, profile},
     shard::Shard,
     source::{CsvTable, Dialect, ParquetTable, Table, TextFile},
@@ -46,13 +46,13 @@ pub(crate) fn build(spec: &DataSpec, outlet: &Outlet) -> Result<Built, PrepareEr
         SourceSpec::Csv(csv) => {
             let dialect = dialect(csv);
             let table = Table::Csv(CsvTable::open(&csv.path, &dialect)?);
-            build_table(&table, csv.into(), &spec.split, &dialect, outlet)
+            build_table(&table, spec, &dialect, outlet)
         }
         SourceSpec::Parquet(parquet) => {
             let table = Table::Parquet(ParquetTable::open(&parquet.path)?);
             // How a CSV file is read that a model of this data set is given later.
             let dialect = Dialect { delimiter: ',', missing: vec![String::new()] };
-            build_table(&table, parquet.into(), &spec.split, &dialect, outlet)
+            build_table(&table, spec, &dialect, outlet)
         }
         SourceSpec::Text(text) => build_text(text, &spec.split, outlet),
     }
@@ -93,15 +93,14 @@ fn dialect(csv: &CsvSpec) -> Dialect {
 
 fn build_table(
     table: &Table,
-    settings: ColumnSettings<'_>,
-    split: &SplitSpec,
+    spec: &DataSpec,
     dialect: &Dialect,
     outlet: &Outlet,
 ) -> Result<Built, PrepareError> {
-    let mut plan = Plan::new(table, settings)?;
+    let mut plan = Plan::new(table, spec)?;
     let profile = profile(table, &mut plan, outlet.tell(Stage::Profile))?;
-    let division = divide(&profile, &plan, split)?;
-    check_sizes(split, division.sizes(), division.sizes(), table.path(), "rows")?;
+    let division = divide(&profile, &plan, &spec.split)?;
+    check_sizes(&spec.split, division.sizes(), division.sizes(), table.path(), "rows")?;
     let Fitted { schema, encoder, columns } =
         fit(table, &plan, &profile, &division, dialect, outlet.tell(Stage::Fit))?;
     let mut sink = |shard| outlet.send(shard);

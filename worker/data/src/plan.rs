@@ -1,7 +1,7 @@
 //! The plan: which columns of a table are read and as what, decided from the
 //! job file and the types in the file, before any row is read.
 
-use phalanx_protocol::spec::{CsvSpec, Objective, ParquetSpec};
+use phalanx_protocol::spec::{DataSpec, Objective};
 
 use crate::{
     error::{ColumnProblem, PrepareError},
@@ -10,17 +10,6 @@ use crate::{
 
 /// The most numbers in an encoded row.
 pub(crate) const WIDTH_MAX: usize = 16 << 20;
-
-/// What the job file says of the columns, for either kind of table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ColumnSettings<'a> {
-    pub(crate) target: &'a str,
-    pub(crate) objective: Option<Objective>,
-    pub(crate) features: Option<&'a [String]>,
-    pub(crate) ignore: &'a [String],
-    pub(crate) categorical: &'a [String],
-    pub(crate) shape: Option<[usize; 3]>,
-}
 
 /// The columns that are read.
 #[derive(Debug, Clone)]
@@ -57,40 +46,17 @@ pub(crate) enum ColumnKind {
     Untyped,
 }
 
-impl<'a> From<&'a CsvSpec> for ColumnSettings<'a> {
-    fn from(spec: &'a CsvSpec) -> Self {
-        Self {
-            target: &spec.target,
-            objective: spec.objective,
-            features: spec.features.as_deref(),
-            ignore: &spec.ignore,
-            categorical: &spec.categorical,
-            shape: None,
-        }
-    }
-}
-
-impl<'a> From<&'a ParquetSpec> for ColumnSettings<'a> {
-    fn from(spec: &'a ParquetSpec) -> Self {
-        Self {
-            target: &spec.target,
-            objective: spec.objective,
-            features: spec.features.as_deref(),
-            ignore: &spec.ignore,
-            categorical: &spec.categorical,
-            shape: spec.shape,
-        }
-    }
-}
-
 impl Plan {
     /// Finds every column that the job file names, and what each is.
-    pub(crate) fn new(table: &Table, settings: ColumnSettings<'_>) -> Result<Self, PrepareError> {
-        let target = find(table, settings.target, "`target`")?;
-        for name in settings.ignore {
+    pub(crate) fn new(table: &Table, settings: &DataSpec) -> Result<Self, PrepareError> {
+        let target = settings.target.as_deref().ok_or_else(|| PrepareError::Recipe {
+            reason: "`target` must name the column to predict".to_owned(),
+        })?;
+        let target = find(table, target, "`target`")?;
+        for name in &settings.ignore {
             find(table, name, "`ignore`")?;
         }
-        for name in settings.categorical {
+        for name in &settings.categorical {
             find(table, name, "`categorical`")?;
         }
         let indices = feature_indices(table, settings, target)?;
@@ -148,17 +114,14 @@ pub(crate) fn image_width(shape: [usize; 3]) -> Option<usize> {
     (1..=WIDTH_MAX).contains(&width).then_some(width)
 }
 
-fn feature_indices(
-    table: &Table,
-    settings: ColumnSettings<'_>,
-    target: usize,
-) -> Result<Vec<usize>, PrepareError> {
-    let named = settings.features.unwrap_or_default();
+fn feature_indices(table: &Table, settings: &DataSpec, target: usize) -> Result<Vec<usize>, PrepareError> {
+    let named = settings.features.as_deref().unwrap_or_default();
     let mut indices = Vec::new();
     for name in named {
         indices.push(find(table, name, "`features`")?);
     }
-    if named.iter().chain(settings.ignore).any(|name| name == settings.target) {
+    let target_name = &table.names()[target];
+    if named.iter().chain(&settings.ignore).any(|name| name == target_name) {
         return Err(problem(table, target, ColumnProblem::TargetAsFeature));
     }
     if settings.features.is_none() {
@@ -168,17 +131,13 @@ fn feature_indices(
     let mut seen = vec![false; table.names().len()];
     indices.retain(|index| !std::mem::replace(&mut seen[*index], true));
     if indices.is_empty() {
-        let (path, target) = (table.path().to_owned(), settings.target.to_owned());
+        let (path, target) = (table.path().to_owned(), target_name.clone());
         return Err(PrepareError::NoFeatures { path, target });
     }
     Ok(indices)
 }
 
-fn plan_features(
-    table: &Table,
-    settings: ColumnSettings<'_>,
-    indices: &[usize],
-) -> Result<FeaturePlan, PrepareError> {
+fn plan_features(table: &Table, settings: &DataSpec, indices: &[usize]) -> Result<FeaturePlan, PrepareError> {
     let mut columns = Vec::new();
     for &index in indices {
         let name = table.names()[index].clone();
@@ -206,11 +165,7 @@ fn plan_features(
     Ok(FeaturePlan::Columns(columns))
 }
 
-fn plan_target(
-    table: &Table,
-    settings: ColumnSettings<'_>,
-    index: usize,
-) -> Result<ColumnPlan, PrepareError> {
+fn plan_target(table: &Table, settings: &DataSpec, index: usize) -> Result<ColumnPlan, PrepareError> {
     let name = table.names()[index].clone();
     let is_code = settings.categorical.contains(&name);
     let objective = settings.objective.or(is_code.then_some(Objective::Classification));

@@ -5,10 +5,29 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What to train on. One of `[data.csv]`, `[data.parquet]`, `[data.text]` names the source.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What to train on. One of `[data.csv]`, `[data.parquet]`, `[data.text]` names the source; what its columns are for is said here.
+/// Columns of numbers are standardised with the training split's mean and deviation; all others are one-hot encoded with its categories.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
+    /// The column to predict. It must be said for every source but a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// What the target means. Text is classes and fractions are numbers; it must be said where the target holds integers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// Columns to train on; by default all but the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<String>>,
+    /// Columns to leave out.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    /// Columns of numbers that are codes, to be treated as categories.
+    #[serde(default)]
+    pub categorical: Vec<String>,
+    /// Shape of one image as `[channels, height, width]`, for the one column that holds lists or bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<[usize; 3]>,
     /// A CSV file with a header line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csv: Option<CsvSpec>,
@@ -73,27 +92,12 @@ pub enum Objective {
     Regression,
 }
 
-/// A CSV file with a header line. Columns of numbers are standardised with the training
-/// split's mean and deviation; all others are one-hot encoded with its categories.
+/// A CSV file with a header line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CsvSpec {
     /// The file, relative to the job file.
     pub path: PathBuf,
-    /// The column to predict.
-    pub target: String,
-    /// What the target means. Text is classes and fractions are numbers; it must be said where the target holds integers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub objective: Option<Objective>,
-    /// Columns to train on; by default all but the target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub features: Option<Vec<String>>,
-    /// Columns to leave out.
-    #[serde(default)]
-    pub ignore: Vec<String>,
-    /// Columns of numbers that are codes, to be treated as categories.
-    #[serde(default)]
-    pub categorical: Vec<String>,
     /// Cells that mean "missing", after trimming. A missing number becomes the training mean, a missing category a category of its own. Your list takes the place of this one.
     #[serde(default = "missing_cells")]
     pub missing: Vec<String>,
@@ -102,29 +106,12 @@ pub struct CsvSpec {
     pub delimiter: char,
 }
 
-/// A Parquet file. A column of lists or of bytes is an image or a vector; plain columns are treated as in CSV.
+/// A Parquet file. A column of lists or of bytes is an image or a vector.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ParquetSpec {
     /// The file, relative to the job file.
     pub path: PathBuf,
-    /// The column to predict.
-    pub target: String,
-    /// What the target means. Text is classes and fractions are numbers; it must be said where the target holds integers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub objective: Option<Objective>,
-    /// Columns to train on; by default all but the target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub features: Option<Vec<String>>,
-    /// Columns to leave out.
-    #[serde(default)]
-    pub ignore: Vec<String>,
-    /// Columns of numbers that are codes, to be treated as categories.
-    #[serde(default)]
-    pub categorical: Vec<String>,
-    /// Shape of one image as `[channels, height, width]`, for the one column that holds lists or bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shape: Option<[usize; 3]>,
 }
 
 /// A plain text file, read as bytes, for language models: the model predicts each next byte.

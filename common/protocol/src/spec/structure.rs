@@ -33,11 +33,32 @@ pub(super) struct Findings {
 /// Checks and mends the tree of a whole job file.
 pub(super) fn check(table: &mut DeTable<'_>) -> Findings {
     let mut findings = Findings::default();
+    findings.moved(table);
     findings.section(table, job_file().keys(), "", 0);
     findings
 }
 
+/// Sections of `[data]` that once held [`COLUMN_KEYS`] themselves.
+const TABLES: [&str; 2] = ["csv", "parquet"];
+
+/// Keys of `[data]` that hold for every source.
+const COLUMN_KEYS: [&str; 6] = ["target", "objective", "features", "ignore", "categorical", "shape"];
+
 impl Findings {
+    /// Puts keys where they belong now that stood in a section of their own before.
+    fn moved(&mut self, table: &mut DeTable<'_>) {
+        let Some(DeValue::Table(data)) = table.get_mut("data").map(Spanned::get_mut) else { return };
+        for (section, key) in TABLES.into_iter().flat_map(|section| COLUMN_KEYS.map(|key| (section, key))) {
+            let Some(DeValue::Table(source)) = data.get_mut(section).map(Spanned::get_mut) else { continue };
+            let Some((written, value)) = source.remove_entry(key) else { continue };
+            let message = format!("`data.{section}.{key}` has moved to `data.{key}`");
+            self.mistakes.push((written.span().start, message));
+            if !data.contains_key(key) {
+                data.insert(written, value);
+            }
+        }
+    }
+
     /// Checks a table with a fixed set of keys, which begins at `start`.
     fn section(&mut self, table: &mut DeTable<'_>, keys: &'static [Key], path: &str, start: usize) {
         self.unknown_keys(table, keys, path);

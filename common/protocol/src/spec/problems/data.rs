@@ -17,23 +17,21 @@ const IMAGE_VALUES_MAX: usize = 1 << 24;
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     let Some(data) = sections.data else { return };
     source(data, rules);
+    columns(data, rules);
     split(&data.split, rules);
-    let target = match data.source() {
+    let no_classes = match data.source() {
         Some(SourceSpec::Text(_)) => Some("a text has no classes"),
-        Some(SourceSpec::Csv(csv)) => regression(csv.objective),
-        Some(SourceSpec::Parquet(parquet)) => regression(parquet.objective),
+        Some(SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
+            (data.objective == Some(Objective::Regression)).then_some("the objective is regression")
+        }
         None => None,
     };
-    if let Some(reason) = target.filter(|_| data.split.stratify) {
+    if let Some(reason) = no_classes.filter(|_| data.split.stratify) {
         rules.require(false, ["data.split.stratify", "data"], || {
             format!("`data.split.stratify` needs a target of classes, but {reason}")
         });
     }
     used_splits(sections, data, rules);
-}
-
-fn regression(objective: Option<Objective>) -> Option<&'static str> {
-    (objective == Some(Objective::Regression)).then_some("the objective is regression")
 }
 
 fn source(data: &DataSpec, rules: &mut Rules) {
@@ -51,13 +49,6 @@ fn source(data: &DataSpec, rules: &mut Rules) {
     });
     if let Some(csv) = &data.csv {
         path("data.csv.path", &csv.path, rules);
-        let columns = Columns {
-            target: &csv.target,
-            features: csv.features.as_deref(),
-            ignore: &csv.ignore,
-            categorical: &csv.categorical,
-        };
-        columns.check("data.csv", rules);
         let delimiter = csv.delimiter;
         let holds = delimiter == '\t' || (delimiter.is_ascii() && !delimiter.is_ascii_control());
         let holds = holds && !delimiter.is_ascii_alphanumeric() && !matches!(delimiter, '"' | '.' | '-');
@@ -69,16 +60,6 @@ fn source(data: &DataSpec, rules: &mut Rules) {
     }
     if let Some(parquet) = &data.parquet {
         path("data.parquet.path", &parquet.path, rules);
-        let columns = Columns {
-            target: &parquet.target,
-            features: parquet.features.as_deref(),
-            ignore: &parquet.ignore,
-            categorical: &parquet.categorical,
-        };
-        columns.check("data.parquet", rules);
-        if let Some(shape) = parquet.shape {
-            image(shape, rules);
-        }
     }
     if let Some(text) = &data.text {
         path("data.text.path", &text.path, rules);
@@ -96,62 +77,78 @@ fn image(shape: [usize; 3], rules: &mut Rules) {
     let sides = shape.iter().all(|&side| (1..=IMAGE_SIDE_MAX).contains(&(side as u64)));
     let values = shape.iter().try_fold(1_usize, |all, &side| all.checked_mul(side));
     let holds = sides && values.is_some_and(|values| values <= IMAGE_VALUES_MAX);
-    rules.require(holds, ["data.parquet.shape"], || {
+    rules.require(holds, ["data.shape"], || {
         format!(
-            "`data.parquet.shape` must be [channels, height, width], each from 1 to {IMAGE_SIDE_MAX} and at most \
+            "`data.shape` must be [channels, height, width], each from 1 to {IMAGE_SIDE_MAX} and at most \
              {IMAGE_VALUES_MAX} values in all, got {shape:?}"
         )
     });
 }
 
-/// The columns that a table names.
-struct Columns<'a> {
-    target: &'a str,
-    features: Option<&'a [String]>,
-    ignore: &'a [String],
-    categorical: &'a [String],
-}
-
-impl Columns<'_> {
-    fn check(&self, section: &str, rules: &mut Rules) {
-        let [target, features, ignore, categorical] =
-            ["target", "features", "ignore", "categorical"].map(|key| format!("{section}.{key}"));
-        rules.require(!self.target.is_empty(), [&target], || {
-            format!("`{target}` must name the column to predict, got an empty text")
-        });
-        if let Some(columns) = self.features {
-            rules.require(!columns.is_empty(), [&features], || {
-                format!(
-                    "`{features}` must name a column, got none: leave it out to train on all but the target"
-                )
+/// What the columns of a table are for.
+fn columns(data: &DataSpec, rules: &mut Rules) {
+    match data.source() {
+        Some(SourceSpec::Text(_)) => return no_columns(data, rules),
+        Some(SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
+            let named = data.target.as_deref().is_some_and(|target| !target.is_empty());
+            rules.require(named, ["data.target"], || {
+                "`data.target` must name the column to predict".to_owned()
             });
-            rules.require(!columns.iter().any(|column| column == self.target), [&features, &target], || {
-                format!("`{features}` must not hold the target \"{}\"", self.target)
-            });
-            self.ignored_features(columns, &features, &ignore, rules);
-            let strange = self.categorical.iter().find(|column| !columns.contains(column));
-            if let Some(column) = strange.filter(|column| *column != self.target) {
-                rules.require(false, [&categorical, &features], || {
-                    format!("`{categorical}` names the column \"{column}\", which is not among `{features}`")
-                });
-            }
         }
-        rules.require(!self.ignore.iter().any(|column| column == self.target), [&ignore, &target], || {
-            format!("`{ignore}` must not hold the target \"{}\"", self.target)
+        None => {}
+    }
+    if let Some(shape) = data.shape {
+        image(shape, rules);
+    }
+    let is_target = |column: &String| Some(column) == data.target.as_ref();
+    let target = data.target.as_deref().unwrap_or_default();
+    if let Some(features) = &data.features {
+        rules.require(!features.is_empty(), ["data.features"], || {
+            "`data.features` must name a column, got none: leave it out to train on all but the target"
+                .to_owned()
         });
-        if let Some(column) = self.categorical.iter().find(|column| self.ignore.contains(column)) {
-            rules.require(false, [&categorical, &ignore], || {
-                format!("the column \"{column}\" is both in `{categorical}` and in `{ignore}`: keep one")
+        rules.require(!features.iter().any(is_target), ["data.features", "data.target"], || {
+            format!("`data.features` must not hold the target \"{target}\"")
+        });
+        both(["data.ignore", "data.features"], [&data.ignore, features], rules);
+        let strange = data.categorical.iter().find(|column| !features.contains(column) && !is_target(column));
+        if let Some(column) = strange {
+            rules.require(false, ["data.categorical", "data.features"], || {
+                format!(
+                    "`data.categorical` names the column \"{column}\", which is not among `data.features`"
+                )
             });
         }
     }
+    rules.require(!data.ignore.iter().any(is_target), ["data.ignore", "data.target"], || {
+        format!("`data.ignore` must not hold the target \"{target}\"")
+    });
+    both(["data.categorical", "data.ignore"], [&data.categorical, &data.ignore], rules);
+}
 
-    fn ignored_features(&self, columns: &[String], features: &str, ignore: &str, rules: &mut Rules) {
-        if let Some(column) = columns.iter().find(|column| self.ignore.contains(column)) {
-            rules.require(false, [ignore, features], || {
-                format!("the column \"{column}\" is both in `{features}` and in `{ignore}`: keep one")
-            });
-        }
+/// A text is bytes: nothing can be said of its columns.
+fn no_columns(data: &DataSpec, rules: &mut Rules) {
+    let given = [
+        ("data.target", data.target.is_some()),
+        ("data.objective", data.objective.is_some()),
+        ("data.features", data.features.is_some()),
+        ("data.ignore", !data.ignore.is_empty()),
+        ("data.categorical", !data.categorical.is_empty()),
+        ("data.shape", data.shape.is_some()),
+    ];
+    for (setting, is_given) in given {
+        rules.require(!is_given, [setting, "data.text"], || {
+            format!("`{setting}` is about columns, and a text has none: take it out")
+        });
+    }
+}
+
+/// No column is in both of two lists.
+fn both(settings: [&str; 2], [one, other]: [&[String]; 2], rules: &mut Rules) {
+    if let Some(column) = one.iter().find(|column| other.contains(column)) {
+        rules.require(false, settings, || {
+            format!("the column \"{column}\" is both in `{}` and in `{}`: keep one", settings[0], settings[1])
+        });
     }
 }
 

@@ -62,12 +62,12 @@ fn target(sections: &Sections<'_>) -> Option<MeasuredOn> {
     if matches!(sections.model, Some(ModelSpec::Custom(_))) {
         return None;
     }
-    let objective = match sections.data?.source()? {
+    let data = sections.data?;
+    match data.source()? {
         SourceSpec::Text(_) => return Some(MeasuredOn::Text),
-        SourceSpec::Csv(csv) => csv.objective?,
-        SourceSpec::Parquet(parquet) => parquet.objective?,
-    };
-    Some(match objective {
+        SourceSpec::Csv(_) | SourceSpec::Parquet(_) => {}
+    }
+    Some(match data.objective? {
         Objective::Classification => MeasuredOn::Classes,
         Objective::Regression => MeasuredOn::Numbers,
     })

@@ -6,9 +6,11 @@ use crate::spec::JobFile;
 
 const TABLE: &str = r#"
 name = "income"
+[data]
+target = "income"
+
 [data.csv]
 path = "income.csv"
-target = "income"
 [model.mlp]
 [train]
 batch_size = 128
@@ -18,11 +20,13 @@ learning_rate = 0.01
 
 const IMAGES: &str = r#"
 name = "digits"
-[data.parquet]
-path = "digits.parquet"
+[data]
 target = "label"
 objective = "classification"
 shape = [1, 28, 28]
+
+[data.parquet]
+path = "digits.parquet"
 [model.cnn]
 [train]
 batch_size = 128
@@ -89,7 +93,9 @@ fn data_come_from_one_source() {
     check(TABLE, &["data.csv="], &["names no source"]);
     check(TABLE, &["data.text.path=a"], &["must name one source, got `[data.csv]` and `[data.text]`"]);
     check(TABLE, &["data.csv.path=\"\""], &["must name a file"]);
-    check(TABLE, &["data.csv.target=\"\""], &["must name the column to predict"]);
+    check(TABLE, &["data.target=\"\""], &["must name the column to predict"]);
+    check(TABLE, &["data.target="], &["`data.target` must name the column to predict"]);
+    check(TEXT, &["data.target=y"], &["`data.target` is about columns, and a text has none"]);
     for delimiter in ["a", "7", "\\n", "\\\"", "ä", "."] {
         check(TABLE, &[&format!("data.csv.delimiter=\"{delimiter}\"")], &["`data.csv.delimiter`"]);
     }
@@ -99,14 +105,14 @@ fn data_come_from_one_source() {
 
 #[test]
 fn columns_do_not_contradict_each_other() {
-    check(TABLE, &["data.csv.features=[]"], &["must name a column, got none"]);
-    check(TABLE, &["data.csv.features=['age','income']"], &["must not hold the target"]);
-    check(TABLE, &["data.csv.ignore=['income']"], &["must not hold the target"]);
-    check(TABLE, &["data.csv.features=['age']", "data.csv.ignore=['age']"], &["both in"]);
-    check(TABLE, &["data.csv.categorical=['age']", "data.csv.ignore=['age']"], &["both in"]);
-    let strange = ["data.csv.categorical=['zip']", "data.csv.features=['age']"];
+    check(TABLE, &["data.features=[]"], &["must name a column, got none"]);
+    check(TABLE, &["data.features=['age','income']"], &["must not hold the target"]);
+    check(TABLE, &["data.ignore=['income']"], &["must not hold the target"]);
+    check(TABLE, &["data.features=['age']", "data.ignore=['age']"], &["both in"]);
+    check(TABLE, &["data.categorical=['age']", "data.ignore=['age']"], &["both in"]);
+    let strange = ["data.categorical=['zip']", "data.features=['age']"];
     check(TABLE, &strange, &["\"zip\", which is not among"]);
-    check(IMAGES, &["data.parquet.ignore=['label']"], &["must not hold the target"]);
+    check(IMAGES, &["data.ignore=['label']"], &["must not hold the target"]);
 }
 
 #[test]
@@ -128,7 +134,7 @@ fn only_classes_are_stratified() {
     check(TABLE, &["data.split.stratify=true"], &[]);
     check(
         TABLE,
-        &["data.split.stratify=true", "data.csv.objective=regression"],
+        &["data.split.stratify=true", "data.objective=regression"],
         &["but the objective is regression"],
     );
     check(TEXT, &["data.split.stratify=true"], &["a text has no classes"]);
@@ -237,8 +243,8 @@ fn a_model_can_read_its_data() {
     check(TABLE, &["model={gpt={}}"], &["`model.gpt` reads bytes of text"]);
     check(TABLE, &["model={cnn={}}"], &["`model.cnn` reads images"]);
     check(TEXT, &["model={linear={}}"], &["`model.linear` cannot read a text"]);
-    check(IMAGES, &["data.parquet.shape="], &["`data.parquet.shape` is missing"]);
-    check(IMAGES, &["data.parquet.shape=[1,0,28]"], &["each from 1 to 4096"]);
+    check(IMAGES, &["data.shape="], &["`data.shape` is missing"]);
+    check(IMAGES, &["data.shape=[1,0,28]"], &["each from 1 to 4096"]);
     check(IMAGES, &["model.cnn.channels=[1,1,1,1]"], &[]);
     check(IMAGES, &["model.cnn.channels=[1,1,1,1,1]"], &["28×28 can be halved only 4 times"]);
     for job in [TABLE, IMAGES, TEXT] {
@@ -298,8 +304,8 @@ fn metrics_are_known_and_fit_the_target() {
     check(TABLE, &["evaluate.gates=['accuracy >= 1', 'log_loss <= 0']"], &[]);
     check(IMAGES, &["evaluate.gates=['r2 > 0.5']"], &["`r2`, which a target of classes does not have"]);
     check(TEXT, &["evaluate.gates=['accuracy > 0.5']"], &["it has `bits_per_byte`, `perplexity` and `loss`"]);
-    check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);
-    check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=rmse"], &[]);
+    check(TABLE, &["data.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);
+    check(TABLE, &["data.objective=regression", "train.early_stop.metric=rmse"], &[]);
 }
 
 #[test]

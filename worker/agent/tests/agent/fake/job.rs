@@ -28,9 +28,10 @@ pub(crate) fn points_job(folder: &Path, steps: u64, every: u64) -> JobSpec {
     let text = format!(
         r#"
         name = "points"
+        [data]
+        target = "side"
         [data.csv]
         path = "points.csv"
-        target = "side"
         [model.mlp]
         hidden = [8]
         [train]

@@ -19,9 +19,11 @@ mod path;
 mod remote;
 mod service;
 mod store;
+mod trim;
 mod uploads;
 
 pub use error::{StorageError, is_full};
 pub use folder::create_folders;
 pub use local::clean_cache;
 pub use store::{Listed, Store};
+pub use trim::{is_cached, trim_cache};

@@ -14,7 +14,7 @@
 //! Invariant: the next work begins after the thread of the one before has ended;
 //! where that does not end in time, the process does.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use kameo::{
@@ -24,6 +24,7 @@ use kameo::{
     message::{Context, Message},
 };
 use phalanx_collective::Listener;
+use phalanx_data::Cache;
 use phalanx_protocol::{
     id::{Generation, JobId},
     message::{Assignment, Directive, Event, Report},
@@ -48,7 +49,7 @@ use crate::{
 pub(crate) struct Control {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) cache: Arc<Path>,
+    pub(crate) cache: Cache,
     pub(crate) threads: usize,
     pub(crate) outbox: Arc<Outbox>,
     /// Takes the reason for which the process must end.
@@ -119,7 +120,7 @@ impl Control {
                     dataset,
                     trace,
                     store: member.store.clone(),
-                    cache: Arc::clone(&self.cache),
+                    cache: self.cache.clone(),
                     reports,
                     orders: Arc::clone(&orders),
                     kept: self.kept.take(),
@@ -158,7 +159,7 @@ impl Control {
             assignment,
             tasks: Arc::clone(&self.tasks),
             store: member.store.clone(),
-            cache: Arc::clone(&self.cache),
+            cache: self.cache.clone(),
             listener: Arc::clone(&self.listener),
             timeouts: member.timeouts,
             threads: self.threads,

@@ -4,21 +4,22 @@
 
 use std::path::Path;
 
-use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitSpec, TextSpec};
+use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitBy, SplitSpec, TextEncoding, TextSpec};
 use phalanx_storage::StorageError;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     Encoder, FeatureKind, PrepareError, Progress, Schema, Split, Stage, TargetKind,
-    encoder::Rules,
-    fit::{Fitted, fit},
+    encoder::{Rules, TokenRules},
+    fit::{Fitted, Pass, fit},
     manifest::ColumnSummary,
     plan::{Plan, WIDTH_MAX},
-    profile::{Profile, Target, profile},
+    profile::profile,
     shard::Shard,
     source::{CsvTable, Dialect, ParquetTable, Table, TextFile},
-    split::{Division, sizes},
-    write::{windows, write_table, write_text},
+    split::{LeakageCheck, LeakageFinding, Survey, check_sizes, sizes},
+    tokens::{Tokenizer, whole_characters},
+    write::{windows, write_table, write_text, write_tokens},
 };
 
 /// Where what a build makes goes while it runs.
@@ -36,6 +37,7 @@ pub(crate) struct Built {
     pub(crate) schema: Schema,
     pub(crate) encoder: Encoder,
     pub(crate) columns: Vec<ColumnSummary>,
+    pub(crate) leakage: Vec<LeakageFinding>,
     /// Rows of the source; bytes, for text.
     pub(crate) rows: u64,
 }
@@ -54,7 +56,7 @@ pub(crate) fn build(spec: &DataSpec, outlet: &Outlet) -> Result<Built, PrepareEr
             let dialect = Dialect { delimiter: ',', missing: vec![String::new()] };
             build_table(&table, spec, &dialect, outlet)
         }
-        SourceSpec::Text(text) => build_text(text, &spec.split, outlet),
+        SourceSpec::Text(text) => build_text(text, spec, outlet),
     }
 }
 
@@ -74,8 +76,8 @@ pub(crate) fn check_recipe(spec: &DataSpec) -> Result<&Path, PrepareError> {
         SourceSpec::Text(text) if !(1..=WIDTH_MAX).contains(&text.context) => {
             refuse(format!("`context` must be of 1 to {WIDTH_MAX} bytes, found {}", text.context))
         }
-        SourceSpec::Text(_) if spec.split.stratify => {
-            refuse("`stratify` needs classes, which a text has none of".to_owned())
+        SourceSpec::Text(_) if spec.split.by != SplitBy::Random => {
+            refuse("`split.by` needs rows of a table; a text is cut into three stretches".to_owned())
         }
         SourceSpec::Text(text) => Ok(&text.path),
     }
@@ -98,60 +100,62 @@ fn build_table(
     outlet: &Outlet,
 ) -> Result<Built, PrepareError> {
     let mut plan = Plan::new(table, spec)?;
-    let profile = profile(table, &mut plan, outlet.tell(Stage::Profile))?;
-    let division = divide(&profile, &plan, &spec.split)?;
-    check_sizes(&spec.split, division.sizes(), division.sizes(), table.path(), "rows")?;
-    let Fitted { schema, encoder, columns } =
-        fit(table, &plan, &profile, &division, dialect, outlet.tell(Stage::Fit))?;
+    let mut survey = Survey::new(&spec.split);
+    let profile = profile(table, &mut plan, &mut survey, outlet.tell(Stage::Profile))?;
+    let division = survey.divide(&spec.split, &profile, table, &plan)?;
+    let mut leakage = LeakageCheck::new(&spec.split);
+    let pass = Pass { table, plan: &plan, profile: &profile, division: &division, dialect, spec };
+    let Fitted { schema, encoder, columns } = fit(&pass, &mut leakage, outlet.tell(Stage::Fit))?;
     let mut sink = |shard| outlet.send(shard);
-    write_table(table, &plan, &profile, &division, &encoder, outlet.tell(Stage::Write), &mut sink)?;
-    Ok(Built { schema, encoder, columns, rows: profile.rows })
+    write_table(&pass, &mut leakage, &encoder, outlet.tell(Stage::Write), &mut sink)?;
+    let leakage = leakage.written(table.path())?;
+    Ok(Built { schema, encoder, columns, leakage, rows: profile.rows })
 }
 
-fn divide(profile: &Profile, plan: &Plan, split: &SplitSpec) -> Result<Division, PrepareError> {
-    match &profile.target {
-        Target::Classes(classes) if split.stratify => Ok(Division::new(split, &classes.rows)),
-        Target::Number if split.stratify => Err(PrepareError::Recipe {
-            reason: format!("`stratify` needs classes, but `{}` holds numbers", plan.target.name),
-        }),
-        Target::Classes(_) | Target::Number => Ok(Division::new(split, &[profile.rows])),
-    }
+fn build_text(text: &TextSpec, spec: &DataSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
+    let mut file = TextFile::open(&text.path)?;
+    let stretches = sizes(&spec.split, file.bytes());
+    let (schema, rules) = match spec.encode.text {
+        TextEncoding::Bytes => build_bytes(text, &mut file, stretches, &spec.split, outlet)?,
+        TextEncoding::Bpe => build_tokens(text, &mut file, stretches, spec, outlet)?,
+    };
+    let encoder = Encoder { rules };
+    Ok(Built { schema, encoder, columns: Vec::new(), leakage: Vec::new(), rows: file.bytes() })
 }
 
-fn build_text(spec: &TextSpec, split: &SplitSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
-    let mut text = TextFile::open(&spec.path)?;
-    let stretches = sizes(split, text.bytes());
-    let windows = stretches.map(|bytes| windows(bytes, spec.context));
-    check_sizes(split, windows, stretches, &spec.path, "bytes")?;
+fn build_bytes(
+    text: &TextSpec,
+    file: &mut TextFile,
+    stretches: [u64; 3],
+    split: &SplitSpec,
+    outlet: &Outlet,
+) -> Result<(Schema, Rules), PrepareError> {
+    let context = text.context;
+    let windows = stretches.map(|bytes| windows(bytes, context));
+    check_sizes(split, windows, stretches, &text.path, "bytes")?;
     let mut sink = |shard| outlet.send(shard);
-    write_text(&mut text, spec.context, stretches, outlet.tell(Stage::Write), &mut sink)?;
-    Ok(Built {
-        schema: Schema {
-            features: FeatureKind::Bytes { context: spec.context },
-            target: TargetKind::NextByte,
-        },
-        encoder: Encoder { rules: Rules::Text { context: spec.context } },
-        columns: Vec::new(),
-        rows: text.bytes(),
-    })
+    write_text(file, context, stretches, outlet.tell(Stage::Write), &mut sink)?;
+    let schema = Schema { features: FeatureKind::Bytes { context }, target: TargetKind::NextByte };
+    Ok((schema, Rules::Text { context }))
 }
 
-/// Fails if a split that was asked for has no rows.
-fn check_sizes(
-    spec: &SplitSpec,
-    rows: [u64; 3],
-    units: [u64; 3],
-    path: &Path,
-    unit: &'static str,
-) -> Result<(), PrepareError> {
-    for (split, rows) in Split::ALL.into_iter().zip(rows) {
-        let fraction = split.fraction(spec);
-        if rows == 0 && (fraction > 0.0 || split == Split::Train) {
-            let rows = units.iter().sum();
-            return Err(PrepareError::EmptySplit { path: path.to_owned(), split, fraction, rows, unit });
-        }
-    }
-    Ok(())
+fn build_tokens(
+    text: &TextSpec,
+    file: &mut TextFile,
+    stretches: [u64; 3],
+    spec: &DataSpec,
+    outlet: &Outlet,
+) -> Result<(Schema, Rules), PrepareError> {
+    let context = text.context;
+    let stretches = whole_characters(file, stretches)?;
+    let vocabulary = spec.encode.vocabulary as usize;
+    let tokenizer = Tokenizer::learn(file, (0, stretches[0]), vocabulary, outlet.tell(Stage::Fit))?;
+    let rules = TokenRules { context, tokenizer };
+    let mut sink = |shard| outlet.send(shard);
+    let [windows, tokens] = write_tokens(file, &rules, stretches, outlet.tell(Stage::Write), &mut sink)?;
+    check_sizes(&spec.split, windows, tokens, &text.path, "tokens")?;
+    let target = TargetKind::NextToken { lengths: rules.tokenizer.lengths() };
+    Ok((Schema { features: FeatureKind::Tokens { context }, target }, Rules::Tokens(rules)))
 }
 
 impl Outlet {

@@ -11,7 +11,7 @@ use phalanx_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoder, FeatureKind, Schema, Split, TargetKind};
+use crate::{Encoder, FeatureKind, LeakageFinding, Schema, Split, TargetKind};
 
 /// Bytes of rows in one shard, at most (one row, if a single one is larger).
 /// Large enough to map and fetch well, small enough that one shard of each
@@ -20,7 +20,7 @@ pub const SHARD_BYTES: usize = 32 << 20;
 
 /// The layout that this code writes and reads. It is part of the version's
 /// hash: change it whenever other bytes would come of the same source.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The most bytes of a manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -47,6 +47,9 @@ pub struct DatasetManifest {
     pub lineage: Lineage,
     /// The columns that were read, features first, then the target. None for text.
     pub columns: Vec<ColumnSummary>,
+    /// What is in two splits, as far as that was looked for and let pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leakage: Vec<LeakageFinding>,
 }
 
 /// The rows of one split.
@@ -116,6 +119,8 @@ pub enum ColumnValues {
     },
     /// Texts and how often each comes.
     Categories(BTreeMap<String, u64>),
+    /// Texts that are not counted, since they are hashed.
+    Texts,
 }
 
 impl DatasetManifest {
@@ -147,16 +152,20 @@ impl DatasetManifest {
                 format!("images of {channels}×{height}×{width}")
             }
             FeatureKind::Bytes { context } => format!("windows of {context}"),
+            FeatureKind::Tokens { context } => format!("windows of {context} tokens"),
         };
         let target = match &self.schema.target {
             // There are at least two.
             TargetKind::Classes(classes) => format!(", {} classes", grouped(classes.len() as u64)),
             TargetKind::Number { .. } => ", a number to predict".to_owned(),
             TargetKind::NextByte => String::new(),
+            TargetKind::NextToken { lengths } => format!(" out of {}", grouped(lengths.len() as u64)),
         };
-        let unit = if self.schema.target == TargetKind::NextByte { "byte" } else { "row" };
+        let is_text = matches!(self.schema.target, TargetKind::NextByte | TargetKind::NextToken { .. });
+        let unit = if is_text { "byte" } else { "row" };
+        let leakage: String = self.leakage.iter().map(|found| format!("; {}", found.message)).collect();
         format!(
-            "{name}: {}, {features}{target}; {} to train on, {} for validation, {} for the test",
+            "{name}: {}, {features}{target}; {} to train on, {} for validation, {} for the test{leakage}",
             counted(self.lineage.source_rows, unit),
             rows(Split::Train),
             rows(Split::Validation),

@@ -192,6 +192,7 @@ async fn store_parts(
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         columns: built.columns,
+        leakage: built.leakage,
     })
 }
 

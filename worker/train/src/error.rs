@@ -1,6 +1,7 @@
 //! What can go wrong while a job trains.
 
 use phalanx_collective::CollectiveError;
+use phalanx_data::OpenError;
 use phalanx_evaluate::EvaluateError;
 use phalanx_protocol::{message::Failure, reference::HashHex};
 
@@ -87,6 +88,9 @@ pub enum TrainError {
     /// The state does not fit the model.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Rows of the data set cannot be read.
+    #[error("the data set cannot be read: {0}")]
+    Data(#[from] OpenError),
     /// The loss or its gradient is no finite number any more.
     #[error("{what} at step {step}: lower train.learning_rate, or set train.clip_norm")]
     Diverged {

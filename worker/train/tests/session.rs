@@ -14,7 +14,7 @@ use std::{
 };
 
 use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
-use phalanx_data::Dataset;
+use phalanx_data::{Cache, Dataset};
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
     message::{Assignment, Event, Failure, Peer},
@@ -64,7 +64,12 @@ fn ground(model: &str, train: &str) -> Ground {
     let (reference, dataset) = runtime.block_on(async {
         let prepared =
             phalanx_data::prepare(&spec.data, &store, &mut |_| {}).await.expect("the table is fine");
-        let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await;
+        let dataset = Dataset::open(
+            &prepared.dataset,
+            &store,
+            &Cache::new(folder.path().join("cache"), Cache::BYTES_MAX),
+        )
+        .await;
         (prepared.dataset, dataset.expect("it was just written"))
     });
     Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference }
@@ -358,7 +363,7 @@ fn a_finished_model_predicts_what_it_was_measured_by() {
     let predictor =
         Predictor::new(&Tasks::new(), &model.description, &model.weights).expect("it was just exported");
     let rows: Vec<u64> = (0..ground.dataset.rows(phalanx_data::Split::Test)).collect();
-    let batch = ground.dataset.gather(phalanx_data::Split::Test, &rows);
+    let batch = ground.dataset.gather(phalanx_data::Split::Test, &rows).expect("it is mapped");
     let phalanx_train::Rows::Classes { likeliest, .. } = predictor.predict(&batch) else { panic!("classes") };
     let phalanx_data::Targets::Classes(truths) = &batch.targets else { panic!("classes") };
     let right = likeliest.iter().zip(truths).filter(|(guess, truth)| **guess == **truth as usize).count();

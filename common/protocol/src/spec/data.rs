@@ -1,12 +1,14 @@
-//! `[data]`: where samples come from, what is predicted, and how rows are split.
+//! `[data]`: where samples come from, and what is predicted from what.
 
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{EncodeSpec, SplitSpec, is_default};
+
 /// What to train on. One of `[data.csv]`, `[data.parquet]`, `[data.text]` names the source; what its columns are for is said here.
-/// Columns of numbers are standardised with the training split's mean and deviation; all others are one-hot encoded with its categories.
+/// Columns of numbers are numbers, all others categories; `[data.encode]` says what becomes of them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
@@ -34,9 +36,12 @@ pub struct DataSpec {
     /// A Parquet file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parquet: Option<ParquetSpec>,
-    /// A plain text file, read as bytes, for language models.
+    /// A plain text file, for language models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextSpec>,
+    /// How columns and texts become numbers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encode: EncodeSpec,
     /// How rows are divided into training, validation and test splits.
     #[serde(default)]
     pub split: SplitSpec,
@@ -98,7 +103,7 @@ pub enum Objective {
 pub struct CsvSpec {
     /// The file, relative to the job file.
     pub path: PathBuf,
-    /// Cells that mean "missing", after trimming. A missing number becomes the training mean, a missing category a category of its own. Your list takes the place of this one.
+    /// Cells that mean "missing", after trimming. Your list takes the place of this one.
     #[serde(default = "missing_cells")]
     pub missing: Vec<String>,
     /// Character between cells: a tab or an ASCII sign.
@@ -114,37 +119,15 @@ pub struct ParquetSpec {
     pub path: PathBuf,
 }
 
-/// A plain text file, read as bytes, for language models: the model predicts each next byte.
+/// A plain text file, for language models: the model predicts each next byte, or each next token with `encode.text = "bpe"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextSpec {
     /// The file, relative to the job file.
     pub path: PathBuf,
-    /// Bytes in one sample: the model's context, from 1 to 65,536.
+    /// Bytes (or tokens) in one sample: the model's context, from 1 to 65,536.
     #[serde(default = "context")]
     pub context: usize,
-}
-
-/// How rows are divided. A text is divided into contiguous stretches, its end being the test split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SplitSpec {
-    /// Fraction of rows to train on. The three add up to 1.
-    pub train: f64,
-    /// Fraction of rows for validation while training.
-    pub validation: f64,
-    /// Fraction of rows for the final evaluation.
-    pub test: f64,
-    /// Seed of the division.
-    pub seed: u64,
-    /// Keep the proportions of the classes in each split; for targets of classes.
-    pub stratify: bool,
-}
-
-impl Default for SplitSpec {
-    fn default() -> Self {
-        Self { train: 0.8, validation: 0.1, test: 0.1, seed: 0, stratify: false }
-    }
 }
 
 fn missing_cells() -> Vec<String> {

@@ -6,7 +6,9 @@
 
 mod data;
 mod document;
+mod encode;
 mod evaluate;
+mod feed;
 mod file;
 mod mistake;
 mod model;
@@ -14,20 +16,24 @@ mod problems;
 mod reference_page;
 mod schedule;
 mod schema;
+mod split;
 mod structure;
 mod suggest;
 mod train;
 
-pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
+pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, TextSpec};
+pub use encode::{CategoryEncoding, ColumnEncoding, DatePart, EncodeSpec, NumberEncoding, TextEncoding};
 pub use evaluate::{
     CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, MeasuredOn, Metric, RegisterSpec,
 };
+pub use feed::{AugmentSpec, Shuffle};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use schedule::{PRIORITIES, SchedulingSpec};
+pub use split::{Leakage, SplitBy, SplitSpec, parse_time};
 pub use train::{
     CHECKPOINTS_MAX, CheckpointSpec, Compression, DilocoSpec, EarlyStopSpec, LANES_MAX, Optimizer,
     OptimizerSpec, Precision, STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,
@@ -75,4 +81,9 @@ impl JobSpec {
             .expect("invariant: a job is made of plain values, which JSON can hold");
         blake3::hash(&deciding).to_hex().to_string()
     }
+}
+
+/// Whether a setting says nothing, so that it need not be written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -3,7 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod encode;
 mod predict;
 mod prepare;
+mod split;
+mod stream;
 mod support;
+mod tokens;
 mod versions;

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{Rules, Sections};
-use crate::spec::{DataSpec, Objective, SourceSpec, SplitSpec, suggest::listed};
+use super::{Rules, Sections, encode, split};
+use crate::spec::{DataSpec, SourceSpec, suggest::listed};
 
 /// The longest context of a text sample, in bytes.
 const CONTEXT_MAX: u64 = 65_536;
@@ -18,20 +18,8 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     let Some(data) = sections.data else { return };
     source(data, rules);
     columns(data, rules);
-    split(&data.split, rules);
-    let no_classes = match data.source() {
-        Some(SourceSpec::Text(_)) => Some("a text has no classes"),
-        Some(SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
-            (data.objective == Some(Objective::Regression)).then_some("the objective is regression")
-        }
-        None => None,
-    };
-    if let Some(reason) = no_classes.filter(|_| data.split.stratify) {
-        rules.require(false, ["data.split.stratify", "data"], || {
-            format!("`data.split.stratify` needs a target of classes, but {reason}")
-        });
-    }
-    used_splits(sections, data, rules);
+    encode::check(data, rules);
+    split::check(sections, data, rules);
 }
 
 fn source(data: &DataSpec, rules: &mut Rules) {
@@ -135,6 +123,8 @@ fn no_columns(data: &DataSpec, rules: &mut Rules) {
         ("data.ignore", !data.ignore.is_empty()),
         ("data.categorical", !data.categorical.is_empty()),
         ("data.shape", data.shape.is_some()),
+        ("data.encode.columns", !data.encode.columns.is_empty()),
+        ("data.encode.order", !data.encode.order.is_empty()),
     ];
     for (setting, is_given) in given {
         rules.require(!is_given, [setting, "data.text"], || {
@@ -150,37 +140,4 @@ fn both(settings: [&str; 2], [one, other]: [&[String]; 2], rules: &mut Rules) {
             format!("the column \"{column}\" is both in `{}` and in `{}`: keep one", settings[0], settings[1])
         });
     }
-}
-
-fn split(split: &SplitSpec, rules: &mut Rules) {
-    let SplitSpec { train, validation, test, .. } = *split;
-    rules.number("data.split.train", train, train > 0.0 && train <= 1.0, "above 0 and at most 1");
-    rules.share_below_one("data.split.validation", validation);
-    rules.share_below_one("data.split.test", test);
-    let sum = train + validation + test;
-    let each = [train, validation, test].iter().all(|share| (0.0..=1.0).contains(share));
-    rules.require(!each || (sum - 1.0).abs() <= 1e-9, ["data.split"], || {
-        format!("the shares of `data.split` must add up to 1: {train} + {validation} + {test} = {sum}")
-    });
-}
-
-/// Splits that another section measures on must not be empty.
-fn used_splits(sections: &Sections<'_>, data: &DataSpec, rules: &mut Rules) {
-    let stops_early = sections.train.is_some_and(|train| train.early_stop.is_some());
-    rules.require(
-        !stops_early || data.split.validation != 0.0,
-        ["data.split.validation", "train.early_stop"],
-        || "`data.split.validation` must be above 0, since `train.early_stop` watches that split".to_owned(),
-    );
-    let Some(evaluate) = sections.evaluate.filter(|_| data.split.test == 0.0) else { return };
-    let asked = if !evaluate.gates.is_empty() {
-        "evaluate.gates"
-    } else if evaluate.metrics.as_ref().is_some_and(|metrics| !metrics.is_empty()) {
-        "evaluate.metrics"
-    } else {
-        return;
-    };
-    rules.require(false, ["data.split.test", asked], || {
-        format!("`data.split.test` must be above 0, since `{asked}` is measured on that split")
-    });
 }

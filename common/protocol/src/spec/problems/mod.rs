@@ -4,9 +4,12 @@
 //! them to be wrong already can leave the rule's word out.
 
 mod data;
+mod encode;
 mod evaluate;
+mod feed;
 mod model;
 mod schedule;
+mod split;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -79,6 +82,7 @@ impl Sections<'_> {
         data::check(self, &mut rules);
         model::check(self, &mut rules);
         train::check(self, &mut rules);
+        feed::check(self, &mut rules);
         schedule::check(self, &mut rules);
         evaluate::check(self, &mut rules);
         rules.broken

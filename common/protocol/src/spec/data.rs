@@ -39,7 +39,7 @@ pub struct DataSpec {
     /// A plain text file, for language models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextSpec>,
-    /// How columns and texts become numbers.
+    /// How columns and texts become a model's input.
     #[serde(default, skip_serializing_if = "is_default")]
     pub encode: EncodeSpec,
     /// How rows are divided into training, validation and test splits.

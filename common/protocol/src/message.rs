@@ -194,6 +194,9 @@ pub struct Assignment {
     /// The newest checkpoint, from which the job goes on unless a rank holds a state that is
     /// at least as new; `None` is the state that the seed makes.
     pub resume: Option<CheckpointRef>,
+    /// States that were kept in this generation, or before it, are not to be trusted: ranks
+    /// differed then, and nobody knew which of them was right.
+    pub disputed: Option<Generation>,
     /// The span that this work belongs to.
     pub trace: Option<TraceParent>,
 }

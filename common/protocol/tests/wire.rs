@@ -154,6 +154,7 @@ fn a_directive_carries_a_whole_job() {
                 spec: spec.clone(),
                 dataset: dataset(),
                 resume,
+                disputed: Some(Generation::new(1)),
                 trace: trace(),
             })));
         }

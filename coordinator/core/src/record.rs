@@ -119,6 +119,8 @@ pub struct JobRecord {
     pub wish: Option<Goal>,
     /// A step of which it is not known whose state was right.
     pub dispute: Option<Dispute>,
+    /// The last generation in which that was so: no state is trusted that was kept in it or before.
+    pub disputed_in: Option<Generation>,
     /// How far it is.
     pub progress: ProgressRecord,
     /// Whole checkpoints, the newest last.

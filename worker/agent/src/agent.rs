@@ -10,6 +10,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use kameo::actor::Spawn as _;
 use phalanx_collective::Listener;
+use phalanx_member::Duty;
 use phalanx_telemetry::{install_metrics, serve_metrics};
 use phalanx_tls::Role;
 use phalanx_train::ComputeDevice;
@@ -110,6 +111,7 @@ async fn serve(
         outbox: Arc::clone(&outbox),
         fatal,
         left: left.clone(),
+        duty: Duty::default(),
         work: None,
         kept: None,
     });

@@ -56,13 +56,13 @@ pub(crate) fn train(error: &TrainError, resumed_from: Option<&str>) -> Failure {
         TrainError::Collective(CollectiveError::Argument { .. }) => Failure::Job { reason },
         TrainError::Collective(_)
         | TrainError::Message { .. }
+        | TrainError::HandedOver(_)
         | TrainError::Gpu { .. }
         | TrainError::Thread { .. } => peer(reason),
         TrainError::Restore(failure) => failure.clone(),
         TrainError::Differs { step, hashes } => Failure::Differs { step: *step, hashes: hashes.clone() },
         TrainError::Snapshot(_) => match resumed_from {
             Some(manifest) => Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason },
-            // It came from another rank.
             None => peer(reason),
         },
         TrainError::Panic(_)

@@ -3,8 +3,8 @@
 //!
 //! The coordinator may be away for as long as it likes: calls are made again, and
 //! what is under way goes on. A coordinator that no longer knows the worker has
-//! given its work to others; it attaches as a new one then, which starts with
-//! nothing.
+//! given its work to others; it attaches as a new one then. What it keeps of a job
+//! may still be of use.
 
 use std::{
     net::{IpAddr, SocketAddr},

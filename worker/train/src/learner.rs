@@ -61,6 +61,10 @@ pub trait Learner: Send {
     /// the other two numbers of the tail.
     fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; 2]) -> Vec<Tensor<1>>;
 
+    /// Undoes what forward passes have changed since the last update: of the pass that a broken
+    /// step has made, nothing is to stay in the state.
+    fn undo_pass(&mut self);
+
     /// Makes one optimizer update from the mean over all lanes of what
     /// [`gradient`](Self::gradient) wrote.
     fn update(&mut self, learning_rate: f64, mean: &Mean<'_>);
@@ -146,16 +150,9 @@ impl<T: Task> Model<T> {
         self.module = Some(next(self, module));
     }
 
-    /// Undoes what the last forward pass changed.
-    fn restore_untrained(&mut self) {
-        if !self.untrained.is_empty() {
-            self.replace(|model, module| model.layout.write_untrained(module, &model.untrained));
-        }
-    }
-
     /// One forward and backward pass.
     fn pass(&mut self, batch: &Batch, seed: u64) -> Pass {
-        self.restore_untrained();
+        self.undo_pass();
         self.make_copy();
         let samples = Samples::new(batch, &self.schema, &self.training_device);
         let samples = samples.computed_in(precision::dtype(self.precision));
@@ -262,12 +259,18 @@ impl<T: Task> Learner for Model<T> {
         on_device::buckets(&self.layout, slots, [loss, stop, save], &self.device)
     }
 
+    fn undo_pass(&mut self) {
+        if !self.untrained.is_empty() {
+            self.replace(|model, module| model.layout.write_untrained(module, &model.untrained));
+        }
+    }
+
     fn update(&mut self, learning_rate: f64, mean: &Mean<'_>) {
         for (slot, values) in &mut self.untrained {
             let changes = mean.of(&self.layout.slots()[*slot].place);
             values.iter_mut().zip(changes).for_each(|(value, change)| *value += change);
         }
-        self.restore_untrained();
+        self.undo_pass();
         let mut gradients = GradientsParams::new();
         for (id, data) in self.layout.gradient_data(mean) {
             register(&mut gradients, id, data, &self.device);

@@ -31,7 +31,7 @@ use crate::{
     predictor::ModelDescription,
     snapshot::{self, Snapshot},
     tasks::Tasks,
-    trainer::{Stepped, Trainer},
+    trainer::{Stepped, Trainer, Unbegun},
 };
 
 /// How often rank 0 reports.
@@ -163,14 +163,15 @@ pub struct ExportedModel {
 /// Runs one rank of a job to its end. Blocks the thread it is called on, which
 /// computes.
 pub fn run(session: Session, host: &mut dyn Host) -> Ended {
-    let leads = session.assignment.rank.is_leader();
+    let rank = session.assignment.rank;
+    let leads = rank.is_leader();
     let saved = session.assignment.resume.as_ref().map_or(0, |resume| resume.step);
     let begun = catch_unwind(AssertUnwindSafe(|| Trainer::new(session, host)));
     let (mut trainer, from) = match begun.unwrap_or_else(panicked) {
         Ok(begun) => begun,
-        Err(error) => {
+        Err(Unbegun { error, held }) => {
             host.failing(&error);
-            return Ended { ending: Err(error), held: None };
+            return Ended { ending: Err(error), held };
         }
     };
     host.event(Event::Formed { step: trainer.steps_done(), from });
@@ -179,14 +180,13 @@ pub fn run(session: Session, host: &mut dyn Host) -> Ended {
     if let Err(error) = &ending {
         host.failing(error);
     }
-    // What failed here, or differs from the others, is of no use to anybody.
-    let is_sound = matches!(ending, Ok(_) | Err(TrainError::Collective(_)));
+    let is_sound = ending.as_ref().err().is_none_or(|error| error.leaves_state_sound(rank));
     let held = if is_sound { trainer.into_held() } else { None };
     Ended { ending, held }
 }
 
-fn panicked<T>(panic: Box<dyn Any + Send>) -> Result<T, TrainError> {
-    Err(TrainError::Panic(panic_text(panic.as_ref())))
+fn panicked<T, E: From<TrainError>>(panic: Box<dyn Any + Send>) -> Result<T, E> {
+    Err(TrainError::Panic(panic_text(panic.as_ref())).into())
 }
 
 /// Makes the steps that are left. The newest checkpoint has the state after `saved` steps.

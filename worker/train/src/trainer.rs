@@ -5,7 +5,9 @@ use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc};
 use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
+use phalanx_member::Position;
 use phalanx_protocol::{
+    id::Rank,
     message::{Metrics, StateSource},
     reference::HashHex,
     spec::JobSpec,
@@ -16,7 +18,7 @@ use crate::{
     diloco::{self, Replicas},
     error::{BuildError, TrainError},
     exchange::Exchange,
-    handover::{Held, Position, Start, everyones, hand_over},
+    handover::{Held, Start, everyones, hand_over},
     layout::TAIL,
     learner::Learner,
     mean::Mean,
@@ -44,6 +46,31 @@ pub(crate) struct Trainer {
     steps_per_epoch: u64,
 }
 
+/// Why a rank could not begin, and the state that it holds all the same.
+pub(crate) struct Unbegun {
+    pub(crate) error: TrainError,
+    pub(crate) held: Option<Held>,
+}
+
+impl Unbegun {
+    /// `held` is how far the state in `learner` is, if it has one.
+    fn new(
+        error: TrainError,
+        rank: Rank,
+        learner: Box<dyn Learner>,
+        held: Option<(Position, TrainingProgress)>,
+    ) -> Self {
+        let held = held.filter(|_| error.leaves_state_sound(rank));
+        Self { error, held: held.map(|(position, progress)| Held { learner, progress, position }) }
+    }
+}
+
+impl<E: Into<TrainError>> From<E> for Unbegun {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), held: None }
+    }
+}
+
 /// What one step told.
 pub(crate) struct Stepped {
     /// Mean loss over the batch, before the update.
@@ -57,7 +84,7 @@ pub(crate) struct Stepped {
 impl Trainer {
     /// Builds the model, unless it is held, and puts the state into it that all ranks begin
     /// with. Collective: all ranks of the group must call it.
-    pub(crate) fn new(session: Session, host: &mut dyn Host) -> Result<(Self, StateSource), TrainError> {
+    pub(crate) fn new(session: Session, host: &mut dyn Host) -> Result<(Self, StateSource), Unbegun> {
         let Session { assignment, dataset, tasks, held, mut group } = session;
         let spec = (*assignment.spec).clone();
         let rows = dataset.rows(Split::Train);
@@ -73,8 +100,11 @@ impl Trainer {
                 (tasks.build(outer.as_ref().unwrap_or(&spec), dataset.schema())?, None)
             }
         };
-        let Start { position, progress, from, restored } =
-            hand_over(&mut group, learner.as_mut(), held, &assignment, host)?;
+        let begun = hand_over(&mut group, learner.as_mut(), held.clone(), &assignment, host);
+        let Start { position, progress, from, restored } = match begun {
+            Ok(start) => start,
+            Err(error) => return Err(Unbegun::new(error, assignment.rank, learner, held)),
+        };
         let replicas = match (&spec.train.diloco, &restored) {
             (None, _) => None,
             (Some(_), Some(snapshot)) => Some(snapshot.state()),
@@ -85,8 +115,13 @@ impl Trainer {
         let replicas = replicas.transpose()?;
         let total_steps = spec.train.total_steps(rows);
         let learning_rate = LearningRate::new(&spec.train, total_steps, position.step)?;
-        let exchange =
-            Rc::new(RefCell::new(Exchange::new(group, learner.layout(), tasks.device(), &spec.train)?));
+        let exchange = match Exchange::new(group, learner.layout(), tasks.device(), &spec.train) {
+            Ok(exchange) => Rc::new(RefCell::new(exchange)),
+            Err(error) => {
+                let held = replicas.is_none().then_some((position, progress));
+                return Err(Unbegun::new(error, assignment.rank, learner, held));
+            }
+        };
         let trainer = Self {
             spec,
             dataset,
@@ -105,7 +140,9 @@ impl Trainer {
     /// What the next generation can go on with. Lanes that train on their own hold states
     /// that are none of the job's between their exchanges, and that other ranks do not have.
     pub(crate) fn into_held(self) -> Option<Held> {
-        let Self { learner, progress, position, replicas, .. } = self;
+        let Self { mut learner, progress, position, replicas, .. } = self;
+        // A step may have got as far as its forward pass.
+        learner.undo_pass();
         replicas.is_none().then_some(Held { learner, progress, position })
     }
 

@@ -97,6 +97,7 @@ impl Job {
                 spec: self.record.spec.clone(),
                 dataset: dataset.clone(),
                 resume: self.record.checkpoints.last().map(|newest| newest.checkpoint.clone()),
+                disputed: self.record.disputed_in,
                 trace: self.record.trace.clone(),
             };
             cx.tell(*member, Directive::Train(Box::new(assignment)));

@@ -75,6 +75,7 @@ impl Job {
             standing: Standing::Waiting,
             wish: None,
             dispute: None,
+            disputed_in: None,
             progress: ProgressRecord::default(),
             checkpoints: Vec::new(),
             dataset: None,

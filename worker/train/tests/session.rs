@@ -71,11 +71,12 @@ fn ground(model: &str, train: &str) -> Ground {
 }
 
 /// Keeps the snapshots, and wants to stop from its `stop_at`th step on.
-#[derive(Default)]
 struct Recorder {
     stop_at: Option<u64>,
     steps: AtomicU64,
     rank: usize,
+    /// A rank, and the steps during which it is still busy with the last snapshot.
+    saving: Option<(usize, std::ops::Range<u64>)>,
     restored: Option<Snapshot>,
     snapshots: Arc<Mutex<Vec<(usize, Snapshot)>>>,
 }
@@ -87,6 +88,11 @@ impl Host for Recorder {
         // Asked once a step.
         let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
         if self.stop_at.is_some_and(|at| step >= at) { StopVote::SaveAndStop } else { StopVote::Continue }
+    }
+
+    fn is_saving(&self) -> bool {
+        let step = self.steps.load(Ordering::Relaxed);
+        self.saving.as_ref().is_some_and(|(rank, steps)| *rank == self.rank && steps.contains(&step))
     }
 
     fn checkpoint(&mut self, snapshot: Snapshot) {
@@ -107,6 +113,17 @@ fn train(
     restored: Option<Snapshot>,
     stop_at: Option<u64>,
 ) -> (Ending, Vec<Snapshot>) {
+    train_while(ground, ranks, restored, stop_at, None)
+}
+
+/// [`train`], in the course of which one rank is busy with a snapshot during some steps.
+fn train_while(
+    ground: &Ground,
+    ranks: u32,
+    restored: Option<Snapshot>,
+    stop_at: Option<u64>,
+    saving: Option<(usize, std::ops::Range<u64>)>,
+) -> (Ending, Vec<Snapshot>) {
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listeners: Vec<_> = (0..ranks).map(|_| Listener::bind(any).expect("a port can be had")).collect();
     let addresses: Vec<_> = listeners.iter().map(Listener::local_addr).collect();
@@ -117,12 +134,14 @@ fn train(
             .zip(0..)
             .map(|(listener, rank)| {
                 let (addresses, restored, snapshots) = (&addresses, restored.clone(), Arc::clone(&snapshots));
+                let saving = saving.clone();
                 scope.spawn(move || {
                     let session = session(ground, listener, addresses, rank, restored.as_ref());
                     // One rank's vote stops all of them.
                     let stop_at = stop_at.filter(|_| rank + 1 == ranks);
                     let rank = rank as usize;
-                    let mut recorder = Recorder { stop_at, rank, restored, snapshots, ..Recorder::default() };
+                    let steps = AtomicU64::new(0);
+                    let mut recorder = Recorder { stop_at, steps, rank, saving, restored, snapshots };
                     run(session, &mut recorder).ending.expect("training goes well")
                 })
             })
@@ -277,7 +296,7 @@ fn lanes_that_train_on_their_own_go_on_from_a_snapshot_to_the_same_bits() {
     // A vote to stop waits for the next exchange: the 16th step of the third epoch.
     assert!(matches!(ending, Ending::Stopped { step: 56 }), "{ending:?}");
     assert!(
-        Snapshot::from_parts(&manifest(&snapshots[0]), &[snapshots[0].part(0, 2)]).is_err(),
+        Snapshot::from_parts(&manifest(&snapshots[0]), &[snapshots[0].part(0, 2).into_bytes()]).is_err(),
         "a part is missing"
     );
     assert_eq!(snapshots[0].state_hash(), snapshots[1].state_hash());
@@ -304,10 +323,21 @@ fn a_stopped_session_goes_on_from_its_snapshot_to_the_same_bits() {
     assert_eq!(outcome.step, 400);
 }
 
+#[test]
+fn all_ranks_leave_out_the_snapshots_for_which_one_is_too_busy() {
+    let mut ground = ground(MLP, r#""steps": 60"#);
+    ground.spec.checkpoint.every = 10;
+    let (ending, snapshots) = train_while(&ground, 3, None, None, Some((1, 15..34)));
+    assert_eq!(finished(ending).step, 60);
+    let steps: Vec<_> = snapshots.iter().map(Snapshot::step).collect();
+    // The one of step 20 is taken as soon as rank 1 is free again; that of 30 is left out with it.
+    assert_eq!(steps, [10, 34, 40, 50, 60].repeat(3));
+}
+
 /// What a snapshot becomes when all ranks write it and another reads it; one of each rank.
 fn through_parts(snapshots: &[Snapshot]) -> Snapshot {
     let ranks = snapshots.len() as u32;
-    let parts: Vec<_> = (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks)).collect();
+    let parts: Vec<_> = (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks).into_bytes()).collect();
     Snapshot::from_parts(&manifest(&snapshots[0]), &parts).expect("the parts are whole")
 }
 
@@ -331,7 +361,7 @@ fn manifest(snapshot: &Snapshot) -> CheckpointManifest {
 fn parts_that_do_not_make_up_the_state_are_refused() {
     let ground = ground(MLP, r#""steps": 100000"#);
     let (_, snapshots) = train(&ground, 1, None, Some(20));
-    let parts: Vec<_> = (0..3).map(|rank| snapshots[0].part(rank, 3)).collect();
+    let parts: Vec<_> = (0..3).map(|rank| snapshots[0].part(rank, 3).into_bytes()).collect();
     assert!(Snapshot::from_parts(&manifest(&snapshots[0]), &parts[..2]).is_err(), "a part is missing");
 
     let mut flipped = parts[1].to_vec();
@@ -408,7 +438,7 @@ fn passes_in_bf16_learn_on_f32_weights_with_the_same_bits_on_any_number_of_ranks
         let loss = expected.evaluation.metrics["log_loss"];
         assert!(loss < 0.3, "it has learned: {loss}");
 
-        let part = snapshots.last().expect("the last state is saved").part(0, 1);
+        let part = snapshots.last().expect("the last state is saved").part(0, 1).into_bytes();
         let tensors = safetensors::SafeTensors::deserialize(&part).expect("a part is a safetensors file");
         let weights = tensors.tensor("model/hidden.0.weight").expect("it is there");
         assert_eq!(weights.dtype(), safetensors::Dtype::F32);

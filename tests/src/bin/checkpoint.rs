@@ -48,7 +48,7 @@ fn main() -> io::Result<()> {
         let saving = begun..Instant::now();
         let bytes = durable.checkpoints.last().map_or(0, |checkpoint| checkpoint.bytes);
         watch.until(|view| view.step >= saved.step + 4)?;
-        let plain = begin(|| write_plainly(&folder.join("plain"), bytes))?;
+        let plain = write_plainly(&folder.join("plain"), bytes)?;
         watch.until(|view| view.step >= saved.step + 8)?;
         if round > 0 {
             all.add(&watch, saving, plain);
@@ -160,16 +160,10 @@ fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// When `work` began and ended.
-fn begin(work: impl FnOnce() -> io::Result<()>) -> io::Result<Range<Instant>> {
-    let begun = Instant::now();
-    work()?;
-    Ok(begun..Instant::now())
-}
-
-/// Writes so many bytes to a new file, and waits until they are on the disk.
-fn write_plainly(path: &Path, bytes: u64) -> io::Result<()> {
+/// Writes so many bytes to a new file, and waits until they are on the disk; from when to when.
+fn write_plainly(path: &Path, bytes: u64) -> io::Result<Range<Instant>> {
     let content: Vec<u8> = (0..8 << 20).map(|i: u32| (i ^ (i >> 8)) as u8).collect();
+    let begun = Instant::now();
     let mut file = File::create(path)?;
     let mut left = usize::try_from(bytes).map_err(io::Error::other)?;
     while left > 0 {
@@ -178,5 +172,7 @@ fn write_plainly(path: &Path, bytes: u64) -> io::Result<()> {
         left -= piece.len();
     }
     file.sync_all()?;
-    std::fs::remove_file(path)
+    let took = begun..Instant::now();
+    std::fs::remove_file(path)?;
+    Ok(took)
 }

@@ -94,3 +94,19 @@ fn a_job_at_its_end_says_that_it_waits_for_the_store() {
     bench.finish(&job);
     bench.check(&job, JobState::Done);
 }
+
+#[test]
+fn others_join_while_a_manifest_waits_for_the_store() {
+    let (mut bench, job, members) = Bench::train(2, &[("workers.max", "3")]);
+    bench.step(&job, 5);
+    bench.save_parts(&job, 5);
+    let joined = bench.attach(1);
+    bench.confirm(joined[0]);
+    bench.report(joined[0], &job, Event::Fetched);
+    for member in &members {
+        bench.report(*member, &job, Event::Stopped { step: 6 });
+        bench.confirm(*member);
+    }
+    bench.confirm(joined[0]);
+    assert_eq!(bench.form_held(&job, 6).len(), 3);
+}

@@ -42,7 +42,9 @@ impl Content {
     /// BLAKE3 of all of it.
     pub(crate) fn hash(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
-        self.pieces.iter().for_each(|piece| drop(hasher.update(piece)));
+        for piece in &self.pieces {
+            hasher.update(piece);
+        }
         hasher.finalize()
     }
 }

@@ -197,7 +197,7 @@ fn is_unreachable(kind: io::ErrorKind) -> bool {
 }
 
 /// The text of the first cause, which is what a person can act on.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Also notes since when the service has not answered.
 
-use std::{error::Error, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use object_store::{
@@ -19,7 +19,7 @@ use object_store::{
     },
 };
 
-use crate::outage::Health;
+use crate::{error::innermost, outage::Health};
 
 /// Makes clients that follow the rules above.
 #[derive(Debug, Default)]
@@ -63,12 +63,6 @@ impl HttpService for Service {
             _ => error,
         })
     }
-}
-
-/// The text of the first cause, which is what a person can act on.
-fn innermost(error: &HttpError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn Error), |error| error.source());
-    causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Whether it is S3's `CompleteMultipartUpload`.

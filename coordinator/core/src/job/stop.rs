@@ -135,6 +135,8 @@ impl Job {
         let deadline = cx.after(cx.config.timeouts.exchange(&self.record.spec.train));
         let members = gang.clone();
         self.phase = Phase::Stopping { gang, saves, goal, save, halted: BTreeMap::new(), deadline };
+        // Its workers are about to be free, which others may have waited for.
+        cx.turn.placement_due = true;
         // Before anyone can answer (a restart tells it again).
         self.store(cx);
         self.tell_to_stop(cx, &members, save);

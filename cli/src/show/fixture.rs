@@ -30,6 +30,7 @@ pub(crate) fn queued(reason: &str) -> JobView {
         generation: Generation::default(),
         state_hash: None,
         checkpoints: Vec::new(),
+        store_away: None,
         dataset: None,
         model: None,
         artifact: None,

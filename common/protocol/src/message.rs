@@ -10,6 +10,7 @@
 //!            ◄──────────────────────────────────────── Formed
 //!            ◄─────────── Progress, Validated, Verified
 //!            ◄──────────────────────────────────────── CheckpointPart
+//!            ◄──────────────────────────────────────── StoreAway, StoreBack
 //!   Fetch    ─────────────────────────────────────────────────────────►          (the next one will be larger)
 //!            ◄───────────────────────────────────────────────────────── Fetched
 //!   Stop     ────────────────────────────────────────►   (cancel, interrupt, others join or leave)
@@ -277,6 +278,15 @@ pub enum Event {
     },
     /// This rank's part of a checkpoint is durable.
     CheckpointPart(Box<CheckpointPart>),
+    /// The object store does not answer this worker: what it writes or reads waits, and steps go on.
+    StoreAway {
+        /// For how long it has not answered.
+        lasting: Duration,
+        /// What the last try ended in.
+        why: String,
+    },
+    /// The object store answers this worker again.
+    StoreBack,
     /// The rank has stopped as it was told.
     Stopped {
         /// Steps finished.

@@ -117,6 +117,8 @@ pub struct JobView {
     pub state_hash: Option<HashHex>,
     /// Whole checkpoints, the newest last.
     pub checkpoints: Vec<CheckpointRef>,
+    /// The outage of the object store that its checkpoints, and whatever else it writes or reads, wait for.
+    pub store_away: Option<StoreAway>,
     /// The dataset version.
     pub dataset: Option<DatasetRef>,
     /// The model version that it made.
@@ -133,6 +135,15 @@ pub struct JobView {
     pub started_at: Option<Timestamp>,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
+}
+
+/// An object store that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreAway {
+    /// Since when.
+    pub since: Timestamp,
+    /// What the last try ended in that was told.
+    pub why: String,
 }
 
 /// Something that happened to a job, told to people.

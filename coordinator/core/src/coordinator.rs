@@ -115,6 +115,11 @@ impl Coordinator {
         self.jobs.values().map(|job| job.phase().state())
     }
 
+    /// Jobs that wait for the object store, which is away.
+    pub fn jobs_with_store_away(&self) -> usize {
+        self.jobs.values().filter(|job| job.record().outage.is_some()).count()
+    }
+
     /// Generations that have ever begun, of all jobs together.
     pub fn generations_begun(&self) -> u64 {
         self.jobs.values().map(|job| job.record().generation.get()).fold(0, u64::saturating_add)
@@ -386,6 +391,16 @@ impl Coordinator {
             Completion::ModelManifest { job, version, result } => {
                 if let Some(job) = jobs.get_mut(&job) {
                     job.model_manifest_written(&mut cx, &version, result.map(|_| ()));
+                }
+            }
+            Completion::StoreAway { job, lasting, why } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.store_is_away(&mut cx, None, lasting, why);
+                }
+            }
+            Completion::StoreBack { job } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.store_is_back(&mut cx, None);
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! in a record is forgotten when the coordinator stops: workers that serve no
 //! generation, leases, and progress since the last record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use phalanx_protocol::{
@@ -125,6 +125,8 @@ pub struct JobRecord {
     pub progress: ProgressRecord,
     /// Whole checkpoints, the newest last.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// The outage of the object store that it waits for.
+    pub outage: Option<OutageRecord>,
     /// The dataset version, once known.
     pub dataset: Option<DatasetRef>,
     /// Kind of processor of its last generation.
@@ -307,6 +309,19 @@ pub struct ProgressRecord {
     pub samples_per_second: Option<f64>,
     /// Steps finished at the last validation.
     pub validated_step: Option<u64>,
+}
+
+/// An outage of the object store. It is over when nobody waits any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutageRecord {
+    /// Since when.
+    pub since: Timestamp,
+    /// What whoever told of it first was answered.
+    pub why: String,
+    /// Workers that wait.
+    pub workers: BTreeSet<WorkerId>,
+    /// Whether the coordinator waits, with a manifest.
+    pub coordinator: bool,
 }
 
 /// A whole checkpoint and its parts.

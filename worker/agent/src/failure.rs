@@ -7,7 +7,8 @@
 //! | a peer is lost or disagrees, a GPU fails, a machine lacks threads or maps | `Peer` | goes on in another generation |
 //! | ranks hold different states | `Differs` | goes on with the state of the majority |
 //! | a checkpoint cannot be read as what it should be | `CheckpointDamaged` | goes on from the one before |
-//! | the store is full or does not answer | `Storage` | pauses |
+//! | the store is full or refuses | `Storage` | pauses |
+//! | the store is away | none | waits for it (`patience`) |
 
 use std::any::Any;
 

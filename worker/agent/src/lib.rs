@@ -29,6 +29,7 @@ mod metrics;
 mod orders;
 mod outbox;
 mod parent;
+mod patience;
 mod preparation;
 mod restore;
 mod secure;

@@ -11,6 +11,8 @@ const CHECKPOINT_SECONDS: &str = "phalanx_worker_checkpoint_seconds";
 const CHECKPOINT_BYTES: &str = "phalanx_worker_checkpoint_written_bytes_total";
 const GENERATIONS: &str = "phalanx_worker_generations_total";
 const FAILURES: &str = "phalanx_worker_failures_total";
+const STORE_OUTAGES: &str = "phalanx_worker_store_outages_total";
+const STORE_AWAY_SECONDS: &str = "phalanx_worker_store_away_seconds_total";
 const CONNECTIONS: &str = "phalanx_worker_coordinator_connections_total";
 
 /// Says what each metric is.
@@ -22,6 +24,8 @@ pub(crate) fn describe() {
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of checkpoint parts written");
     describe_counter!(GENERATIONS, "generations that this worker was told to join");
     describe_counter!(FAILURES, "generations that this worker could not go on with");
+    describe_counter!(STORE_OUTAGES, "outages of the object store that work of this worker waited for");
+    describe_counter!(STORE_AWAY_SECONDS, Unit::Seconds, "whole seconds that these outages lasted");
     describe_counter!(CONNECTIONS, "connections made to the coordinator; one more at each reconnect");
 }
 
@@ -48,6 +52,16 @@ pub(crate) fn generation() {
 /// The worker could not go on with a generation.
 pub(crate) fn failed() {
     counter!(FAILURES).increment(1);
+}
+
+/// Work waits for the object store.
+pub(crate) fn store_away() {
+    counter!(STORE_OUTAGES).increment(1);
+}
+
+/// The object store is back after so long.
+pub(crate) fn store_back(lasted: Duration) {
+    counter!(STORE_AWAY_SECONDS).increment(lasted.as_secs());
 }
 
 /// A connection to the coordinator was made.

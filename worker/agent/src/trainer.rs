@@ -18,7 +18,10 @@ use phalanx_protocol::message::{Assignment, Event, Failure, Timeouts};
 use phalanx_storage::Store;
 use phalanx_train::{Ended, Held, Host, Session, Snapshot, StopVote, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+};
 use tracing::{Span, info_span};
 
 use crate::{
@@ -27,6 +30,7 @@ use crate::{
     metrics,
     orders::Orders,
     outbox::Reports,
+    patience,
     restore::restore,
 };
 
@@ -79,6 +83,7 @@ impl Trainer {
         let mut host = TrainerHost {
             step_samples: u64::from(assignment.spec.train.lane_batch()) * group.lanes().len() as u64,
             last_vote: Cell::new(None),
+            place: Arc::new(Semaphore::new(1)),
             reports: self.reports,
             checkpointer: self.checkpointer,
             orders: self.orders,
@@ -122,6 +127,8 @@ struct TrainerHost {
     step_samples: u64,
     /// When the last step began: it asks for a vote once.
     last_vote: Cell<Option<Instant>>,
+    /// The checkpointer's place, while it is free.
+    place: Arc<Semaphore>,
 }
 
 impl Host for TrainerHost {
@@ -136,14 +143,20 @@ impl Host for TrainerHost {
         self.orders.vote()
     }
 
+    fn is_saving(&self) -> bool {
+        self.place.available_permits() == 0
+    }
+
     fn checkpoint(&mut self, snapshot: Snapshot) {
         let span = info_span!("checkpoint", step = snapshot.step());
+        let place = Arc::clone(&self.place).try_acquire_owned().ok();
         // It has ended only with its generation, and then nobody wants the snapshot.
-        let _ = self.checkpointer.tell(Save { snapshot, span }).blocking_send();
+        let _ = self.checkpointer.tell(Save { snapshot, place, span }).blocking_send();
     }
 
     fn restore(&mut self) -> Result<Snapshot, Failure> {
-        let restored = self.orders.unless_over(restore(&self.store, &self.assignment));
+        let mut patience = patience::with_store(&self.store, &self.reports);
+        let restored = self.orders.unless_over(restore(&self.store, &self.assignment, &mut patience));
         let over = |_| failure::peer("the generation is over".to_owned());
         self.runtime.block_on(restored).map_err(over)?
     }

@@ -35,6 +35,7 @@ use crate::{
     metrics,
     orders::{Orders, Over},
     outbox::Reports,
+    patience,
     trainer::Trainer,
 };
 
@@ -101,7 +102,7 @@ impl Training {
     async fn try_work(&self, kept: &mut Option<Kept>) -> Result<Option<Event>, Unended> {
         let orders = &self.orders;
         let Assignment { job, dataset, .. } = &self.assignment;
-        let opening = open(kept, job, dataset, &self.store, &self.cache);
+        let opening = open(kept, job, dataset, (&self.store, &self.reports), &self.cache);
         let dataset: Arc<Dataset> = orders.unless_over(opening).await??;
         let held = kept.as_mut().and_then(|kept| kept.model.take());
         let checkpointer = Checkpointer::start(
@@ -171,7 +172,9 @@ impl Training {
     }
 
     async fn create(&self, path: String, content: Bytes) -> Result<FileRef, Failure> {
-        self.store.create(&path, content).await.map_err(|error| failure::write(&error))
+        let mut patience = patience::with_store(&self.store, &self.reports);
+        let created = patience.call(|| self.store.create(&path, content.clone())).await;
+        created.map_err(|error| failure::write(&error))
     }
 }
 

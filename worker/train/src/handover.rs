@@ -90,7 +90,7 @@ pub(crate) fn hand_over(
     }
     let share = mine.zip(progress.as_ref()).map(|(nth, progress)| {
         let snapshot = Snapshot::new(newest.step, cursor, progress, LaneHashes::new(), learner.state());
-        let bytes = snapshot.part(nth as u32, holders.len() as u32);
+        let bytes = snapshot.part(nth as u32, holders.len() as u32).into_bytes();
         let (state_hash, progress_json) =
             (snapshot.state_hash().to_owned(), snapshot.progress_json().to_owned());
         (Header { state_hash, progress_json, bytes: bytes.len() as u64 }, bytes)

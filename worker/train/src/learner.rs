@@ -19,7 +19,7 @@ use phalanx_protocol::spec::{Precision, TrainSpec};
 use crate::{
     boundary::{Take, watched},
     error::{SnapshotError, TrainError},
-    layout::{self, Layout, Place, numbers},
+    layout::{self, Layout, Place, TAIL, numbers},
     mean::Mean,
     on_device, optimizer, precision, random,
     state::State,
@@ -58,8 +58,8 @@ pub trait Learner: Send {
     ) -> Result<(), TrainError>;
 
     /// [`gradient`](Self::gradient) in buckets that stay on the device, all at the end. `votes` are
-    /// the other two numbers of the tail.
-    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; 2]) -> Vec<Tensor<1>>;
+    /// the other numbers of the tail.
+    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; TAIL - 1]) -> Vec<Tensor<1>>;
 
     /// Undoes what forward passes have changed since the last update: of the pass that a broken
     /// step has made, nothing is to stay in the state.
@@ -249,14 +249,15 @@ impl<T: Task> Learner for Model<T> {
         Ok(())
     }
 
-    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, [stop, save]: [f32; 2]) -> Vec<Tensor<1>> {
+    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; TAIL - 1]) -> Vec<Tensor<1>> {
         let Pass { loss, mut gradients, untrained } = self.pass(batch, seed);
         let mut slots = self.layout.gradient_tensors(self.passing(), &mut gradients);
         for (slot, changes) in self.changes(untrained) {
             let len = changes.len();
             slots[slot] = Some(Tensor::from_data(TensorData::new(changes, [len]), &self.device));
         }
-        on_device::buckets(&self.layout, slots, [loss, stop, save], &self.device)
+        let [stop, save, saving] = votes;
+        on_device::buckets(&self.layout, slots, [loss, stop, save, saving], &self.device)
     }
 
     fn undo_pass(&mut self) {
@@ -373,7 +374,9 @@ impl Filling {
             self.put(slot, &zeros);
         }
         let Place { bucket, range } = self.layout.tail().clone();
-        self.buckets[bucket][range].copy_from_slice(&[loss, 0.0, 0.0]);
+        let tail = &mut self.buckets[bucket][range];
+        tail.fill(0.0);
+        tail[0] = loss;
         self.filled(bucket);
     }
 

@@ -7,6 +7,8 @@
 //!    the same one: a vote to stop is reduced with the gradient.
 //! 2. A snapshot is taken between two steps, after the validation that belongs to
 //!    the last one.
+//! 3. All ranks take the same snapshots: whether one is still busy with the last is reduced
+//!    with the gradient, too. One that is due meanwhile is taken when none is.
 
 use std::{
     any::Any,
@@ -68,21 +70,46 @@ pub enum StopVote {
 
 impl StopVote {
     /// The vote as numbers that can be summed: wants to stop, wants to save.
-    pub(crate) fn numbers(self) -> (f32, f32) {
+    fn numbers(self) -> [f32; 2] {
         match self {
-            Self::Continue => (0.0, 0.0),
-            Self::Stop => (1.0, 0.0),
-            Self::SaveAndStop => (1.0, 1.0),
+            Self::Continue => [0.0, 0.0],
+            Self::Stop => [1.0, 0.0],
+            Self::SaveAndStop => [1.0, 1.0],
         }
+    }
+}
+
+/// What a rank tells the others with a step, or all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Votes {
+    pub(crate) stop: StopVote,
+    /// Whether the last checkpoint is still being written.
+    pub(crate) is_saving: bool,
+}
+
+/// How many numbers [`Votes`] are.
+pub(crate) const VOTES: usize = 3;
+
+impl Votes {
+    /// What a rank says.
+    fn of(host: &dyn Host) -> Self {
+        Self { stop: host.stop_vote(), is_saving: host.is_saving() }
+    }
+
+    /// The votes as numbers that can be summed.
+    pub(crate) fn numbers(self) -> [f32; VOTES] {
+        let [stop, save] = self.stop.numbers();
+        [stop, save, f32::from(u8::from(self.is_saving))]
     }
 
     /// What the sums of all ranks' votes mean.
-    pub(crate) fn from_numbers(stop: f32, save: f32) -> Self {
-        match (stop > 0.0, save > 0.0) {
-            (false, _) => Self::Continue,
-            (true, false) => Self::Stop,
-            (true, true) => Self::SaveAndStop,
-        }
+    pub(crate) fn from_numbers([stop, save, is_saving]: [f32; VOTES]) -> Self {
+        let stop = match (stop > 0.0, save > 0.0) {
+            (false, _) => StopVote::Continue,
+            (true, false) => StopVote::Stop,
+            (true, true) => StopVote::SaveAndStop,
+        };
+        Self { stop, is_saving: is_saving > 0.0 }
     }
 }
 
@@ -94,6 +121,10 @@ pub trait Host {
 
     /// Whether this rank wants to stop.
     fn stop_vote(&self) -> StopVote;
+
+    /// Whether the last state is still being saved. While it is so on any rank, no other one
+    /// is handed over, except the last.
+    fn is_saving(&self) -> bool;
 
     /// The state to be saved, elsewhere: training goes on when this returns.
     fn checkpoint(&mut self, snapshot: Snapshot);
@@ -203,12 +234,12 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
         let batches = loader.next()?;
-        let Some(stepped) = trainer.step(&batches, host.stop_vote())? else { continue };
+        let Some(stepped) = trainer.step(&batches, Votes::of(host))? else { continue };
         if leads {
             reporter.stepped(trainer, &stepped, host);
         }
         validate(trainer, leads, host)?;
-        match stepped.vote {
+        match stepped.votes.stop {
             StopVote::Continue => {}
             StopVote::Stop => return Ok(Ending::Stopped { step: trainer.steps_done() }),
             StopVote::SaveAndStop => {
@@ -217,7 +248,8 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
             }
         }
         verify(trainer, leads, host)?;
-        if every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on() {
+        let is_due = every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on();
+        if is_due && !stepped.votes.is_saving {
             saved_at = trainer.steps_done();
             host.checkpoint(trainer.snapshot()?);
         }
@@ -308,7 +340,7 @@ impl Reporter {
             self.curve.push((trainer.steps_done(), loss));
         }
         let elapsed = self.last.elapsed();
-        let stops = stepped.vote != StopVote::Continue || !trainer.goes_on();
+        let stops = stepped.votes.stop != StopVote::Continue || !trainer.goes_on();
         if elapsed < REPORT_EVERY && !stops && !std::mem::take(&mut self.is_first) {
             return;
         }

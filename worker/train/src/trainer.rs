@@ -25,7 +25,7 @@ use crate::{
     measure::{predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
-    session::{Host, Session, StopVote},
+    session::{Host, Session, VOTES, Votes},
     snapshot::Snapshot,
     state::LaneHashes,
     text,
@@ -78,7 +78,7 @@ pub(crate) struct Stepped {
     /// The rate of the update.
     pub(crate) learning_rate: f64,
     /// What the ranks together voted for.
-    pub(crate) vote: StopVote,
+    pub(crate) votes: Votes,
 }
 
 impl Trainer {
@@ -148,7 +148,7 @@ impl Trainer {
 
     /// Makes one step. `batches` are those of this rank's lanes. `None` where lanes go on on
     /// their own before they exchange.
-    pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Option<Stepped>, TrainError> {
+    pub(crate) fn step(&mut self, batches: &[Batch], votes: Votes) -> Result<Option<Stepped>, TrainError> {
         let _step = info_span!("step", step = self.position.step + 1).entered();
         let learning_rate = self.learning_rate.next();
         if self.replicas.is_some() {
@@ -157,9 +157,9 @@ impl Trainer {
                 self.finished_step();
                 return Ok(None);
             }
-            self.put_changes(vote);
+            self.put_changes(votes);
         } else {
-            debug_span!("backward").in_scope(|| self.backward(batches, vote))?;
+            debug_span!("backward").in_scope(|| self.backward(batches, votes))?;
         }
         let mut exchange = self.exchange.borrow_mut();
         debug_span!("reduce").in_scope(|| exchange.finish())?;
@@ -167,7 +167,7 @@ impl Trainer {
         let mut mean = Mean::new(exchange.sums(), self.spec.train.lanes);
         let layout = self.learner.layout();
         let tail: Vec<_> = mean.of(layout.tail()).collect();
-        let [loss, stop, save] = tail[..] else { unreachable!("a tail has {TAIL} numbers") };
+        let Ok([loss, votes @ ..]) = <[f32; TAIL]>::try_from(tail) else { unreachable!("a tail has {TAIL} numbers") };
         let diverged = |what: String| Err(TrainError::Diverged { step: self.position.step + 1, what });
         if !loss.is_finite() {
             return diverged(format!("the loss is {loss}"));
@@ -187,7 +187,7 @@ impl Trainer {
         }
         drop(exchange);
         self.finished_step();
-        Ok(Some(Stepped { loss, learning_rate, vote: StopVote::from_numbers(stop, save) }))
+        Ok(Some(Stepped { loss, learning_rate, votes: Votes::from_numbers(votes) }))
     }
 
     fn finished_step(&mut self) {
@@ -215,7 +215,7 @@ impl Trainer {
     }
 
     /// Gives what the owned lanes have changed into the reduction.
-    fn put_changes(&mut self, vote: StopVote) {
+    fn put_changes(&mut self, votes: Votes) {
         let lanes = self.lanes().len();
         let Some(replicas) = &mut self.replicas else { return };
         let tail = self.learner.layout().tail();
@@ -224,8 +224,7 @@ impl Trainer {
             let mut buckets = exchange.memory(nth);
             replicas.write_changes(nth, &mut buckets);
             if nth == 0 {
-                let (stop, save) = vote.numbers();
-                buckets[tail.bucket][tail.range.clone()][1..].copy_from_slice(&[stop, save]);
+                buckets[tail.bucket][tail.range.clone()][1..].copy_from_slice(&votes.numbers());
             }
             for (bucket, changes) in buckets.into_iter().enumerate() {
                 exchange.put(nth, bucket, changes);
@@ -234,14 +233,14 @@ impl Trainer {
     }
 
     /// Computes the gradients of the lanes that this rank owns.
-    fn backward(&mut self, batches: &[Batch], vote: StopVote) -> Result<(), TrainError> {
+    fn backward(&mut self, batches: &[Batch], votes: Votes) -> Result<(), TrainError> {
         let lanes = self.lanes();
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             let seed = lane_seed(self.spec.train.seed, self.position.step, lane);
             // A rank votes once, with its first lane.
-            let (stop, save) = if nth == 0 { vote.numbers() } else { (0.0, 0.0) };
+            let votes = if nth == 0 { votes.numbers() } else { [0.0; VOTES] };
             if self.exchange.borrow().is_on_gpus() {
-                let lane = self.learner.gradient_on_device(batch, seed, [stop, save]);
+                let lane = self.learner.gradient_on_device(batch, seed, votes);
                 self.exchange.borrow_mut().put_on_device(lane);
                 continue;
             }
@@ -250,7 +249,7 @@ impl Trainer {
             let tail = self.learner.layout().tail().clone();
             let ready = move |bucket, mut gradient: Buffer| {
                 if bucket == tail.bucket {
-                    gradient[tail.range.clone()][1..].copy_from_slice(&[stop, save]);
+                    gradient[tail.range.clone()][1..].copy_from_slice(&votes);
                 }
                 exchange.borrow_mut().put(nth, bucket, gradient);
             };

@@ -21,6 +21,7 @@ impl Job {
         self.record.generation = self.record.generation.next();
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
+        self.outage_outlives_generation();
         for member in &gang.members {
             cx.fleet.take(*member, &self.record.id);
         }
@@ -312,7 +313,12 @@ impl Job {
 
     /// Deals with a deadline that has passed.
     pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) {
-        match &self.phase {
+        let waits_for_store = self.members_wait_for_store();
+        match &mut self.phase {
+            // Another generation would wait for the store, too.
+            Phase::Forming { deadline, .. } if waits_for_store => {
+                *deadline = cx.after(cx.config.timeouts.step);
+            }
             Phase::Forming { gang, formed, .. } => {
                 let missing =
                     gang.members.iter().filter(|m| gang.rank_of(**m).is_some_and(|r| !formed.contains(&r)));

@@ -2,11 +2,13 @@
 //! Owns both; nobody else changes them.
 //!
 //! In reading order: the phases, how a generation begins and ends, how the next one
-//! follows, what its members report, how a job is stopped and resumed, how it finishes.
+//! follows, what its members report, how an outage of the store is told, how a job is stopped
+//! and resumed, how it finishes.
 
 mod differ;
 mod finish;
 mod generation;
+mod outage;
 mod phase;
 mod regroup;
 mod report;
@@ -78,6 +80,7 @@ impl Job {
             disputed_in: None,
             progress: ProgressRecord::default(),
             checkpoints: Vec::new(),
+            outage: None,
             dataset: None,
             kind: None,
             world_size: 0,
@@ -179,6 +182,9 @@ impl Job {
     fn enter(&mut self, cx: &mut Context<'_>, phase: Phase) {
         self.phase = phase;
         let is_over = self.phase.state().is_over();
+        if is_over {
+            self.record.outage = None;
+        }
         let was_over = self.record.finished_at.is_some();
         match (is_over, self.record.finished_at) {
             (true, None) => self.record.finished_at = Some(cx.now.wall),
@@ -224,7 +230,7 @@ impl Job {
             id: record.id.clone(),
             name: record.spec.name.clone(),
             state: self.phase.state(),
-            reason: self.phase.reason().map(str::to_owned),
+            reason: self.waits_for_store().or_else(|| self.phase.reason().map(str::to_owned)),
             step: progress.step,
             total_steps: progress.total_steps,
             epoch: progress.epoch,
@@ -241,6 +247,7 @@ impl Job {
             generation: record.generation,
             state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),
             checkpoints: record.checkpoints.iter().map(|kept| kept.checkpoint.clone()).collect(),
+            store_away: self.store_away(),
             dataset: record.dataset.clone(),
             model: outcome.and_then(|outcome| outcome.model.clone()),
             artifact: outcome.map(|outcome| outcome.artifact.clone()),

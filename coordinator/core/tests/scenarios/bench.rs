@@ -106,6 +106,7 @@ impl Bench {
                 Completion::CheckpointManifest { result, .. } | Completion::ModelManifest { result, .. } => {
                     *result = Err(WriteFailed { reason: "no space is left".to_owned() });
                 }
+                Completion::StoreAway { .. } | Completion::StoreBack { .. } => {}
             }
             self.call(Input::EffectDone(completion)).expect("a completion is taken");
         }

@@ -10,6 +10,7 @@ mod elastic;
 mod garbage;
 mod life;
 mod loss;
+mod outage;
 mod registry;
 mod restart;
 mod schedule;

@@ -26,6 +26,8 @@ pub(crate) struct Odds {
     pub(crate) differing: u32,
     /// A checkpoint that a rank finds damaged.
     pub(crate) damaged: u32,
+    /// A word of a rank on an outage of the store, after some steps.
+    pub(crate) store_away: u32,
     /// A report that arrives twice.
     pub(crate) twice: u32,
     /// Milliseconds between two troubles.
@@ -39,6 +41,7 @@ impl Odds {
             crash: pick([0, 0, 4, 20]),
             differing: pick([0, 0, 10, 50]),
             damaged: pick([0, 0, 50, 200]),
+            store_away: pick([0, 0, 50, 200]),
             twice: pick([0, 50, 50, 200]),
             trouble_ms: u64::from(pick([400, 800, 1_500, 3_000])),
         }

@@ -392,6 +392,13 @@ impl World {
             if saves {
                 self.save(slot, worker, job, generation, &group, rank);
             }
+            if self.chance(self.odds.store_away) {
+                // It may never say that it is back, and another may.
+                let lasting = Duration::from_secs(self.rng.u64(5..60));
+                let away = Event::StoreAway { lasting, why: "connection refused".to_owned() };
+                let word = if self.rng.bool() { away } else { Event::StoreBack };
+                self.tell(slot, worker, job, generation, word, (1, 300));
+            }
             if stop.is_some() {
                 self.tell(slot, worker, job, generation, Event::Stopped { step }, (1, 100));
             }

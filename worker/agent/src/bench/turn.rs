@@ -165,6 +165,10 @@ impl Host for Stopwatch {
         self.step_begins(Instant::now())
     }
 
+    fn is_saving(&self) -> bool {
+        false
+    }
+
     fn checkpoint(&mut self, _snapshot: Snapshot) {}
 }
 

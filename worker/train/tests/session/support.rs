@@ -71,6 +71,8 @@ pub(crate) struct Recorder {
     pub(crate) stop_at: Option<u64>,
     steps: AtomicU64,
     rank: usize,
+    /// A rank, and the steps during which it is still busy with the last snapshot.
+    saving: Option<(usize, std::ops::Range<u64>)>,
     restored: Option<Snapshot>,
     snapshots: Arc<Mutex<Vec<(usize, Snapshot)>>>,
 }
@@ -82,6 +84,11 @@ impl Host for Recorder {
         // Asked once a step.
         let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
         if self.stop_at.is_some_and(|at| step >= at) { StopVote::SaveAndStop } else { StopVote::Continue }
+    }
+
+    fn is_saving(&self) -> bool {
+        let step = self.steps.load(Ordering::Relaxed);
+        self.saving.as_ref().is_some_and(|(rank, steps)| *rank == self.rank && steps.contains(&step))
     }
 
     fn checkpoint(&mut self, snapshot: Snapshot) {
@@ -102,6 +109,17 @@ pub(crate) fn train(
     restored: Option<Snapshot>,
     stop_at: Option<u64>,
 ) -> (Ending, Vec<Snapshot>) {
+    train_while(ground, ranks, restored, stop_at, None)
+}
+
+/// [`train`], in the course of which one rank is busy with a snapshot during some steps.
+pub(crate) fn train_while(
+    ground: &Ground,
+    ranks: u32,
+    restored: Option<Snapshot>,
+    stop_at: Option<u64>,
+    saving: Option<(usize, std::ops::Range<u64>)>,
+) -> (Ending, Vec<Snapshot>) {
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
     let listeners: Vec<_> = (0..ranks).map(|_| Listener::bind(any).expect("a port can be had")).collect();
     let addresses: Vec<_> = listeners.iter().map(Listener::local_addr).collect();
@@ -112,12 +130,13 @@ pub(crate) fn train(
             .zip(0..)
             .map(|(listener, rank)| {
                 let (addresses, restored, snapshots) = (&addresses, restored.clone(), Arc::clone(&snapshots));
+                let saving = saving.clone();
                 scope.spawn(move || {
                     let session = session(ground, listener, addresses, rank, restored.as_ref());
                     // One rank's vote stops all of them.
                     let stop_at = stop_at.filter(|_| rank + 1 == ranks);
                     let rank = rank as usize;
-                    let mut recorder = Recorder { stop_at, rank, restored, snapshots, ..Recorder::default() };
+                    let mut recorder = Recorder { stop_at, rank, saving, restored, snapshots, ..Recorder::default() };
                     run(session, &mut recorder).ending.expect("training goes well")
                 })
             })

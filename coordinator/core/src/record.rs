@@ -2,7 +2,7 @@
 //! in a record is forgotten when the coordinator stops: workers that serve no
 //! generation, leases, and progress since the last record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use phalanx_protocol::{
@@ -137,6 +137,8 @@ pub struct JobRecord {
     pub validation: Metrics,
     /// What came out of it, once it has finished.
     pub outcome: Option<OutcomeRecord>,
+    /// Stragglers whose place others took: it does not take them out again.
+    pub evicted: BTreeSet<WorkerId>,
     /// The newest messages, numbered.
     pub messages: Vec<Message>,
     /// When it was submitted.

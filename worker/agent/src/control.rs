@@ -40,6 +40,7 @@ use crate::{
     membership::Member,
     orders::Orders,
     outbox::{Outbox, Reports},
+    pace::PaceMeter,
     preparation::Preparation,
     training::Training,
 };
@@ -51,6 +52,7 @@ pub(crate) struct Control {
     pub(crate) cache: Arc<Path>,
     pub(crate) threads: usize,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) pace: PaceMeter,
     /// Takes the reason for which the process must end.
     pub(crate) fatal: mpsc::Sender<AgentError>,
     /// Nothing more is wanted of this worker.
@@ -164,6 +166,7 @@ impl Control {
             threads: self.threads,
             reports,
             orders: Arc::clone(&orders),
+            pace: self.pace.clone(),
         };
         let kept = self.kept.take();
         self.begin(member, (job, generation, Kind::Train), orders, training.run(kept));

@@ -14,7 +14,10 @@ use std::{
 use kameo::actor::ActorRef;
 use phalanx_collective::{Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
-use phalanx_protocol::message::{Assignment, Event, Failure, Timeouts};
+use phalanx_protocol::{
+    message::{Assignment, Event, Failure, Timeouts},
+    pace::StepTime,
+};
 use phalanx_storage::Store;
 use phalanx_train::{Ended, Held, Host, Session, Snapshot, StopVote, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
@@ -27,6 +30,7 @@ use crate::{
     metrics,
     orders::Orders,
     outbox::Reports,
+    pace::PaceMeter,
     restore::restore,
 };
 
@@ -47,6 +51,7 @@ pub(crate) struct Trainer {
     pub(crate) reports: Reports,
     pub(crate) checkpointer: ActorRef<Checkpointer>,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) pace: PaceMeter,
 }
 
 impl Trainer {
@@ -78,6 +83,8 @@ impl Trainer {
         };
         let mut host = TrainerHost {
             step_samples: u64::from(assignment.spec.train.lane_batch()) * group.lanes().len() as u64,
+            lanes: group.lanes().end - group.lanes().start,
+            pace: self.pace,
             last_vote: Cell::new(None),
             reports: self.reports,
             checkpointer: self.checkpointer,
@@ -120,6 +127,9 @@ struct TrainerHost {
     runtime: Handle,
     /// Samples in one step on this rank.
     step_samples: u64,
+    /// Lanes that this rank owns.
+    lanes: u32,
+    pace: PaceMeter,
     /// When the last step began: it asks for a vote once.
     last_vote: Cell<Option<Instant>>,
 }
@@ -127,6 +137,11 @@ struct TrainerHost {
 impl Host for TrainerHost {
     fn event(&mut self, event: Event) {
         self.reports.tell(event);
+    }
+
+    fn stepped(&mut self, time: &StepTime) {
+        metrics::reduced(time.reduction);
+        self.pace.add((&self.assignment.job, self.assignment.generation), self.lanes, time);
     }
 
     fn stop_vote(&self) -> StopVote {

@@ -35,6 +35,7 @@ use crate::{
     metrics,
     orders::{Orders, Over},
     outbox::Reports,
+    pace::PaceMeter,
     trainer::Trainer,
 };
 
@@ -49,6 +50,7 @@ pub(crate) struct Training {
     pub(crate) threads: usize,
     pub(crate) reports: Reports,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) pace: PaceMeter,
 }
 
 /// Why the work ended without an ending of its own.
@@ -121,6 +123,7 @@ impl Training {
             reports: self.reports.clone(),
             checkpointer: checkpointer.clone(),
             orders: Arc::clone(orders),
+            pace: self.pace.clone(),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
         let ended = trainer.run(self.threads).await.map_err(|error| error.into_failure(resumed_from))?;

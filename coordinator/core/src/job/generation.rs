@@ -21,6 +21,7 @@ impl Job {
         self.record.generation = self.record.generation.next();
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
+        self.paces.keep(&gang.members);
         for member in &gang.members {
             cx.fleet.take(*member, &self.record.id);
         }
@@ -167,6 +168,8 @@ impl Job {
         let keep = matches!(phase, Phase::Queued { .. } | Phase::Paused { .. });
         self.newcomers.clear();
         self.leaving.clear();
+        self.relief = None;
+        self.paces.keep(&[]);
         self.rewind();
         self.enter(cx, phase);
         for member in members {

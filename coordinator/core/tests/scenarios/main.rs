@@ -14,3 +14,4 @@ mod registry;
 mod restart;
 mod schedule;
 mod stop;
+mod straggler;

@@ -31,7 +31,7 @@ const ERRORS_MAX: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
-    /// The same workers by the ends of their leases: who has none to fear is not looked at.
+    /// The same workers by the ends of their leases, so that only those are looked at whose lease is over.
     leases: BTreeSet<(Duration, WorkerId)>,
     /// Those that are about to leave and have not been told to.
     draining: BTreeSet<WorkerId>,

@@ -137,6 +137,20 @@ impl Cluster {
         self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.flags(role))
     }
 
+    /// Where workers attach, as `host:port`.
+    pub fn rpc(&self) -> &str {
+        &self.rpc
+    }
+
+    /// The coordinator's process id.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not run.
+    pub fn coordinator_pid(&self) -> i32 {
+        self.coordinator.as_ref().expect("it runs").pid()
+    }
+
     /// The workers that the cluster owns, in the order in which they were started.
     pub fn workers(&self) -> &[Running] {
         &self.workers

@@ -25,6 +25,7 @@ pub(crate) fn queued(reason: &str) -> JobView {
         validation: Metrics::new(),
         confusion: None,
         workers: Vec::new(),
+        ranks: Vec::new(),
         world_size: 0,
         lanes: 4,
         generation: Generation::default(),

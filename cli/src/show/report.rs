@@ -7,6 +7,7 @@ use super::{
     lists::state,
     metrics::metrics,
     number::{between, bytes, count, duration, figure, moment},
+    ranks::ranks,
     style::{DIM, STRONG, styled},
 };
 
@@ -47,6 +48,10 @@ pub(crate) fn report(job: &JobView, curve: &Curve, place: &Place, columns: usize
     } else if !job.validation.is_empty() {
         text.push_str(&section("validation split"));
         text.push_str(&metrics(&job.validation, None));
+    }
+    if !job.ranks.is_empty() {
+        text.push_str(&section("ranks"));
+        text.push_str(&ranks(&job.ranks));
     }
     if let Some(sample) = &job.sample {
         text.push_str(&section("sample"));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     message::{Hello, Numbered, Report},
+    pace::Pace,
     reference::FileRef,
     rpc,
     spec::{JobSpec, WorkersSpec},
@@ -77,6 +78,8 @@ pub enum Input {
         worker: WorkerId,
         /// The last directive that it has seen; 0 for none.
         after: u64,
+        /// How fast it has trained since it polled last.
+        pace: Option<Pace>,
     },
     /// A worker tells what happened. Renews its lease.
     Report {

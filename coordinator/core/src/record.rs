@@ -141,6 +141,8 @@ pub struct JobRecord {
     pub validation: Metrics,
     /// What came out of it, once it has finished.
     pub outcome: Option<OutcomeRecord>,
+    /// Stragglers whose place others took: it does not take them out again.
+    pub evicted: BTreeSet<WorkerId>,
     /// The newest messages, numbered.
     pub messages: Vec<Message>,
     /// When it was submitted.

@@ -10,6 +10,7 @@ use phalanx_protocol::{message::Event, view::JobState};
 const LEADS: &str = "phalanx_coordinator_leads";
 const JOBS: &str = "phalanx_jobs";
 const WORKERS: &str = "phalanx_workers";
+const STRAGGLERS: &str = "phalanx_stragglers";
 const REPORTS: &str = "phalanx_reports_total";
 const SUBMISSIONS: &str = "phalanx_submissions_total";
 const GENERATIONS: &str = "phalanx_generations_total";
@@ -44,6 +45,7 @@ pub(crate) fn describe() {
     describe_gauge!(LEADS, "1 while this coordinator leads, 0 while it stands by; only with several");
     describe_gauge!(JOBS, "jobs by state");
     describe_gauge!(WORKERS, "workers attached");
+    describe_gauge!(STRAGGLERS, "members of running jobs that are slower than the others for long");
     describe_counter!(REPORTS, "reports of workers by event");
     describe_counter!(SUBMISSIONS, "jobs handed in, wrong ones included");
     describe_counter!(GENERATIONS, "generations that have begun, of all jobs that are known");
@@ -73,6 +75,7 @@ pub(crate) fn observe(coordinator: &Coordinator) {
     }
     gauge!(WORKERS).set(coordinator.worker_count() as f64);
     gauge!(STALLED_JOBS).set(coordinator.jobs_with_store_away() as f64);
+    gauge!(STRAGGLERS).set(coordinator.straggler_count() as f64);
     counter!(GENERATIONS).absolute(coordinator.generations_begun());
 }
 
@@ -91,6 +94,7 @@ pub(crate) fn stands_by() {
     }
     gauge!(WORKERS).set(0.0);
     gauge!(STALLED_JOBS).set(0.0);
+    gauge!(STRAGGLERS).set(0.0);
 }
 
 /// An input is taken.

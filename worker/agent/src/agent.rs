@@ -31,6 +31,7 @@ use crate::{
     membership::{Introduction, Membership},
     metrics,
     outbox::Outbox,
+    pace::PaceMeter,
     sender,
 };
 
@@ -100,6 +101,7 @@ async fn serve(
 
     let link = Arc::new(Link::new(coordinators, tls));
     let outbox = Arc::new(Outbox::default());
+    let pace = PaceMeter::default();
     let (member, members) = watch::channel(None);
     let (fatal, mut fatalities) = mpsc::channel(1);
     let left = CancellationToken::new();
@@ -109,13 +111,14 @@ async fn serve(
         cache: cache.into(),
         threads,
         outbox: Arc::clone(&outbox),
+        pace: pace.clone(),
         fatal,
         left: left.clone(),
         duty: Duty::default(),
         work: None,
         kept: None,
     });
-    let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone());
+    let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone(), pace);
     let drained = async {
         drain.await;
         if membership.drain().await {

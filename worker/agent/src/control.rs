@@ -33,6 +33,7 @@ use crate::{
     membership::Member,
     orders::Orders,
     outbox::{Outbox, Reports},
+    pace::PaceMeter,
     preparation::Preparation,
     training::Training,
 };
@@ -44,6 +45,7 @@ pub(crate) struct Control {
     pub(crate) cache: Arc<Path>,
     pub(crate) threads: usize,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) pace: PaceMeter,
     /// Takes the reason for which the process must end.
     pub(crate) fatal: mpsc::Sender<AgentError>,
     /// Nothing more is wanted of this worker.
@@ -150,6 +152,7 @@ impl Control {
                     threads: self.threads,
                     reports,
                     orders: Arc::clone(&orders),
+                    pace: self.pace.clone(),
                 };
                 tokio::spawn(training.run(kept))
             }

@@ -7,6 +7,7 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 const STEPS: &str = "phalanx_worker_steps_total";
 const SAMPLES: &str = "phalanx_worker_samples_total";
 const STEP_SECONDS: &str = "phalanx_worker_step_seconds";
+const REDUCTION_SECONDS: &str = "phalanx_worker_reduction_seconds";
 const CHECKPOINT_SECONDS: &str = "phalanx_worker_checkpoint_seconds";
 const CHECKPOINT_BYTES: &str = "phalanx_worker_checkpoint_written_bytes_total";
 const GENERATIONS: &str = "phalanx_worker_generations_total";
@@ -20,6 +21,11 @@ pub(crate) fn describe() {
     describe_counter!(STEPS, "steps that this worker took part in");
     describe_counter!(SAMPLES, "samples that this worker computed gradients of");
     describe_histogram!(STEP_SECONDS, Unit::Seconds, "time from one step to the next, validation included");
+    describe_histogram!(
+        REDUCTION_SECONDS,
+        Unit::Seconds,
+        "time of a step in the reduction, most of it the wait for the slowest rank"
+    );
     describe_histogram!(CHECKPOINT_SECONDS, Unit::Seconds, "time until a checkpoint part is durable");
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of checkpoint parts written");
     describe_counter!(GENERATIONS, "generations that this worker was told to join");
@@ -36,6 +42,11 @@ pub(crate) fn step_begins(samples: u64, since_last: Option<Duration>) {
     if let Some(elapsed) = since_last {
         histogram!(STEP_SECONDS).record(elapsed);
     }
+}
+
+/// A step was in the reduction for so long.
+pub(crate) fn reduced(took: Duration) {
+    histogram!(REDUCTION_SECONDS).record(took);
 }
 
 /// A checkpoint part became durable.

@@ -14,7 +14,10 @@ use std::{
 use kameo::actor::ActorRef;
 use phalanx_collective::{Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
-use phalanx_protocol::message::{Assignment, Event, Failure, Timeouts};
+use phalanx_protocol::{
+    message::{Assignment, Event, Failure, Timeouts},
+    pace::StepTime,
+};
 use phalanx_storage::Store;
 use phalanx_train::{Ended, Held, Host, Session, Snapshot, StopVote, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
@@ -30,6 +33,7 @@ use crate::{
     metrics,
     orders::Orders,
     outbox::Reports,
+    pace::PaceMeter,
     patience,
     restore::restore,
 };
@@ -51,6 +55,7 @@ pub(crate) struct Trainer {
     pub(crate) reports: Reports,
     pub(crate) checkpointer: ActorRef<Checkpointer>,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) pace: PaceMeter,
 }
 
 impl Trainer {
@@ -82,6 +87,8 @@ impl Trainer {
         };
         let mut host = TrainerHost {
             step_samples: u64::from(assignment.spec.train.lane_batch()) * group.lanes().len() as u64,
+            lanes: group.lanes().end - group.lanes().start,
+            pace: self.pace,
             last_vote: Cell::new(None),
             place: Arc::new(Semaphore::new(1)),
             reports: self.reports,
@@ -125,6 +132,9 @@ struct TrainerHost {
     runtime: Handle,
     /// Samples in one step on this rank.
     step_samples: u64,
+    /// Lanes that this rank owns.
+    lanes: u32,
+    pace: PaceMeter,
     /// When the last step began: it asks for a vote once.
     last_vote: Cell<Option<Instant>>,
     /// The checkpointer's place, while it is free.
@@ -134,6 +144,11 @@ struct TrainerHost {
 impl Host for TrainerHost {
     fn event(&mut self, event: Event) {
         self.reports.tell(event);
+    }
+
+    fn stepped(&mut self, time: &StepTime) {
+        metrics::reduced(time.reduction);
+        self.pace.add((&self.assignment.job, self.assignment.generation), self.lanes, time);
     }
 
     fn stop_vote(&self) -> StopVote {

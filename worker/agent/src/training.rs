@@ -35,6 +35,7 @@ use crate::{
     metrics,
     orders::{Orders, Over},
     outbox::Reports,
+    pace::PaceMeter,
     patience,
     trainer::Trainer,
 };
@@ -50,6 +51,7 @@ pub(crate) struct Training {
     pub(crate) threads: usize,
     pub(crate) reports: Reports,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) pace: PaceMeter,
 }
 
 /// Why the work ended without an ending of its own.
@@ -122,6 +124,7 @@ impl Training {
             reports: self.reports.clone(),
             checkpointer: checkpointer.clone(),
             orders: Arc::clone(orders),
+            pace: self.pace.clone(),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
         let ended = trainer.run(self.threads).await.map_err(|error| error.into_failure(resumed_from))?;

@@ -23,6 +23,7 @@ use phalanx_data::{Dataset, Split};
 use phalanx_evaluate::Evaluation;
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Progress},
+    pace::StepTime,
     reference::HashHex,
 };
 
@@ -118,6 +119,9 @@ impl Votes {
 pub trait Host {
     /// Something happened.
     fn event(&mut self, event: Event);
+
+    /// A step was made. Comes once a step, and must be quick.
+    fn stepped(&mut self, time: &StepTime);
 
     /// Whether this rank wants to stop.
     fn stop_vote(&self) -> StopVote;
@@ -233,8 +237,11 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     let mut reporter = Reporter::new(trainer);
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
+        let begun = Instant::now();
         let batches = loader.next()?;
-        let Some(stepped) = trainer.step(&batches, Votes::of(host))? else { continue };
+        let stepped = trainer.step(&batches, Votes::of(host))?;
+        host.stepped(&trainer.step_time(begun));
+        let Some(stepped) = stepped else { continue };
         if leads {
             reporter.stepped(trainer, &stepped, host);
         }

@@ -1,6 +1,6 @@
 //! The step: batch, forward, backward, reduce, clip, update.
 
-use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc};
+use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc, time::Instant};
 
 use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
@@ -9,6 +9,7 @@ use phalanx_member::Position;
 use phalanx_protocol::{
     id::Rank,
     message::{Metrics, StateSource},
+    pace::StepTime,
     reference::HashHex,
     spec::JobSpec,
 };
@@ -44,6 +45,8 @@ pub(crate) struct Trainer {
     position: Position,
     total_steps: u64,
     steps_per_epoch: u64,
+    /// From when to when the last step was in the reduction.
+    reduced: Range<Instant>,
 }
 
 /// Why a rank could not begin, and the state that it holds all the same.
@@ -133,6 +136,7 @@ impl Trainer {
             position,
             total_steps,
             steps_per_epoch,
+            reduced: Instant::now()..Instant::now(),
         };
         Ok((trainer, from))
     }
@@ -154,6 +158,7 @@ impl Trainer {
         if self.replicas.is_some() {
             debug_span!("local").in_scope(|| self.step_alone(batches, learning_rate))?;
             if !self.exchanges_after(self.position.step + 1) {
+                self.reduced = Instant::now()..Instant::now();
                 self.finished_step();
                 return Ok(None);
             }
@@ -162,7 +167,9 @@ impl Trainer {
             debug_span!("backward").in_scope(|| self.backward(batches, votes))?;
         }
         let mut exchange = self.exchange.borrow_mut();
+        let begun = Instant::now();
         debug_span!("reduce").in_scope(|| exchange.finish())?;
+        self.reduced = begun..Instant::now();
 
         let mut mean = Mean::new(exchange.sums(), self.spec.train.lanes);
         let layout = self.learner.layout();
@@ -192,6 +199,12 @@ impl Trainer {
 
     fn finished_step(&mut self) {
         self.position = Position { step: self.position.step + 1, validated: false };
+    }
+
+    /// Where the time has gone of the last step, which began at `begun`.
+    pub(crate) fn step_time(&self, begun: Instant) -> StepTime {
+        let Range { start, end } = self.reduced;
+        StepTime { gradients: start - begun, reduction: end - start, update: end.elapsed() }
     }
 
     /// Lets each owned lane make an update of its own.

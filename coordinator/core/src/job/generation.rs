@@ -22,6 +22,7 @@ impl Job {
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
         self.outage_outlives_generation();
+        self.paces.keep(&gang.members);
         for member in &gang.members {
             cx.fleet.take(*member, &self.record.id);
         }
@@ -169,6 +170,8 @@ impl Job {
         let keep = matches!(phase, Phase::Queued { .. } | Phase::Paused { .. });
         self.newcomers.clear();
         self.leaving.clear();
+        self.relief = None;
+        self.paces.keep(&[]);
         self.rewind();
         self.enter(cx, phase);
         for member in members {

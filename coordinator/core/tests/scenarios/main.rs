@@ -15,3 +15,4 @@ mod registry;
 mod restart;
 mod schedule;
 mod stop;
+mod straggler;

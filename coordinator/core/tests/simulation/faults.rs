@@ -63,6 +63,7 @@ fn spec_numbered(number: u64, workers: usize) -> Box<JobSpec> {
     match number % 4 {
         0 if workers > 1 => settings.extend([("workers.min", "2"), ("workers.max", "3")]),
         1 => settings.push(("workers.max", "1")),
+        2 => settings.extend([("workers.max", "2"), ("workers.evict_stragglers", "true")]),
         _ => {}
     }
     spec(&settings)

@@ -8,7 +8,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use phalanx_collective::Listener;
-use phalanx_protocol::message::{Event, Failure, StateSource};
+use phalanx_protocol::{
+    message::{Event, Failure, StateSource},
+    pace::StepTime,
+};
 use phalanx_train::{Ended, Ending, Held, Host, Samples, Snapshot, StopVote, Task, Tasks, TrainError, run};
 
 use crate::support::{Ground, ground, session};
@@ -70,6 +73,8 @@ impl Host for Ranked {
         }
     }
 
+    fn stepped(&mut self, _: &StepTime) {}
+
     fn stop_vote(&self) -> StopVote {
         // Asked once a step.
         self.steps.set(self.steps.get() + 1);
@@ -79,6 +84,10 @@ impl Host for Ranked {
             Fate::Dies(after) if self.steps.get() > after => resume_unwind(Box::new("killed")),
             Fate::Trains | Fate::Stops(_) | Fate::Dies(_) | Fate::DiesAtOnce => StopVote::Continue,
         }
+    }
+
+    fn is_saving(&self) -> bool {
+        false
     }
 
     fn checkpoint(&mut self, snapshot: Snapshot) {

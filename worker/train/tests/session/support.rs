@@ -15,6 +15,7 @@ use phalanx_data::Dataset;
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
     message::{Assignment, Event, Failure, Peer},
+    pace::StepTime,
     reference::{CheckpointRef, DatasetRef, FileRef},
     spec::JobSpec,
 };
@@ -79,6 +80,8 @@ pub(crate) struct Recorder {
 
 impl Host for Recorder {
     fn event(&mut self, _: Event) {}
+
+    fn stepped(&mut self, _: &StepTime) {}
 
     fn stop_vote(&self) -> StopVote {
         // Asked once a step.

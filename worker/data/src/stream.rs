@@ -7,11 +7,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use phalanx_storage::Store;
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{runtime::Handle, sync::Semaphore, time::sleep};
+use tracing::warn;
 
 use crate::{
     OpenError, ShardRef, Split,
@@ -20,6 +21,11 @@ use crate::{
     figures,
     mapped::{Form, Mapped},
 };
+
+/// How often a shard is asked for while the store is away, and how long after each time: training stalls for ten
+/// minutes before it fails.
+const TRIES_MAX: u32 = 600;
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The shards of a data set, some of them mapped.
 #[derive(Debug)]
@@ -157,7 +163,17 @@ impl Arriving {
         let shard = &stream.refs[self.split as usize][self.index];
         // It is never closed.
         let _permit = stream.fetching.acquire().await;
-        self.fetched = Some(stream.cache.fetch(&stream.store, shard, stream.form).await);
+        let mut tries = 0;
+        self.fetched = loop {
+            match stream.cache.fetch(&stream.store, shard, stream.form).await {
+                Err(OpenError::Storage(error)) if error.is_transient() && tries < TRIES_MAX => {
+                    tries += 1;
+                    warn!(%error, tries, "a data shard cannot be fetched now");
+                    sleep(TRY_AGAIN).await;
+                }
+                fetched => break Some(fetched),
+            }
+        };
     }
 }
 

@@ -128,9 +128,7 @@ mod tests {
     #[test]
     fn the_order_is_the_same_on_every_machine_and_in_every_version() {
         // These numbers are part of the promise of the same bits: they must never change.
-        let order = BlockOrder::new(0, 0, 10, 2, 2);
-        let found = rows(&order, 10);
-        assert_eq!(found, rows(&BlockOrder::new(0, 0, 10, 2, 2), 10));
+        assert_eq!(rows(&BlockOrder::new(0, 0, 10, 2, 2), 10), [4, 5, 7, 6, 0, 2, 1, 3, 8, 9]);
     }
 
     proptest! {

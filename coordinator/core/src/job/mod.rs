@@ -237,6 +237,8 @@ impl Job {
             workers: gang.map(|gang| gang.members.clone()).unwrap_or_default(),
             world_size: gang.map_or(record.world_size, Gang::world_size),
             lanes: record.spec.train.lanes,
+            batch_size: record.spec.train.batch_size,
+            ledger: record.spec.train.ledger,
             generation: record.generation,
             state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),
             checkpoints: record.checkpoints.iter().map(|kept| kept.checkpoint.clone()).collect(),

@@ -11,8 +11,11 @@
 //! the coordinator ends the generation: a rank that closed its connections first
 //! would make its peers report a lost peer, and the reason might come second.
 //!
-//! Invariant: after the answer to [`Flush`], the parts of all snapshots that were
-//! handed over before are durable and reported, or a failure is.
+//! Invariants:
+//!
+//! 1. After the answer to [`Flush`], the parts of all snapshots that were handed over before are
+//!    durable and reported, or a failure is.
+//! 2. A part is reported after this rank's records of the ledger are durable, up to the snapshot's step.
 
 use std::{sync::Arc, time::Instant};
 
@@ -31,7 +34,7 @@ use phalanx_storage::{StorageError, Store};
 use phalanx_train::Snapshot;
 use tracing::{Instrument as _, Span, info, warn};
 
-use crate::{failure, metrics, orders::Orders, outbox::Reports};
+use crate::{bookkeeper::Bookkeeper, failure, metrics, orders::Orders, outbox::Reports};
 
 /// Snapshots that wait while one is written.
 const WAITING_MAX: usize = 1;
@@ -40,6 +43,7 @@ const WAITING_MAX: usize = 1;
 pub(crate) struct Checkpointer {
     assignment: Assignment,
     store: Store,
+    bookkeeper: Arc<Bookkeeper>,
     reports: Reports,
     orders: Arc<Orders>,
     /// Whether a part could not be written. After that no other one is.
@@ -51,10 +55,11 @@ impl Checkpointer {
     pub(crate) fn start(
         assignment: Assignment,
         store: Store,
+        bookkeeper: Arc<Bookkeeper>,
         reports: Reports,
         orders: Arc<Orders>,
     ) -> ActorRef<Self> {
-        let checkpointer = Self { assignment, store, reports, orders, failed: false };
+        let checkpointer = Self { assignment, store, bookkeeper, reports, orders, failed: false };
         Self::spawn_with_mailbox(checkpointer, mailbox::bounded(WAITING_MAX))
     }
 
@@ -65,7 +70,8 @@ impl Checkpointer {
         let path = format!("{folder}/part-{rank}-of-{world_size}.safetensors");
         let part = tokio::task::spawn_blocking(move || snapshot.part(rank, world_size)).await;
         let part = part.map_err(|panic| StorageError::Other(format!("{path}: {panic}")))?;
-        self.store.create(&path, part).await
+        let written = tokio::try_join!(self.store.create(&path, part), self.bookkeeper.save());
+        written.map(|(file, ())| file)
     }
 
     async fn save(&mut self, snapshot: Arc<Snapshot>) {

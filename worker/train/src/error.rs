@@ -104,6 +104,12 @@ pub enum TrainError {
         /// Its path.
         path: String,
     },
+    /// Too many records of the ledger wait to become durable.
+    #[error("{records} records of the ledger wait for the object store, which takes none")]
+    Ledger {
+        /// How many.
+        records: usize,
+    },
     /// Predictions could not be measured.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),

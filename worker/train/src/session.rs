@@ -27,6 +27,7 @@ use phalanx_protocol::{
 use crate::{
     error::TrainError,
     handover::Held,
+    ledger::Ledger,
     loader::{Loader, panic_text},
     predictor::ModelDescription,
     snapshot::{self, Snapshot},
@@ -51,6 +52,8 @@ pub struct Session {
     pub tasks: Arc<Tasks>,
     /// What this rank has kept of the job's state from an earlier generation.
     pub held: Option<Held>,
+    /// Where to record what lanes take, if the job asks for it.
+    pub ledger: Option<Arc<Ledger>>,
     /// The connected generation.
     pub group: Group,
 }
@@ -202,8 +205,8 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     let mut reporter = Reporter::new(trainer);
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
-        let batches = loader.next()?;
-        let Some(stepped) = trainer.step(&batches, host.stop_vote())? else { continue };
+        let gathered = loader.next()?;
+        let Some(stepped) = trainer.step(&gathered, host.stop_vote())? else { continue };
         if leads {
             reporter.stepped(trainer, &stepped, host);
         }

@@ -6,6 +6,8 @@ use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
 use phalanx_protocol::{
+    id::Generation,
+    ledger::Entry,
     message::{Metrics, StateSource},
     reference::HashHex,
     spec::JobSpec,
@@ -19,6 +21,8 @@ use crate::{
     handover::{Held, Position, Start, everyones, hand_over},
     layout::TAIL,
     learner::Learner,
+    ledger::Ledger,
+    loader::Gathered,
     mean::Mean,
     measure::{predict_split, still_wanted},
     progress::TrainingProgress,
@@ -42,6 +46,14 @@ pub(crate) struct Trainer {
     position: Position,
     total_steps: u64,
     steps_per_epoch: u64,
+    records: Option<Records>,
+}
+
+/// What this rank's lanes took since the last exchange, on its way into the ledger.
+struct Records {
+    ledger: Arc<Ledger>,
+    generation: Generation,
+    taken: Vec<Entry>,
 }
 
 /// What one step told.
@@ -58,7 +70,7 @@ impl Trainer {
     /// Builds the model, unless it is held, and puts the state into it that all ranks begin
     /// with. Collective: all ranks of the group must call it.
     pub(crate) fn new(session: Session, host: &mut dyn Host) -> Result<(Self, StateSource), TrainError> {
-        let Session { assignment, dataset, tasks, held, mut group } = session;
+        let Session { assignment, dataset, tasks, held, ledger, mut group } = session;
         let spec = (*assignment.spec).clone();
         let rows = dataset.rows(Split::Train);
         let steps_per_epoch = spec.train.steps_per_epoch(rows);
@@ -75,6 +87,11 @@ impl Trainer {
         };
         let Start { position, progress, from, restored } =
             hand_over(&mut group, learner.as_mut(), held, &assignment, host)?;
+        if let (Some(ledger), StateSource::Members { healed: 1.. }) = (&ledger, from) {
+            ledger.share(&mut group)?;
+        }
+        let generation = assignment.generation;
+        let records = ledger.map(|ledger| Records { ledger, generation, taken: Vec::new() });
         let replicas = match (&spec.train.diloco, &restored) {
             (None, _) => None,
             (Some(_), Some(snapshot)) => Some(snapshot.state()),
@@ -98,6 +115,7 @@ impl Trainer {
             position,
             total_steps,
             steps_per_epoch,
+            records,
         };
         Ok((trainer, from))
     }
@@ -109,11 +127,17 @@ impl Trainer {
         replicas.is_none().then_some(Held { learner, progress, position })
     }
 
-    /// Makes one step. `batches` are those of this rank's lanes. `None` where lanes go on on
+    /// Makes one step from what was gathered for this rank's lanes. `None` where lanes go on on
     /// their own before they exchange.
-    pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Option<Stepped>, TrainError> {
+    pub(crate) fn step(
+        &mut self,
+        gathered: &Gathered,
+        vote: StopVote,
+    ) -> Result<Option<Stepped>, TrainError> {
+        let batches = &gathered.batches;
         let _step = info_span!("step", step = self.position.step + 1).entered();
         let learning_rate = self.learning_rate.next();
+        self.note(gathered);
         if self.replicas.is_some() {
             debug_span!("local").in_scope(|| self.step_alone(batches, learning_rate))?;
             if !self.exchanges_after(self.position.step + 1) {
@@ -126,6 +150,11 @@ impl Trainer {
         }
         let mut exchange = self.exchange.borrow_mut();
         debug_span!("reduce").in_scope(|| exchange.finish())?;
+        if let Some(Records { ledger, taken, .. }) = &mut self.records {
+            // The state is changed only after it: who holds the step's result has its records.
+            exchange.with_group(|group| ledger.commit(group, taken))?;
+            taken.clear();
+        }
 
         let mut mean = Mean::new(exchange.sums(), self.spec.train.lanes);
         let layout = self.learner.layout();
@@ -151,6 +180,16 @@ impl Trainer {
         drop(exchange);
         self.finished_step();
         Ok(Some(Stepped { loss, learning_rate, vote: StopVote::from_numbers(stop, save) }))
+    }
+
+    /// Notes what this rank's lanes take in the next step.
+    fn note(&mut self, gathered: &Gathered) {
+        let lanes = self.lanes();
+        let step = self.position.step + 1;
+        if let Some(Records { generation, taken, .. }) = &mut self.records {
+            let entry = |(lane, took): (u32, _)| Entry { step, lane, generation: *generation, taken: took };
+            taken.extend(lanes.zip(gathered.taken.iter().copied()).map(entry));
+        }
     }
 
     fn finished_step(&mut self) {

@@ -17,13 +17,15 @@ use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
+    ledger::{Audit, Expected},
     message::{Assignment, Event, Failure, Peer},
     reference::{CheckpointRef, DatasetRef, FileRef},
     spec::JobSpec,
 };
 use phalanx_storage::{Store, manifest::CheckpointManifest};
 use phalanx_train::{
-    Ending, Host, Outcome, Predictor, Samples, Session, Snapshot, StopVote, Task, Tasks, TrainError, run,
+    Ending, Host, Ledger, Outcome, Predictor, Samples, Session, Snapshot, StopVote, Task, Tasks, TrainError,
+    run,
 };
 
 /// A table that a small model learns: two classes with some noise.
@@ -52,6 +54,8 @@ struct Ground {
     spec: JobSpec,
     dataset: Arc<Dataset>,
     reference: DatasetRef,
+    /// Of each rank, where the job keeps one.
+    ledgers: [Arc<Ledger>; 4],
 }
 
 fn ground(model: &str, train: &str) -> Ground {
@@ -67,7 +71,7 @@ fn ground(model: &str, train: &str) -> Ground {
         let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await;
         (prepared.dataset, dataset.expect("it was just written"))
     });
-    Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference }
+    Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference, ledgers: Default::default() }
 }
 
 /// Keeps the snapshots, and wants to stop from its `stop_at`th step on.
@@ -172,6 +176,7 @@ fn session(
         dataset: Arc::clone(&ground.dataset),
         tasks: Arc::new(Tasks::new()),
         held: None,
+        ledger: ground.spec.train.ledger.then(|| Arc::clone(&ground.ledgers[rank as usize])),
         group: group.expect("the ranks reach each other"),
     }
 }
@@ -256,6 +261,27 @@ fn lanes_that_train_on_their_own_end_in_the_same_bits_on_any_number_of_ranks() {
         let outcome = check_ranks(r#"{"mlp": {"hidden": [32, 8]}}"#, &train_spec);
         assert_eq!(outcome.step, 400);
         assert!(outcome.evaluation.metrics["accuracy"] > 0.85, "it learns: {:?}", outcome.evaluation.metrics);
+    }
+}
+
+#[test]
+fn every_rank_records_what_all_lanes_took() {
+    for settings in ["", r#", "diloco": {"local_steps": 7}"#, r#", "bucket_bytes": 1024"#] {
+        let plain = ground(MLP, &format!(r#""steps": 45{settings}"#));
+        let expected = finished(train(&plain, 1, None, None).0).state_hash;
+        for ranks in 1..=3 {
+            let ground = ground(MLP, &format!(r#""steps": 45, "ledger": true{settings}"#));
+            assert_eq!(finished(train(&ground, ranks, None, None).0).state_hash, expected, "{ranks} ranks");
+            let records = ground.ledgers[0].unsaved();
+            assert_eq!(records.len(), 45 * 4);
+            assert!(ground.ledgers[..ranks as usize].iter().all(|ledger| ledger.unsaved() == records));
+            let train_rows = ground.reference.train_rows;
+            let mut audit = Audit::new(Expected { lanes: 4, batch_size: 24, train_rows, steps: 45 });
+            records.into_iter().for_each(|entry| audit.take(entry));
+            let verdict = audit.finish();
+            assert!(verdict.is_right(), "{:?}", verdict.violations);
+            assert_eq!((verdict.epochs, verdict.generations), (3, 1));
+        }
     }
 }
 

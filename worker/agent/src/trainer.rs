@@ -19,7 +19,7 @@ use phalanx_protocol::{
     pace::StepTime,
 };
 use phalanx_storage::Store;
-use phalanx_train::{Ended, Held, Host, Session, Snapshot, StopVote, Tasks, TrainError};
+use phalanx_train::{Ended, Held, Host, Ledger, Session, Snapshot, StopVote, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
 use tokio::{
     runtime::Handle,
@@ -49,6 +49,7 @@ pub(crate) struct Trainer {
     pub(crate) dataset: Arc<Dataset>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) held: Option<Held>,
+    pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) store: Store,
     pub(crate) listener: Arc<Listener>,
     pub(crate) timeouts: Timeouts,
@@ -79,7 +80,7 @@ impl Trainer {
     }
 
     fn train(self, runtime: Handle) -> Result<Ended, TrainerFailed> {
-        let Self { assignment, dataset, tasks, held, listener, timeouts, .. } = self;
+        let Self { assignment, dataset, tasks, held, ledger, listener, timeouts, .. } = self;
         let config = group_config(&assignment, &timeouts, Transport::Auto);
         let group = match Group::connect(&listener, config, self.orders.abort_handle()) {
             Ok(group) => group,
@@ -98,7 +99,7 @@ impl Trainer {
             store: self.store,
             runtime,
         };
-        let session = Session { assignment, dataset, tasks, held, group };
+        let session = Session { assignment, dataset, tasks, held, ledger, group };
         Ok(phalanx_train::run(session, &mut host))
     }
 }

@@ -29,6 +29,7 @@ use phalanx_train::{Ended, Ending, ExportedModel, Outcome, StopVote, Tasks};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{
+    bookkeeper::Bookkeeper,
     checkpointer::{Checkpointer, Flush, NotDurable},
     failure,
     kept::{Kept, open},
@@ -107,9 +108,14 @@ impl Training {
         let opening = open(kept, job, dataset, (&self.store, &self.reports), &self.cache);
         let dataset: Arc<Dataset> = orders.unless_over(opening).await??;
         let held = kept.as_mut().and_then(|kept| kept.model.take());
+        let ledger = kept.as_ref().map(|kept| Arc::clone(&kept.ledger));
+        let ledger = ledger.filter(|_| self.assignment.spec.train.ledger);
+        let bookkeeper =
+            Arc::new(Bookkeeper::new(self.assignment.clone(), self.store.clone(), ledger.clone()));
         let checkpointer = Checkpointer::start(
             self.assignment.clone(),
             self.store.clone(),
+            Arc::clone(&bookkeeper),
             self.reports.clone(),
             Arc::clone(orders),
         );
@@ -118,6 +124,7 @@ impl Training {
             dataset,
             tasks: Arc::clone(&self.tasks),
             held,
+            ledger,
             store: self.store.clone(),
             listener: Arc::clone(&self.listener),
             timeouts: self.timeouts,
@@ -127,7 +134,10 @@ impl Training {
             pace: self.pace.clone(),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
-        let ended = trainer.run(self.threads).await.map_err(|error| error.into_failure(resumed_from))?;
+        let ended = bookkeeper
+            .while_training(trainer.run(self.threads))
+            .await
+            .map_err(|error| error.into_failure(resumed_from))?;
         let Ended { ending, held } = ended;
         let step = held.as_ref().map_or(0, |held| held.step());
         if let Some(kept) = kept {

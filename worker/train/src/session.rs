@@ -30,6 +30,7 @@ use phalanx_protocol::{
 use crate::{
     error::TrainError,
     handover::Held,
+    ledger::Ledger,
     loader::{Loader, panic_text},
     predictor::ModelDescription,
     snapshot::{self, Snapshot},
@@ -54,6 +55,8 @@ pub struct Session {
     pub tasks: Arc<Tasks>,
     /// What this rank has kept of the job's state from an earlier generation.
     pub held: Option<Held>,
+    /// Where to record what lanes take, if the job asks for it.
+    pub ledger: Option<Arc<Ledger>>,
     /// The connected generation.
     pub group: Group,
 }
@@ -238,8 +241,8 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
         let begun = Instant::now();
-        let batches = loader.next()?;
-        let stepped = trainer.step(&batches, Votes::of(host))?;
+        let gathered = loader.next()?;
+        let stepped = trainer.step(&gathered, Votes::of(host))?;
         host.stepped(&trainer.step_time(begun));
         let Some(stepped) = stepped else { continue };
         if leads {

@@ -263,6 +263,8 @@ impl Job {
             ranks: gang.map(|gang| self.paces.view(gang)).unwrap_or_default(),
             world_size: gang.map_or(record.world_size, Gang::world_size),
             lanes: record.spec.train.lanes,
+            batch_size: record.spec.train.batch_size,
+            ledger: record.spec.train.ledger,
             generation: record.generation,
             state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),
             checkpoints: record.checkpoints.iter().map(|kept| kept.checkpoint.clone()).collect(),

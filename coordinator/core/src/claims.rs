@@ -72,6 +72,7 @@ impl Coordinator {
                 kind: &worker.hello.kind,
                 tasks: &worker.hello.tasks,
                 availability: self.availability(id, worker),
+                holds: worker.holds.as_ref(),
             })
             .collect()
     }

@@ -215,6 +215,8 @@ pub struct Known {
     pub errors: u32,
     /// Whether it is about to leave.
     pub draining: bool,
+    /// Whether it keeps the job's state.
+    pub holds_state: bool,
 }
 
 /// States that differed, none of them in the majority.

@@ -49,6 +49,9 @@ pub(crate) struct Worker {
     pub(crate) draining: bool,
     /// How often its state was wrong.
     pub(crate) errors: u32,
+    /// The job whose state it keeps, or will: the last that it was sent to train, unless it was
+    /// told to give that up.
+    pub(crate) holds: Option<JobId>,
     outbox: Outbox,
 }
 
@@ -63,10 +66,30 @@ impl Worker {
         self.connected && !self.draining && !self.is_quarantined()
     }
 
-    /// What is kept of it.
-    pub(crate) fn known(&self) -> Known {
-        let Self { hello, attached_at, errors, draining, .. } = self;
-        Known { hello: hello.clone(), attached_at: *attached_at, errors: *errors, draining: *draining }
+    /// What is stored of it with the job that it serves.
+    pub(crate) fn known(&self, job: &JobId) -> Known {
+        let Self { hello, attached_at, errors, draining, holds, .. } = self;
+        Known {
+            hello: hello.clone(),
+            attached_at: *attached_at,
+            errors: *errors,
+            draining: *draining,
+            holds_state: holds.as_ref() == Some(job),
+        }
+    }
+
+    /// Does with the state that it holds what the worker will do when it sees this directive.
+    fn follow(&mut self, directive: &Directive) {
+        match directive {
+            Directive::Train(assignment) => self.holds = Some(assignment.job.clone()),
+            Directive::Prepare { job, .. } | Directive::Fetch { job, .. } => {
+                self.holds.take_if(|held| held != job);
+            }
+            Directive::Release { job, keep: false, .. } => {
+                self.holds.take_if(|held| held == job);
+            }
+            Directive::Release { keep: true, .. } | Directive::Stop { .. } | Directive::Leave => {}
+        }
     }
 }
 
@@ -171,6 +194,7 @@ impl Fleet {
             connected: true,
             draining: false,
             errors: 0,
+            holds: None,
             outbox: Outbox::new(true),
         };
         self.workers.insert(id, worker);
@@ -179,7 +203,7 @@ impl Fleet {
 
     /// Takes in a worker that served `job` before a restart.
     pub(crate) fn restore(&mut self, id: WorkerId, known: Known, lease_ends: Duration, job: &JobId) {
-        let Known { hello, attached_at, errors, draining } = known;
+        let Known { hello, attached_at, errors, draining, holds_state } = known;
         let worker = Worker {
             hello,
             attached_at,
@@ -188,6 +212,7 @@ impl Fleet {
             connected: true,
             draining,
             errors,
+            holds: holds_state.then(|| job.clone()),
             outbox: Outbox::new(false),
         };
         self.workers.insert(id, worker);
@@ -239,6 +264,18 @@ impl Fleet {
     /// Whether a worker is there, and can have work from now on.
     pub(crate) fn can_work(&self, id: WorkerId) -> bool {
         self.workers.get(&id).is_some_and(Worker::can_work)
+    }
+
+    /// Whether a worker keeps the state of a job.
+    pub(crate) fn holds(&self, id: WorkerId, job: &JobId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.holds.as_ref() == Some(job))
+    }
+
+    /// Notes that nobody is to go on from the state that a worker holds.
+    pub(crate) fn distrust(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.holds = None;
+        }
     }
 
     /// Counts that a worker's state was wrong. Returns whether it gets no more work for that.
@@ -354,7 +391,9 @@ impl Fleet {
     }
 
     fn queue(&mut self, id: WorkerId, directive: Directive) -> Option<u64> {
-        let outbox = &mut self.workers.get_mut(&id)?.outbox;
+        let worker = self.workers.get_mut(&id)?;
+        worker.follow(&directive);
+        let outbox = &mut worker.outbox;
         outbox.last += 1;
         outbox.waiting.push_back(Numbered { number: outbox.last, directive });
         debug_assert!(outbox.waiting.len() <= DIRECTIVES_MAX, "invariant 8: queues are bounded");

@@ -18,13 +18,13 @@ use crate::{
 };
 
 impl Job {
-    /// At `step` the states of these ranks have these hashes. Some members are home already.
+    /// At `step` the states of these ranks have these hashes. Who has told that is home already.
     pub(super) fn differ(
         &mut self,
         cx: &mut Context<'_>,
         step: u64,
         hashes: &BTreeMap<Rank, HashHex>,
-        home: BTreeSet<WorkerId>,
+        teller: Option<WorkerId>,
     ) {
         let Some(gang) = self.phase.gang() else { return };
         let member = |rank: &Rank| gang.members.get(rank.get() as usize).copied();
@@ -45,10 +45,12 @@ impl Job {
                  the steps since the last checkpoint are computed again"
             )
         };
+        // Nobody goes on from them, in whichever way the job goes on.
+        untrusted.iter().for_each(|worker| cx.fleet.distrust(*worker));
         if let Phase::Stopping { goal: goal @ (Goal::Pause | Goal::Cancel), .. } = self.phase {
             return self.reach(cx, goal, Some(format!("its state was not saved: {why}")));
         }
-        self.break_up(cx, why, home, &untrusted);
+        self.break_up(cx, why, teller);
     }
 
     /// All ranks hold the same state at `step`.

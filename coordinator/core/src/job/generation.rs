@@ -173,9 +173,17 @@ impl Job {
             if only_leader_knows && Some(member) != leader {
                 cx.fleet.dismiss(member);
             } else {
+                let keep = keep && cx.fleet.holds(member, &self.record.id);
                 cx.release(member, self.release(keep));
             }
         }
+    }
+
+    /// Lets a member go that is one of the next generation, too, with the state that it holds.
+    pub(super) fn recall(&self, cx: &mut Context<'_>, member: WorkerId) {
+        let job = &self.record.id;
+        let release = self.release(cx.fleet.holds(member, job));
+        cx.recall(member, job, release);
     }
 
     /// Tells a worker that the generation is over.
@@ -225,9 +233,7 @@ impl Job {
             }
             Phase::Stopping { gang, save, .. } => self.tell_to_stop(cx, gang, *save),
             Phase::Regrouping { gang, .. } => {
-                for member in &gang.members {
-                    cx.recall(*member, &self.record.id, self.release(true));
-                }
+                gang.members.iter().for_each(|member| self.recall(cx, *member));
             }
             Phase::Queued { .. }
             | Phase::Training { .. }
@@ -318,12 +324,12 @@ impl Job {
                 let limit = cx.config.timeouts.step;
                 let missing = listed(missing);
                 let why = format!("workers {missing} did not load the data and connect within {limit:?}");
-                self.break_up(cx, why, BTreeSet::new(), &BTreeSet::new());
+                self.break_up(cx, why, None);
             }
             Phase::Regrouping { .. } => self.form_next(cx),
             Phase::Stopping { goal: Goal::Regroup, .. } => {
                 let why = "a worker did not stop in time for others to join or leave".to_owned();
-                self.break_up(cx, why, BTreeSet::new(), &BTreeSet::new());
+                self.break_up(cx, why, None);
             }
             Phase::Stopping { goal, .. } => {
                 let goal = *goal;

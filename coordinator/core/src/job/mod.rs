@@ -196,7 +196,7 @@ impl Job {
 
     /// Stores the job as it is now.
     fn store(&mut self, cx: &mut Context<'_>) {
-        self.record.standing = self.phase.standing(cx.fleet);
+        self.record.standing = self.phase.standing(&self.record.id, cx.fleet);
         cx.persist(Record::Job(Box::new(self.record.clone())));
         cx.turn.changed.insert(self.record.id.clone());
     }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use phalanx_protocol::{
-    id::{Rank, WorkerId},
+    id::{JobId, Rank, WorkerId},
     view::{JobState, ModelVersion},
 };
 
 use crate::{
     checkpoint::Saves,
     record::{Goal, Halt, Member, Stage, Standing},
-    worker::{Fleet, Worker},
+    worker::Fleet,
 };
 
 /// Where a job is in its life. The transition table stands in the crate's documentation.
@@ -234,11 +234,11 @@ impl Phase {
     }
 
     /// What becomes of the job if the coordinator stops now.
-    pub(crate) fn standing(&self, fleet: &Fleet) -> Standing {
+    pub(crate) fn standing(&self, job: &JobId, fleet: &Fleet) -> Standing {
         let running = |gang: &Gang, stage| {
             let member = |worker: &WorkerId| Member {
                 worker: *worker,
-                attached: fleet.get(*worker).map(Worker::known),
+                attached: fleet.get(*worker).map(|worker| worker.known(job)),
             };
             Standing::Running { members: gang.members.iter().map(member).collect(), stage }
         };

@@ -43,7 +43,7 @@ impl Job {
                 self.record.world_size = left;
                 self.say(cx, text);
                 if left < self.workers_min() {
-                    self.regroup(cx, BTreeSet::new(), &BTreeSet::new());
+                    self.regroup(cx, None);
                 }
             }
             Phase::Stopping { halted, goal: Goal::Pause | Goal::Cancel, .. } => {
@@ -61,7 +61,7 @@ impl Job {
             | Phase::Forming { .. }
             | Phase::Training { .. }
             | Phase::Evaluating { .. }
-            | Phase::Stopping { .. } => self.break_up(cx, text, BTreeSet::new(), &BTreeSet::new()),
+            | Phase::Stopping { .. } => self.break_up(cx, text, None),
             Phase::Queued { .. }
             | Phase::Registering { .. }
             | Phase::Paused { .. }
@@ -76,15 +76,9 @@ impl Job {
         self.form_if_home(cx);
     }
 
-    /// The generation is over for the reason `why`; the job goes on with the workers left, of
-    /// which some are home already, and some hold a state that is not to be used.
-    pub(super) fn break_up(
-        &mut self,
-        cx: &mut Context<'_>,
-        why: String,
-        home: BTreeSet<WorkerId>,
-        untrusted: &BTreeSet<WorkerId>,
-    ) {
+    /// The generation is over for the reason `why`, which a member may have told that is home now;
+    /// the job goes on with the workers left.
+    pub(super) fn break_up(&mut self, cx: &mut Context<'_>, why: String, teller: Option<WorkerId>) {
         let Some(gang) = self.phase.gang() else { return };
         if self.record.progress.farthest_step > gang.farthest_step {
             self.record.fruitless_generations = 0;
@@ -96,30 +90,29 @@ impl Job {
             return self.fail(cx, format!("{count} generations in a row made no progress; the last: {why}"));
         }
         self.say(cx, why);
-        self.regroup(cx, home, untrusted);
+        self.regroup(cx, teller);
     }
 
-    /// Ends the generation. The next one is formed as soon as its members are home.
-    pub(super) fn regroup(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut home: BTreeSet<WorkerId>,
-        untrusted: &BTreeSet<WorkerId>,
-    ) {
+    /// Ends the generation. The next one is formed as soon as its members are home; `teller` is.
+    pub(super) fn regroup(&mut self, cx: &mut Context<'_>, teller: Option<WorkerId>) {
         let Some(gang) = self.phase.gang() else { return };
         let gang = gang.clone();
-        match &self.phase {
-            Phase::Preparing { .. } => home.extend(gang.members.iter().skip(1)),
-            Phase::Stopping { halted, .. } => home.extend(halted.iter().filter_map(|(rank, halt)| {
-                matches!(halt, Halt::Stopped { .. }).then(|| gang.members.get(rank.get() as usize))?
-            })),
-            _ => {}
+        let mut home = BTreeSet::from_iter(teller);
+        if let Phase::Stopping { halted, .. } = &self.phase {
+            let stopped = halted.iter().filter(|(_, halt)| matches!(halt, Halt::Stopped { .. }));
+            home.extend(stopped.filter_map(|(rank, _)| gang.members.get(rank.get() as usize)));
+        }
+        // Who must give its state up is told that first.
+        home.retain(|member| cx.fleet.holds(*member, &self.record.id));
+        if let Phase::Preparing { .. } = &self.phase {
+            // They have not been told of the generation.
+            home.extend(gang.members.iter().skip(1));
         }
         // A worker is home at once. One that has not shown that within a heartbeat is most likely dead.
         let deadline = cx.after(cx.config.timeouts.heartbeat);
         self.enter(cx, Phase::Regrouping { gang: gang.clone(), home: home.clone(), deadline });
         for member in gang.members.iter().filter(|member| !home.contains(member)) {
-            cx.recall(*member, &self.record.id, self.release(!untrusted.contains(member)));
+            self.recall(cx, *member);
         }
         self.form_if_home(cx);
     }
@@ -279,7 +272,7 @@ impl Job {
                 self.store(cx);
             }
             // There is no step to be finished.
-            Phase::Evaluating { .. } => self.regroup(cx, BTreeSet::new(), &BTreeSet::new()),
+            Phase::Evaluating { .. } => self.regroup(cx, None),
             Phase::Regrouping { .. } => self.form_if_home(cx),
             Phase::Training { .. } => self.follow_wishes(cx),
             // It leaves when that is over.

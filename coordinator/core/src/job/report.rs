@@ -1,7 +1,7 @@
 //! What the members of a generation report, and what becomes of it. Reports may
 //! come twice: each handler does nothing the second time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{
     id::{Generation, Rank, WorkerId},
@@ -183,13 +183,13 @@ impl Job {
                     return self.member_home(cx, worker);
                 }
                 let why = format!("worker {who} cannot go on: {}", bounded(reason));
-                self.break_up(cx, why, BTreeSet::from([worker]), &BTreeSet::new());
+                self.break_up(cx, why, Some(worker));
             }
             Failure::Differs { .. } if matches!(self.phase, Phase::Regrouping { .. }) => {
                 self.member_home(cx, worker);
             }
             Failure::Differs { step, hashes } => {
-                self.differ(cx, step, &by_rank(hashes), BTreeSet::from([worker]));
+                self.differ(cx, step, &by_rank(hashes), Some(worker));
             }
             Failure::CheckpointDamaged { manifest, reason } => {
                 let count = self.record.checkpoints.len();
@@ -197,11 +197,11 @@ impl Job {
                 if self.record.checkpoints.len() == count {
                     let why =
                         format!("worker {who} found {} damaged, which is no checkpoint", bounded(manifest));
-                    return self.break_up(cx, why, BTreeSet::from([worker]), &BTreeSet::new());
+                    return self.break_up(cx, why, Some(worker));
                 }
                 // No count of fruitless generations: each checkpoint is dropped once.
                 self.say(cx, format!("checkpoint {manifest} is damaged and no longer used: {reason}"));
-                self.regroup(cx, BTreeSet::from([worker]), &BTreeSet::new());
+                self.regroup(cx, Some(worker));
             }
         }
     }
@@ -219,7 +219,7 @@ impl Job {
                 self.reach(cx, goal, Some(bounded(format!("its state could not be saved: {reason}"))));
             }
             Failure::Differs { step, hashes } => {
-                self.differ(cx, step, &by_rank(hashes), BTreeSet::from([worker]));
+                self.differ(cx, step, &by_rank(hashes), Some(worker));
             }
             Failure::Peer { .. } | Failure::CheckpointDamaged { .. } => {
                 if let Phase::Stopping { gang, halted, .. } = &mut self.phase

@@ -1,8 +1,6 @@
 //! How a job's checkpoints come to be: parts of all ranks, then the manifest,
 //! then the record, and only then the deletion of older ones.
 
-use std::collections::BTreeSet;
-
 use phalanx_protocol::{
     id::{Generation, Rank},
     message::CheckpointPart,
@@ -45,7 +43,7 @@ impl Job {
                 self.store(cx);
                 self.write_manifest(cx, whole);
             }
-            Added::Differs { hashes } => self.differ(cx, step, &hashes, BTreeSet::new()),
+            Added::Differs { hashes } => self.differ(cx, step, &hashes, None),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How a job is stopped by a user, and how it goes on again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{id::Rank, message::Directive, spec::WorkersSpec, view::JobState};
 
@@ -167,7 +167,7 @@ impl Job {
         }
         let goal = *goal;
         if !save {
-            return self.regroup(cx, BTreeSet::new(), &BTreeSet::new());
+            return self.regroup(cx, None);
         }
         let saved = self.saved_step();
         let stopped_at = halted.values().map(|halt| match halt {
@@ -176,7 +176,7 @@ impl Job {
         });
         match stopped_at.collect::<Option<Vec<u64>>>() {
             Some(steps) if steps.iter().any(|step| *step > saved) => {}
-            _ if goal == Goal::Regroup => self.regroup(cx, BTreeSet::new(), &BTreeSet::new()),
+            _ if goal == Goal::Regroup => self.regroup(cx, None),
             Some(_) => self.reach(cx, goal, None),
             None => {
                 let why = format!("a worker was lost while it saved: it would go on from step {saved}");

@@ -69,7 +69,7 @@ impl Plan<'_> {
             }
         }
         if let Some(fit) = self.roomiest(&carrying, |plan, fit| plan.can_start(job, readiness, fit, 0)) {
-            let workers = self.free.take(fit, Freedom::Idle, needed);
+            let workers = self.free.take(fit, Freedom::Idle, needed, self.claim(job).id);
             return self.start(job, fit.kind, workers);
         }
         let enough = |plan: &Self, fit: &Fit| plan.free_soon(fit) >= needed;
@@ -113,15 +113,16 @@ impl Plan<'_> {
         let Reservation { kind, idle: mut workers, leaving } = reservation;
         self.give_back(Reservation { kind, idle: Vec::new(), leaving });
         let missing = self.claim(job).workers_min - workers.len();
-        workers.extend(self.free.take(fit, Freedom::Idle, missing));
+        workers.extend(self.free.take(fit, Freedom::Idle, missing, self.claim(job).id));
         self.start(job, kind, workers);
     }
 
     /// Reserves workers that are free, or will be, on a kind that has enough.
     fn reserve_on(&mut self, job: usize, readiness: Readiness, fit: &Fit) {
         let needed = self.claim(job).workers_min;
-        let idle = self.free.take(fit, Freedom::Idle, needed);
-        let leaving = self.free.take(fit, Freedom::Leaving, needed - idle.len());
+        let id = self.claim(job).id;
+        let idle = self.free.take(fit, Freedom::Idle, needed, id);
+        let leaving = self.free.take(fit, Freedom::Leaving, needed - idle.len(), id);
         let reservation = Reservation { kind: fit.kind, idle, leaving };
         let why = self.coming(job, readiness, &reservation);
         self.projects[self.project_of[job]].kept += needed;

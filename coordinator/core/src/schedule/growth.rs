@@ -53,9 +53,9 @@ impl Plan<'_> {
         let comes_first = gang.starts && blocked.is_some_and(|blocked| self.is_before(job, blocked));
         let fit = self.fits(job).iter().find(|fit| Some(fit.kind) == gang.kind).cloned();
         let Some(fit) = fit else { return false };
-        let mut worker = self.free.take(&fit, Freedom::Idle, 1).pop();
+        let mut worker = self.free.take(&fit, Freedom::Idle, 1, claim.id).pop();
         if worker.is_none() && (gives_back || comes_first) {
-            worker = self.free.take(&fit, Freedom::HeldBack, 1).pop();
+            worker = self.free.take(&fit, Freedom::HeldBack, 1, claim.id).pop();
         }
         let Some(worker) = worker else { return false };
         let member = self.member(worker);

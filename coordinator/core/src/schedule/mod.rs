@@ -71,6 +71,8 @@
 //!     Where workers of one kind have different tasks, a job that had to give up
 //!     some may go on with others which only it can use; that ends, too.
 //! 13. The answer does not depend on the order of the arguments.
+//! 14. A job that starts gets idle workers that hold its state before others of
+//!     that kind; other jobs get them last.
 
 mod admission;
 mod growth;
@@ -179,6 +181,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) tasks: &'a [String],
     /// Whether it can be had.
     pub(crate) availability: Availability<'a>,
+    /// The job whose state it holds.
+    pub(crate) holds: Option<&'a JobId>,
 }
 
 /// Whether a worker can be had.

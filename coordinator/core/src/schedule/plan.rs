@@ -90,7 +90,7 @@ pub(super) struct Plan<'p> {
     fits: Vec<Vec<Fit>>,
     fits_of: Vec<usize>,
     obstacles: Vec<Option<Shortage>>,
-    pub(super) free: Free,
+    pub(super) free: Free<'p>,
     pub(super) projects: Vec<Project>,
     pub(super) project_of: Vec<usize>,
     /// Jobs with workers, by the indices of their claims.

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use phalanx_protocol::id::WorkerId;
+use phalanx_protocol::id::{JobId, WorkerId};
 
 use super::{Availability, Candidate};
 
@@ -103,19 +103,26 @@ pub(super) enum Freedom {
 
 /// The workers that are free, pool by pool.
 #[derive(Debug)]
-pub(super) struct Free {
+pub(super) struct Free<'a> {
     pools: Vec<FreePool>,
+    /// The workers that hold the state of a job, free or not.
+    holders: BTreeMap<&'a JobId, Vec<WorkerId>>,
+    holds: BTreeSet<WorkerId>,
+    home: &'a BTreeMap<WorkerId, usize>,
 }
+
+/// A free worker, and whether it holds the state of some job: for others, those come last.
+type Hand = (bool, WorkerId);
 
 #[derive(Debug, Default)]
 struct FreePool {
-    idle: BTreeSet<WorkerId>,
-    leaving: BTreeSet<WorkerId>,
-    held_back: BTreeSet<WorkerId>,
+    idle: BTreeSet<Hand>,
+    leaving: BTreeSet<Hand>,
+    held_back: BTreeSet<Hand>,
 }
 
 impl FreePool {
-    fn of(&self, freedom: Freedom) -> &BTreeSet<WorkerId> {
+    fn of(&self, freedom: Freedom) -> &BTreeSet<Hand> {
         match freedom {
             Freedom::Idle => &self.idle,
             Freedom::Leaving => &self.leaving,
@@ -123,7 +130,7 @@ impl FreePool {
         }
     }
 
-    fn of_mut(&mut self, freedom: Freedom) -> &mut BTreeSet<WorkerId> {
+    fn of_mut(&mut self, freedom: Freedom) -> &mut BTreeSet<Hand> {
         match freedom {
             Freedom::Idle => &mut self.idle,
             Freedom::Leaving => &mut self.leaving,
@@ -132,10 +139,22 @@ impl FreePool {
     }
 }
 
-impl Free {
+impl<'a> Free<'a> {
     /// Those of `workers` that are free.
-    pub(super) fn of(workers: &[Candidate<'_>], groups: &Groups<'_>) -> Self {
-        let mut free = Self { pools: groups.pools.iter().map(|_| FreePool::default()).collect() };
+    pub(super) fn of(workers: &[Candidate<'a>], groups: &'a Groups<'_>) -> Self {
+        let mut free = Self {
+            pools: groups.pools.iter().map(|_| FreePool::default()).collect(),
+            holders: BTreeMap::new(),
+            holds: BTreeSet::new(),
+            home: &groups.home,
+        };
+        for worker in workers {
+            if let Some(job) = worker.holds {
+                free.holders.entry(job).or_default().push(worker.worker);
+                free.holds.insert(worker.worker);
+            }
+        }
+        free.holders.values_mut().for_each(|holders| holders.sort_unstable());
         for worker in workers {
             let freedom = match worker.availability {
                 Availability::Idle => Freedom::Idle,
@@ -152,13 +171,22 @@ impl Free {
         fit.pools.iter().map(|pool| self.pools[*pool].of(freedom).len()).sum()
     }
 
-    /// Takes up to `count` of them out.
-    pub(super) fn take(&mut self, fit: &Fit, freedom: Freedom, count: usize) -> Vec<WorkerId> {
+    /// Takes up to `count` of them out for a job: first those that hold its state, and last those
+    /// that hold another's.
+    pub(super) fn take(&mut self, fit: &Fit, freedom: Freedom, count: usize, job: &JobId) -> Vec<WorkerId> {
         let mut taken = Vec::new();
+        for holder in self.holders.get(job).into_iter().flatten() {
+            let pool = self.home.get(holder).filter(|pool| fit.pools.contains(pool));
+            if let Some(pool) = pool.filter(|_| taken.len() < count)
+                && self.pools[*pool].of_mut(freedom).remove(&(true, *holder))
+            {
+                taken.push(*holder);
+            }
+        }
         for pool in &fit.pools {
             let workers = self.pools[*pool].of_mut(freedom);
             while taken.len() < count
-                && let Some(worker) = workers.pop_first()
+                && let Some((_, worker)) = workers.pop_first()
             {
                 taken.push(worker);
             }
@@ -166,21 +194,27 @@ impl Free {
         taken
     }
 
+    fn hand(&self, worker: WorkerId) -> Hand {
+        (self.holds.contains(&worker), worker)
+    }
+
     /// How a worker of `pool` is free.
     pub(super) fn freedom(&self, worker: WorkerId, pool: usize) -> Option<Freedom> {
         [Freedom::Idle, Freedom::Leaving]
             .into_iter()
-            .find(|freedom| self.pools[pool].of(*freedom).contains(&worker))
+            .find(|freedom| self.pools[pool].of(*freedom).contains(&self.hand(worker)))
     }
 
     /// Takes one worker of `pool` out.
     pub(super) fn remove(&mut self, worker: WorkerId, pool: usize, freedom: Freedom) {
-        self.pools[pool].of_mut(freedom).remove(&worker);
+        let hand = self.hand(worker);
+        self.pools[pool].of_mut(freedom).remove(&hand);
     }
 
     /// A worker of `pool` is free.
     pub(super) fn add(&mut self, worker: WorkerId, pool: usize, freedom: Freedom) {
-        self.pools[pool].of_mut(freedom).insert(worker);
+        let hand = self.hand(worker);
+        self.pools[pool].of_mut(freedom).insert(hand);
     }
 
     /// Nobody else starts on the workers that fit. Those that are idle may be lent, if `lend`.

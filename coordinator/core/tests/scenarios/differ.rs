@@ -1,5 +1,6 @@
 //! Ranks that do not hold the same state although they should.
 
+use phalanx_core::Input;
 use phalanx_protocol::{
     id::{JobId, WorkerId},
     message::{Directive, Event, Failure},
@@ -80,6 +81,31 @@ fn of_two_that_differ_the_one_that_is_not_confirmed_has_erred() {
     assert_eq!(bench.form(&job), members);
     bench.save(&job, 10);
     bench.check_said(&job, "worker 1 (host, process 1) has computed wrongly: its state at step 10");
+}
+
+#[test]
+fn nobody_keeps_a_disputed_state_over_an_interruption() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    bench.save(&job, 5);
+    bench.call(Input::Interrupt { job: job.clone() }).expect("a job that runs can be interrupted");
+    confirm(&mut bench, &members);
+    save_odd(&mut bench, &job, &members, 7, 1);
+    bench.check(&job, JobState::Paused);
+    assert_eq!(kept(&mut bench, &members), [false, false]);
+}
+
+#[test]
+fn a_rank_that_has_stopped_with_a_wrong_state_gives_it_up() {
+    let (mut bench, job, members) = Bench::train(3, &[("workers.min", "3")]);
+    bench.step(&job, 7);
+    bench.submit(&[("schedule.priority", "5"), ("workers.max", "1"), ("workers.min", "1")]);
+    confirm(&mut bench, &members);
+    bench.check(&job, JobState::Forming);
+    bench.report(members[1], &job, Event::Stopped { step: 7 });
+    save_odd(&mut bench, &job, &members, 7, 1);
+    assert_eq!(kept(&mut bench, &members), [true, false, true]);
+    bench.restart();
+    assert_eq!(kept(&mut bench, &members), [true, false, true], "it is told again");
 }
 
 #[test]

@@ -66,6 +66,24 @@ fn below_its_fewest_workers_a_job_waits_and_says_so() {
 }
 
 #[test]
+fn below_its_fewest_workers_a_job_goes_on_with_those_who_hold_its_state() {
+    let mut bench = Bench::new();
+    let two = [("workers.min", "2"), ("workers.max", "2")];
+    let idle = bench.attach(2);
+    let other = bench.submit(&two);
+    assert_eq!(bench.form(&other), idle);
+    let members = bench.attach(2);
+    let job = bench.submit(&two);
+    assert_eq!(bench.form(&job), members);
+    bench.step(&job, 9);
+    bench.finish(&other);
+    idle.iter().for_each(|worker| bench.confirm(*worker));
+    bench.call(Input::Detach { worker: members[1] }).expect("leaving is taken");
+    bench.confirm(members[0]);
+    assert_eq!(bench.form_held(&job, 9), [idle[0], members[0]], "one that holds the state is among them");
+}
+
+#[test]
 fn a_worker_that_died_with_its_peers_is_not_taken_into_the_next_generation() {
     let (mut bench, job, members) = Bench::train(3, &[]);
     // Worker 2 is dead, but its lease is not over yet.

@@ -49,6 +49,19 @@ fn a_job_gets_what_it_needs_and_then_what_is_left() {
 }
 
 #[test]
+fn a_job_takes_those_first_that_hold_its_state_and_leaves_those_of_others() {
+    let mut world = World::of("aaaa").and(job(2..=2)).and(job(1..=1));
+    world.hands[0].holds = Some(world.jobs[1].id.clone());
+    world.hands[3].holds = Some(world.jobs[0].id.clone());
+    check(&world, &["starts on 2 4", "starts on 1"]);
+    let running = World::of("aaa").run(job(1..=2), &[3]).and(job(2..=2));
+    let mut behind = running.clone();
+    behind.hands[0].holds = Some(behind.jobs[1].id.clone());
+    check(&running, &["keeps", "starts on 1 2"]);
+    check(&behind, &["keeps", "starts on 1 2"]);
+}
+
+#[test]
 fn kinds_are_not_mixed() {
     check(&World::of("abb").and(job(1..=4)), &["starts on 2 3"]);
     check(&World::of("abb").and(job(3..=4)), &["waits for 3 workers of one kind: 2 attached"]);

@@ -348,6 +348,21 @@ proptest! {
     }
 
     #[test]
+    fn a_job_goes_on_with_those_who_hold_its_state(world in any_world(ALL)) {
+        let verdicts = world.solve();
+        for (job, verdict) in world.jobs.iter().zip(&verdicts) {
+            let Verdict::Start(workers) = verdict else { continue };
+            let holds = |hand: &Hand| hand.holds.as_ref() == Some(&job.id);
+            if workers.iter().all(|worker| holds(world.hand(*worker))) {
+                continue;
+            }
+            let kind = world.hand(workers[0]).kind;
+            let left = world.left_over(&verdicts).into_iter().find(|hand| hand.kind == kind && job.fits(hand) && holds(hand));
+            prop_assert!(left.is_none(), "property 14: {:?} holds the state of {}", left, job.id);
+        }
+    }
+
+    #[test]
     fn the_order_of_the_arguments_does_not_matter(world in any_world(ALL), swaps in any::<prop::sample::Index>()) {
         let mut turned = world.clone();
         turned.hands.reverse();

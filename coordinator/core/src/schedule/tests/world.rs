@@ -14,6 +14,8 @@ pub(super) struct Hand {
     pub(super) kind: &'static str,
     pub(super) tasks: Vec<String>,
     pub(super) doing: Doing,
+    /// The job whose state it holds.
+    pub(super) holds: Option<JobId>,
 }
 
 /// What a worker does.
@@ -98,7 +100,7 @@ impl World {
         let mut world = Self::default();
         for (index, number) in (0..kinds.len()).zip(1..) {
             let (worker, kind) = (WorkerId::new(number), &kinds[index..=index]);
-            world.hands.push(Hand { worker, kind, tasks: Vec::new(), doing: Doing::Nothing });
+            world.hands.push(Hand { worker, kind, tasks: Vec::new(), doing: Doing::Nothing, holds: None });
         }
         world
     }
@@ -257,7 +259,8 @@ impl Hand {
             Doing::Leaving(job) => Availability::Leaving(job.as_ref()),
             Doing::Draining => Availability::Draining,
         };
-        Candidate { worker: self.worker, kind: self.kind, tasks: &self.tasks, availability }
+        let holds = self.holds.as_ref();
+        Candidate { worker: self.worker, kind: self.kind, tasks: &self.tasks, availability, holds }
     }
 }
 
@@ -272,7 +275,7 @@ pub(super) struct Variety {
 
 /// A random cluster, in which some jobs run.
 pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
-    let hands = prop::collection::vec((0..3_usize, 0..4_usize, 0..10_u8), 0..14);
+    let hands = prop::collection::vec((0..3_usize, 0..4_usize, 0..10_u8, 0..20_u64), 0..14);
     let jobs = prop::collection::vec((any_job(variety), 0..6_usize), 0..10);
     let quotas = prop::collection::btree_map(
         prop::sample::select(vec!["default", "vision", "speech"]).prop_map(str::to_owned),
@@ -281,7 +284,7 @@ pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
     );
     (hands, jobs, quotas).prop_map(move |(hands, jobs, quotas)| {
         let mut world = World { quotas, ..World::default() };
-        for ((kind, tasks, doing), number) in hands.into_iter().zip(1..) {
+        for ((kind, tasks, doing, holds), number) in hands.into_iter().zip(1..) {
             let tasks = if variety.tasks { tasks } else { 0 };
             let tasks = [&[][..], &["mine"], &["own"], &["mine", "own"]][tasks];
             let doing = match doing {
@@ -292,7 +295,8 @@ pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
             };
             let tasks = tasks.iter().map(|task| (*task).to_owned()).collect();
             let worker = WorkerId::new(number);
-            world.hands.push(Hand { worker, kind: ["a", "b", "c"][kind], tasks, doing });
+            let holds = (1..10).contains(&holds).then(|| JobId::new("job", holds));
+            world.hands.push(Hand { worker, kind: ["a", "b", "c"][kind], tasks, doing, holds });
         }
         for (job, members) in jobs {
             world.add(job);

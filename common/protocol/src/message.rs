@@ -194,6 +194,9 @@ pub struct Assignment {
     /// The newest checkpoint, from which the job goes on unless a rank holds a state that is
     /// at least as new; `None` is the state that the seed makes.
     pub resume: Option<CheckpointRef>,
+    /// A step on whose state ranks have disagreed. If they come to it they compare their states,
+    /// whatever `train.verify_every` says, and rank 0 reports [`Event::Verified`] where all agree.
+    pub verify_at: Option<u64>,
     /// The span that this work belongs to.
     pub trace: Option<TraceParent>,
 }
@@ -285,6 +288,29 @@ pub enum Event {
     Finished(Box<Finished>),
     /// The rank cannot go on.
     Failed(Failure),
+}
+
+impl Event {
+    /// The steps that it says are finished.
+    pub fn step(&self) -> Option<u64> {
+        match self {
+            Self::Formed { step, .. }
+            | Self::Progress(Progress { step, .. })
+            | Self::Validated { step, .. }
+            | Self::Verified { step, .. }
+            | Self::Stopped { step }
+            | Self::Failed(Failure::Peer { step, .. } | Failure::Differs { step, .. }) => Some(*step),
+            Self::CheckpointPart(part) => Some(part.step),
+            Self::Finished(finished) => Some(finished.step),
+            Self::Preparing { .. }
+            | Self::Prepared { .. }
+            | Self::Fetched
+            | Self::Evaluating
+            | Self::Failed(
+                Failure::Job { .. } | Failure::CheckpointDamaged { .. } | Failure::Storage { .. },
+            ) => None,
+        }
+    }
 }
 
 /// Where the state comes from with which a generation begins.

@@ -167,6 +167,7 @@ fn session(
             spec: Box::new(ground.spec.clone()),
             dataset: ground.reference.clone(),
             resume: restored.map(checkpoint),
+            verify_at: None,
             trace: None,
         },
         dataset: Arc::clone(&ground.dataset),

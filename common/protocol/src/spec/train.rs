@@ -257,6 +257,14 @@ pub struct WorkersSpec {
     pub max: Option<u32>,
 }
 
+impl WorkersSpec {
+    /// What is set here, and otherwise what was set `before`.
+    pub fn or(&self, before: &Self) -> Self {
+        let Self { min, start, max } = *self;
+        Self { min: min.or(before.min), start: start.or(before.start), max: max.or(before.max) }
+    }
+}
+
 /// When to save the state of training.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -31,6 +31,8 @@ pub(crate) enum Phase {
         gang: Gang,
         /// What rank 0 does now, for people.
         what: Option<String>,
+        /// Until then it must tell more.
+        deadline: Duration,
     },
     /// The ranks connect and load the state.
     Forming { gang: Gang, formed: BTreeSet<Rank>, deadline: Duration },
@@ -216,13 +218,13 @@ impl Phase {
     /// When something must have happened.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self {
-            Self::Forming { deadline, .. }
+            Self::Preparing { deadline, .. }
+            | Self::Forming { deadline, .. }
             | Self::Stopping { deadline, .. }
             | Self::Regrouping { deadline, .. } => Some(*deadline),
-            // A worker that prepares, trains or evaluates is watched by its lease;
+            // A worker that trains or evaluates has a lease, and watches its own trainer;
             // the driver answers for a manifest that is being written.
             Self::Queued { .. }
-            | Self::Preparing { .. }
             | Self::Training { .. }
             | Self::Evaluating { .. }
             | Self::Registering { .. }

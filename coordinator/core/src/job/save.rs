@@ -90,6 +90,7 @@ impl Job {
             Ok(manifest) => {
                 self.keep(cx, whole, manifest);
                 self.conclude_if_halted(cx);
+                self.follow_wishes(cx);
             }
             Err(failed) => {
                 let why = format!("the checkpoint at step {step} could not be written: {failed}");

@@ -133,12 +133,12 @@ pub(crate) struct Claim<'a> {
     /// Whether it can take and give up workers while it runs.
     pub(crate) elastic: bool,
     /// What it does now.
-    pub(crate) standing: Standing<'a>,
+    pub(crate) situation: Situation<'a>,
 }
 
 /// What a live job does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Standing<'a> {
+pub(crate) enum Situation<'a> {
     /// It waits.
     Waiting {
         /// What keeps it from starting, beside workers.
@@ -164,8 +164,6 @@ pub(crate) enum Standing<'a> {
 pub(crate) enum Readiness {
     /// Nothing.
     Ready,
-    /// Nothing; but it waits for those of its last generation, so nobody gives up workers for it.
-    Regrouping,
     /// It was preempted and is saving its state.
     Saving,
 }
@@ -194,8 +192,19 @@ pub(crate) enum Availability<'a> {
     Serving,
     /// It will be idle soon. While it still works for a job, that is named.
     Leaving(Option<&'a JobId>),
-    /// It will leave the cluster, whether it serves a job or not.
+    /// It gets no more work, whether it serves a job or not.
+    Unusable(Unusable),
+}
+
+/// Why a worker gets no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// It is about to leave the cluster.
     Draining,
+    /// Its connection is gone.
+    CutOff,
+    /// It has computed wrongly too often.
+    Quarantined,
 }
 
 /// What becomes of a job.

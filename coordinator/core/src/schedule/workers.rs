@@ -43,10 +43,11 @@ pub(super) struct Fit {
 }
 
 impl<'a> Groups<'a> {
-    /// Sorts the workers that are not draining.
+    /// Sorts the workers that can be used.
     pub(super) fn of(workers: &[Candidate<'a>]) -> Self {
         let mut pools: BTreeMap<(&str, usize, Vec<&str>), Vec<WorkerId>> = BTreeMap::new();
-        for worker in workers.iter().filter(|worker| worker.availability != Availability::Draining) {
+        let is_usable = |worker: &&Candidate<'_>| !matches!(worker.availability, Availability::Unusable(_));
+        for worker in workers.iter().filter(is_usable) {
             let tasks: BTreeSet<&str> = worker.tasks.iter().map(String::as_str).collect();
             let key = (worker.kind, tasks.len(), tasks.into_iter().collect());
             pools.entry(key).or_default().push(worker.worker);
@@ -159,7 +160,7 @@ impl<'a> Free<'a> {
             let freedom = match worker.availability {
                 Availability::Idle => Freedom::Idle,
                 Availability::Leaving(_) => Freedom::Leaving,
-                Availability::Serving | Availability::Draining => continue,
+                Availability::Serving | Availability::Unusable(_) => continue,
             };
             free.add(worker.worker, groups.home[&worker.worker], freedom);
         }
@@ -217,15 +218,12 @@ impl<'a> Free<'a> {
         self.pools[pool].of_mut(freedom).insert(hand);
     }
 
-    /// Nobody else starts on the workers that fit. Those that are idle may be lent, if `lend`.
-    pub(super) fn hold_back(&mut self, fit: &Fit, lend: bool) {
+    /// Nobody else starts on the workers that fit. Those that are idle may be lent.
+    pub(super) fn hold_back(&mut self, fit: &Fit) {
         for pool in &fit.pools {
             let FreePool { idle, leaving, held_back } = &mut self.pools[*pool];
             leaving.clear();
-            let idle = std::mem::take(idle);
-            if lend {
-                held_back.extend(idle);
-            }
+            held_back.append(idle);
         }
     }
 }

@@ -16,6 +16,7 @@ mod support;
 mod driver;
 mod faults;
 mod log;
+mod states;
 mod stores;
 mod workers;
 mod world;

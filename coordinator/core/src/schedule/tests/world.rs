@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use phalanx_protocol::id::{JobId, WorkerId};
 use proptest::prelude::*;
 
-use crate::schedule::{Availability, Candidate, Claim, Problem, Readiness, Standing, Verdict, solve};
+use crate::schedule::{
+    Availability, Candidate, Claim, Problem, Readiness, Situation, Unusable, Verdict, solve,
+};
 
 /// A worker of the cluster.
 #[derive(Debug, Clone)]
@@ -24,7 +26,7 @@ pub(super) enum Doing {
     Nothing,
     Serving,
     Leaving(Option<JobId>),
-    Draining,
+    Unusable(Unusable),
 }
 
 /// A job of the cluster.
@@ -238,26 +240,30 @@ impl Task {
             task: self.task,
             kind: self.kind,
             elastic: self.elastic,
-            standing: match &self.state {
+            situation: match &self.state {
                 State::Waiting { readiness, reserved } => {
-                    Standing::Waiting { readiness: *readiness, reserved }
+                    Situation::Waiting { readiness: *readiness, reserved }
                 }
                 State::Running(members) => {
-                    Standing::Running { members, preemptible: self.preemptible, unsaved: self.unsaved }
+                    Situation::Running { members, preemptible: self.preemptible, unsaved: self.unsaved }
                 }
-                State::Ending => Standing::Ending,
+                State::Ending => Situation::Ending,
             },
         }
     }
 }
 
 impl Hand {
+    pub(super) fn is_usable(&self) -> bool {
+        !matches!(self.doing, Doing::Unusable(_))
+    }
+
     fn candidate(&self) -> Candidate<'_> {
         let availability = match &self.doing {
             Doing::Nothing => Availability::Idle,
             Doing::Serving => Availability::Serving,
             Doing::Leaving(job) => Availability::Leaving(job.as_ref()),
-            Doing::Draining => Availability::Draining,
+            Doing::Unusable(why) => Availability::Unusable(*why),
         };
         let holds = self.holds.as_ref();
         Candidate { worker: self.worker, kind: self.kind, tasks: &self.tasks, availability, holds }
@@ -288,7 +294,7 @@ pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
             let tasks = if variety.tasks { tasks } else { 0 };
             let tasks = [&[][..], &["mine"], &["own"], &["mine", "own"]][tasks];
             let doing = match doing {
-                0 => Doing::Draining,
+                0 => Doing::Unusable([Unusable::Draining, Unusable::CutOff, Unusable::Quarantined][kind]),
                 1 => Doing::Leaving(None),
                 2 => Doing::Leaving(jobs.first().map(|_| JobId::new("job", 1))),
                 _ => Doing::Nothing,
@@ -309,8 +315,7 @@ pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
 fn any_job(variety: Variety) -> impl Strategy<Value = Task> {
     let projects = if variety.projects { vec!["default", "vision", "speech"] } else { vec!["default"] };
     let tasks = if variety.tasks { vec![None, None, Some("mine"), Some("own")] } else { vec![None] };
-    let readiness =
-        vec![Readiness::Ready, Readiness::Ready, Readiness::Ready, Readiness::Regrouping, Readiness::Saving];
+    let readiness = vec![Readiness::Ready, Readiness::Ready, Readiness::Ready, Readiness::Saving];
     let sizes = (1..5_usize, 0..4_usize, -1..2_i32, 0..100_u64);
     let names = (
         prop::sample::select(projects),

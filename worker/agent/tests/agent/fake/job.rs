@@ -133,6 +133,7 @@ pub(crate) fn train_within(
             spec: Box::new(spec.clone()),
             dataset: dataset.clone(),
             resume: resume.cloned(),
+            verify_at: None,
             trace: trace.clone(),
         };
         fake.direct(*worker, Directive::Train(Box::new(assignment)));

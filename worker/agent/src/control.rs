@@ -164,6 +164,7 @@ impl Control {
             threads: self.threads,
             reports,
             orders: Arc::clone(&orders),
+            fatal: self.fatal.clone(),
         };
         let kept = self.kept.take();
         self.begin(member, (job, generation, Kind::Train), orders, training.run(kept));

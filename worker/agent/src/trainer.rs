@@ -28,6 +28,7 @@ use crate::{
     orders::Orders,
     outbox::Reports,
     restore::restore,
+    watch::Watch,
 };
 
 /// How long a rank that has failed for a reason of its own keeps its connections, so that the
@@ -47,6 +48,7 @@ pub(crate) struct Trainer {
     pub(crate) reports: Reports,
     pub(crate) checkpointer: ActorRef<Checkpointer>,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) watch: Arc<Watch>,
 }
 
 impl Trainer {
@@ -82,6 +84,7 @@ impl Trainer {
             reports: self.reports,
             checkpointer: self.checkpointer,
             orders: self.orders,
+            watch: self.watch,
             assignment: assignment.clone(),
             store: self.store,
             runtime,
@@ -115,6 +118,7 @@ struct TrainerHost {
     reports: Reports,
     checkpointer: ActorRef<Checkpointer>,
     orders: Arc<Orders>,
+    watch: Arc<Watch>,
     assignment: Assignment,
     store: Store,
     runtime: Handle,
@@ -126,10 +130,12 @@ struct TrainerHost {
 
 impl Host for TrainerHost {
     fn event(&mut self, event: Event) {
+        self.watch.tells();
         self.reports.tell(event);
     }
 
     fn stop_vote(&self) -> StopVote {
+        self.watch.tells();
         let now = Instant::now();
         let last = self.last_vote.replace(Some(now));
         metrics::step_begins(self.step_samples, last.map(|last| now - last));
@@ -139,13 +145,13 @@ impl Host for TrainerHost {
     fn checkpoint(&mut self, snapshot: Snapshot) {
         let span = info_span!("checkpoint", step = snapshot.step());
         // It has ended only with its generation, and then nobody wants the snapshot.
-        let _ = self.checkpointer.tell(Save { snapshot, span }).blocking_send();
+        let _ = self.watch.wait_for_store(|| self.checkpointer.tell(Save { snapshot, span }).blocking_send());
     }
 
     fn restore(&mut self) -> Result<Snapshot, Failure> {
         let restored = self.orders.unless_over(restore(&self.store, &self.assignment));
         let over = |_| failure::peer("the generation is over".to_owned());
-        self.runtime.block_on(restored).map_err(over)?
+        self.watch.wait_for_store(|| self.runtime.block_on(restored)).map_err(over)?
     }
 
     fn failing(&mut self, error: &TrainError) {

@@ -5,8 +5,8 @@
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`processes`, `worker`), who gets which of them (`schedule`, `placement`), the registry,
-//! what of the object store is garbage, and the invariants.
+//! workers (`processes`, `worker`), who gets which of them (`schedule`, `relief`, `placement`), the
+//! registry, what of the object store is garbage, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
 //! The time comes in with each input.
@@ -23,6 +23,7 @@
 //! | Forming | all ranks `Formed`, or one reports a step | Training |
 //! | Forming | step time is over | as a rank lost |
 //! | Training | idle workers, and room for them | `Fetch` to those; when all have `Fetched`, or their step time is over, `Stop` to all ranks; Stopping |
+//! | Training | a rank is a straggler that is to be evicted, and a worker is idle | as for an idle worker; the straggler is not taken along |
 //! | Training | a rank is about to leave, or there are more than the job takes | `Stop` to all ranks; Stopping |
 //! | Evaluating | a rank is about to leave | Regrouping; if too few would stay, once the state is saved |
 //! | Training, Evaluating | `CheckpointPart` of all ranks | manifest written, then recorded, then older ones deleted |
@@ -64,7 +65,7 @@
 //! 7. A job that is not over has a next event: idle workers that do not suffice,
 //!    a lease, a deadline, or a write that the driver answers for. Whatever the
 //!    scheduler would change was changed.
-//! 8. Directives, messages, curves, checkpoints in the making, changes of
+//! 8. Directives, messages, curves, checkpoints in the making, evicted workers, changes of
 //!    aliases and processes that are remembered are bounded.
 //! 9. Nobody goes on from a state that is known to be wrong or is disputed, and
 //!    nobody is named who has computed rightly.
@@ -87,6 +88,7 @@ mod worker;
 
 mod claims;
 mod placement;
+mod relief;
 mod schedule;
 
 mod registry;

@@ -60,6 +60,7 @@ impl Coordinator {
                 apply(job, &mut cx, verdict);
             }
         }
+        self.relieve_stragglers(now, turn);
     }
 }
 

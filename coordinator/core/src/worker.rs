@@ -38,6 +38,8 @@ pub(crate) const DIRECTIVE_NUMBERS: u64 = 1 << 44;
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
+    /// The same workers by the ends of their leases, so that only those are looked at whose lease is over.
+    leases: BTreeSet<(Duration, WorkerId)>,
     /// Those that are about to leave and have not been told to.
     draining: BTreeSet<WorkerId>,
     processes: Processes,
@@ -49,7 +51,7 @@ pub(crate) struct Fleet {
 pub(crate) struct Worker {
     pub(crate) hello: Hello,
     pub(crate) attached_at: Timestamp,
-    pub(crate) lease_ends: Duration,
+    lease_ends: Duration,
     pub(crate) duty: Duty,
     /// Whether its connection is there, as far as is known.
     pub(crate) connected: bool,
@@ -167,7 +169,8 @@ impl Outbox {
 impl Fleet {
     /// An empty fleet whose first worker gets the number `next`. Of some `processes` something is known.
     pub(crate) fn new(next: u64, processes: Processes) -> Self {
-        Self { workers: BTreeMap::new(), draining: BTreeSet::new(), processes, next }
+        let (workers, leases, draining) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { workers, leases, draining, processes, next }
     }
 
     /// The number of the next worker.
@@ -201,40 +204,36 @@ impl Fleet {
     pub(crate) fn attach(&mut self, now: Now, lease: Duration, hello: Hello) -> WorkerId {
         let id = WorkerId::new(self.next);
         self.next += 1;
-        self.insert(
-            id,
-            Worker {
-                hello,
-                attached_at: now.wall,
-                lease_ends: now.instant + lease,
-                duty: Duty::Idle,
-                connected: true,
-                draining: false,
-                errors: 0,
-                holds: None,
-                outbox: Outbox::new(true),
-            },
-        );
+        let worker = Worker {
+            hello,
+            attached_at: now.wall,
+            lease_ends: now.instant + lease,
+            duty: Duty::Idle,
+            connected: true,
+            draining: false,
+            errors: 0,
+            holds: None,
+            outbox: Outbox::new(true),
+        };
+        self.insert(id, worker);
         id
     }
 
     /// Takes in a worker that served `job` before a restart.
     pub(crate) fn restore(&mut self, id: WorkerId, known: Known, lease_ends: Duration, job: &JobId) {
         let Known { hello, attached_at, holds_state } = known;
-        self.insert(
-            id,
-            Worker {
-                hello,
-                attached_at,
-                lease_ends,
-                duty: Duty::Serving(job.clone()),
-                connected: true,
-                draining: false,
-                errors: 0,
-                holds: holds_state.then(|| job.clone()),
-                outbox: Outbox::new(false),
-            },
-        );
+        let worker = Worker {
+            hello,
+            attached_at,
+            lease_ends,
+            duty: Duty::Serving(job.clone()),
+            connected: true,
+            draining: false,
+            errors: 0,
+            holds: holds_state.then(|| job.clone()),
+            outbox: Outbox::new(false),
+        };
+        self.insert(id, worker);
     }
 
     /// Adds a worker, with what is remembered of its process.
@@ -245,17 +244,24 @@ impl Fleet {
         if worker.draining {
             self.draining.insert(id);
         }
+        self.leases.insert((worker.lease_ends, id));
         self.workers.insert(id, worker);
     }
 
     pub(crate) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
-        self.workers.remove(&id)
+        let removed = self.workers.remove(&id)?;
+        self.leases.remove(&(removed.lease_ends, id));
+        Some(removed)
     }
 
     /// Renews a lease. Returns whether the worker was thought to be cut off.
     pub(crate) fn hear(&mut self, id: WorkerId, lease_ends: Duration) -> Result<bool, rpc::Rejected> {
         let worker = self.workers.get_mut(&id).ok_or(rpc::Rejected::UnknownWorker(id))?;
-        worker.lease_ends = worker.lease_ends.max(lease_ends);
+        if lease_ends > worker.lease_ends {
+            self.leases.remove(&(worker.lease_ends, id));
+            self.leases.insert((lease_ends, id));
+            worker.lease_ends = lease_ends;
+        }
         Ok(!std::mem::replace(&mut worker.connected, true))
     }
 
@@ -367,12 +373,12 @@ impl Fleet {
 
     /// Leases that have ended.
     pub(crate) fn expired(&self, instant: Duration) -> Vec<WorkerId> {
-        self.iter().filter(|(_, worker)| worker.lease_ends <= instant).map(|(id, _)| id).collect()
+        self.leases.iter().take_while(|(ends, _)| *ends <= instant).map(|(_, id)| *id).collect()
     }
 
     /// When the first lease ends.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.workers.values().map(|worker| worker.lease_ends).min()
+        self.leases.first().map(|(ends, _)| *ends)
     }
 
     /// Makes the worker a member of a gang.

@@ -37,6 +37,8 @@ use crate::{
     metrics,
     orders::{Orders, Over},
     outbox::Reports,
+    pace::PaceMeter,
+    patience,
     trainer::Trainer,
     watch::Watch,
 };
@@ -55,6 +57,7 @@ pub(crate) struct Training {
     pub(crate) threads: usize,
     pub(crate) reports: Reports,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) pace: PaceMeter,
     /// Takes the reason for which the process must end.
     pub(crate) fatal: mpsc::Sender<AgentError>,
 }
@@ -109,7 +112,7 @@ impl Training {
     async fn try_work(&self, kept: &mut Option<Kept>) -> Result<Option<Event>, Unended> {
         let orders = &self.orders;
         let Assignment { job, dataset, .. } = &self.assignment;
-        let opening = open(kept, job, dataset, &self.store, &self.cache);
+        let opening = open(kept, job, dataset, (&self.store, &self.reports), &self.cache);
         let dataset: Arc<Dataset> = orders.unless_over(opening).await??;
         let held = kept.as_mut().and_then(|kept| kept.model.take());
         let checkpointer = Checkpointer::start(
@@ -130,6 +133,7 @@ impl Training {
             reports: self.reports.clone(),
             checkpointer: checkpointer.clone(),
             orders: Arc::clone(orders),
+            pace: self.pace.clone(),
             watch: Arc::clone(&watch),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
@@ -199,7 +203,9 @@ impl Training {
     }
 
     async fn create(&self, path: String, content: Bytes) -> Result<FileRef, Failure> {
-        self.store.create(&path, content).await.map_err(|error| failure::write(&error))
+        let mut patience = patience::with_store(&self.store, &self.reports);
+        let created = patience.call(|| self.store.create(&path, content.clone())).await;
+        created.map_err(|error| failure::write(&error))
     }
 }
 

@@ -80,6 +80,7 @@ impl Job {
             let others = before.iter().filter(|old| of_now(old).is_none());
             let votes = others.chain(now).cloned().collect();
             self.record.dispute = Some(Dispute { step, votes });
+            self.record.disputed_in = Some(self.record.generation);
             return None;
         };
         let is_wrong = |vote: &&Vote| vote.state_hash != right;

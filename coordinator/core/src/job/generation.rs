@@ -21,6 +21,8 @@ impl Job {
         self.record.generation = self.record.generation.next();
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
+        self.outage_outlives_generation();
+        self.paces.keep(&gang.members);
         for member in &gang.members {
             cx.fleet.take(*member, &self.record.id);
         }
@@ -99,6 +101,7 @@ impl Job {
                 dataset: dataset.clone(),
                 resume: self.record.checkpoints.last().map(|newest| newest.checkpoint.clone()),
                 verify_at: self.record.dispute.as_ref().map(|dispute| dispute.step),
+                disputed: self.record.disputed_in,
                 trace: self.record.trace.clone(),
             };
             cx.tell(*member, Directive::Train(Box::new(assignment)));
@@ -169,6 +172,8 @@ impl Job {
         // Whoever pauses it may resume it soon.
         let keep = matches!(phase, Phase::Queued { .. } | Phase::Paused { .. });
         self.leaving.clear();
+        self.relief = None;
+        self.paces.keep(&[]);
         self.rewind();
         self.enter(cx, phase);
         for member in members {
@@ -359,7 +364,12 @@ impl Job {
 
     /// The deadline of its phase has passed.
     fn overdue(&mut self, cx: &mut Context<'_>) {
-        match &self.phase {
+        let waits_for_store = self.members_wait_for_store();
+        match &mut self.phase {
+            // Another generation would wait for the store, too.
+            Phase::Preparing { deadline, .. } | Phase::Forming { deadline, .. } if waits_for_store => {
+                *deadline = cx.after(cx.config.timeouts.step);
+            }
             Phase::Forming { gang, formed, .. } => {
                 let missing =
                     gang.members.iter().filter(|m| gang.rank_of(**m).is_some_and(|r| !formed.contains(&r)));

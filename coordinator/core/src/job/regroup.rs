@@ -29,7 +29,7 @@ use crate::{
 impl Job {
     /// A worker is no longer there. Its duty ended with it.
     pub(crate) fn worker_lost(&mut self, cx: &mut Context<'_>, lost: WorkerId, hello: &Hello, why: &str) {
-        if self.newcomers.remove(&lost).is_some() {
+        if self.drop_newcomer(lost).is_some() {
             return self.welcome(cx);
         }
         let Some(rank) = self.phase.gang().and_then(|gang| gang.rank_of(lost)) else { return };
@@ -147,6 +147,7 @@ impl Job {
         let (home, away): (Vec<_>, Vec<_>) = gang.members.iter().partition(|member| home.contains(member));
         let ready = self.newcomers.iter().filter(|(_, newcomer)| newcomer.ready).map(|(id, _)| *id);
         let there: Vec<WorkerId> = home.iter().copied().chain(ready).collect();
+        self.settle_relief(cx, &there);
         let stays = |worker: &WorkerId| cx.fleet.can_work(*worker) && !self.leaving.contains(worker);
         let mut members: Vec<WorkerId> = there.iter().copied().filter(stays).collect();
         if members.len() < self.workers_min() as usize && !self.is_saved() {
@@ -164,6 +165,8 @@ impl Job {
             // They keep the state for as long as nobody else needs them.
             members.iter().chain(&home).for_each(|worker| cx.fleet.dismiss(*worker));
             let newcomers = std::mem::take(&mut self.newcomers);
+            self.relief = None;
+            self.paces.keep(&[]);
             newcomers.into_iter().for_each(|(id, newcomer)| self.release_newcomer(cx, id, newcomer, true));
             let lost = (!self.is_saved()).then(|| {
                 format!("too few workers were left to save: it would go on from step {}", self.saved_step())
@@ -177,7 +180,7 @@ impl Job {
             };
         }
         for worker in excess {
-            match self.newcomers.remove(&worker) {
+            match self.drop_newcomer(worker) {
                 Some(newcomer) => self.release_newcomer(cx, worker, newcomer, false),
                 None => cx.release(worker, self.release(false)),
             }
@@ -245,7 +248,7 @@ impl Job {
 
     /// A newcomer cannot join.
     pub(super) fn not_fetched(&mut self, cx: &mut Context<'_>, newcomer: WorkerId, reason: &str) {
-        let Some(told) = self.newcomers.remove(&newcomer) else { return };
+        let Some(told) = self.drop_newcomer(newcomer) else { return };
         let who =
             cx.fleet.get(newcomer).map_or(newcomer.to_string(), |it| worker::describe(newcomer, &it.hello));
         self.say(cx, format!("worker {who} cannot join: {reason}"));
@@ -277,7 +280,7 @@ impl Job {
 
     /// A member or newcomer is about to leave.
     pub(crate) fn drain(&mut self, cx: &mut Context<'_>, leaving: WorkerId) {
-        if let Some(newcomer) = self.newcomers.remove(&leaving) {
+        if let Some(newcomer) = self.drop_newcomer(leaving) {
             self.release_newcomer(cx, leaving, newcomer, false);
             return self.welcome(cx);
         }

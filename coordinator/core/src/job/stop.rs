@@ -135,7 +135,7 @@ impl Job {
         let deadline = cx.after(cx.config.timeouts.exchange(&self.record.spec.train));
         let members = gang.clone();
         self.phase = Phase::Stopping { gang, saves, goal, save, halted: BTreeMap::new(), deadline };
-        // Whoever waits may have its workers soon.
+        // Its workers are about to be free, which others may have waited for.
         cx.turn.placement_due = true;
         // Before anyone can answer (a restart tells it again).
         self.store(cx);
@@ -168,6 +168,7 @@ impl Job {
             return;
         }
         let goal = *goal;
+        // Its members hold the state: a manifest, and a store that is away, are not waited for.
         if !save {
             return self.regroup(cx, None);
         }

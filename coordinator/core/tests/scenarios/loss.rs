@@ -138,7 +138,7 @@ fn a_process_that_attaches_again_is_another_worker() {
     assert_ne!(again, members[0]);
     bench.check_said(&job, "worker 1 (host, process 1) was lost: its process has attached again");
     assert_eq!(
-        bench.call(Input::Poll { worker: members[0], after: 0 }),
+        bench.call(Input::Poll { worker: members[0], after: 0, pace: None }),
         Err(Rejected::Call(rpc::Rejected::UnknownWorker(members[0])))
     );
     bench.wait(LEASE, &[again]);
@@ -211,7 +211,7 @@ fn a_worker_that_tells_what_cannot_be_true_is_refused_and_changes_nothing() {
     bench.restart();
     let before = bench.job(&job);
     let refused = |answer| matches!(answer, Err(Rejected::Call(rpc::Rejected::Impossible(_))));
-    assert!(refused(bench.call(Input::Poll { worker: members[0], after: u64::MAX })));
+    assert!(refused(bench.call(Input::Poll { worker: members[0], after: u64::MAX, pace: None })));
     for step in [21, u64::MAX] {
         let from = StateSource::Members { healed: 0 };
         let failure = Failure::Peer { reason: "a connection broke".to_owned(), step };

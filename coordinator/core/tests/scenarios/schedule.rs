@@ -212,5 +212,5 @@ fn a_thousand_connections_that_drop_together_are_dealt_with_by_one_plan() {
     assert_eq!(all(&mut (1..=1_000).map(|process| Input::Attach(Box::new(hello(process))))), 1_000);
     let workers = || (1..=1_000).map(WorkerId::new);
     all(&mut workers().map(|worker| Input::Disconnected { worker }));
-    all(&mut workers().map(|worker| Input::Poll { worker, after: 0 }));
+    all(&mut workers().map(|worker| Input::Poll { worker, after: 0, pace: None }));
 }

@@ -157,6 +157,8 @@ pub(crate) fn compared_at(event: &Event) -> Option<u64> {
         | Event::Validated { .. }
         | Event::Stopped { .. }
         | Event::Evaluating
+        | Event::StoreAway { .. }
+        | Event::StoreBack
         | Event::Finished(_)
         | Event::Failed(_) => None,
     }

@@ -3,29 +3,16 @@
 //! burn has one random generator per process, so the models here draw nothing
 //! while they train; models with dropout are tested with processes, in `tests/`.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod handover;
+mod support;
 
-use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
-use phalanx_data::Dataset;
-use phalanx_protocol::{
-    id::{Generation, JobId, Rank, WorkerId},
-    message::{Assignment, Event, Failure, Peer},
-    reference::{CheckpointRef, DatasetRef, FileRef},
-    spec::JobSpec,
-};
-use phalanx_storage::{Store, manifest::CheckpointManifest};
-use phalanx_train::{
-    Ending, Host, Outcome, Predictor, Samples, Session, Snapshot, StopVote, Task, Tasks, TrainError, run,
-};
+use std::{net::SocketAddr, sync::Arc};
 
+use phalanx_collective::Listener;
+use phalanx_protocol::id::{Generation, JobId};
+use phalanx_storage::manifest::CheckpointManifest;
+use phalanx_train::{Ending, Outcome, Predictor, Samples, Snapshot, Task, Tasks, run};
+use support::{Recorder, ground, session, train, train_while};
 /// A table that a small model learns: two classes with some noise.
 fn table() -> String {
     let row = |i: usize| {
@@ -278,7 +265,7 @@ fn lanes_that_train_on_their_own_go_on_from_a_snapshot_to_the_same_bits() {
     // A vote to stop waits for the next exchange: the 16th step of the third epoch.
     assert!(matches!(ending, Ending::Stopped { step: 56 }), "{ending:?}");
     assert!(
-        Snapshot::from_parts(&manifest(&snapshots[0]), &[snapshots[0].part(0, 2)]).is_err(),
+        Snapshot::from_parts(&manifest(&snapshots[0]), &[snapshots[0].part(0, 2).into_bytes()]).is_err(),
         "a part is missing"
     );
     assert_eq!(snapshots[0].state_hash(), snapshots[1].state_hash());
@@ -305,10 +292,22 @@ fn a_stopped_session_goes_on_from_its_snapshot_to_the_same_bits() {
     assert_eq!(outcome.step, 400);
 }
 
+#[test]
+fn all_ranks_leave_out_the_snapshots_for_which_one_is_too_busy() {
+    let mut ground = ground(MLP, r#""steps": 60"#);
+    ground.spec.checkpoint.every = 10;
+    let (ending, snapshots) = train_while(&ground, 3, None, None, Some((1, 15..34)));
+    assert_eq!(finished(ending).step, 60);
+    let steps: Vec<_> = snapshots.iter().map(Snapshot::step).collect();
+    // The one of step 20 is taken as soon as rank 1 is free again; that of 30 is left out with it.
+    assert_eq!(steps, [10, 34, 40, 50, 60].repeat(3));
+}
+
 /// What a snapshot becomes when all ranks write it and another reads it; one of each rank.
 fn through_parts(snapshots: &[Snapshot]) -> Snapshot {
     let ranks = snapshots.len() as u32;
-    let parts: Vec<_> = (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks)).collect();
+    let parts: Vec<_> =
+        (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks).into_bytes()).collect();
     Snapshot::from_parts(&manifest(&snapshots[0]), &parts).expect("the parts are whole")
 }
 
@@ -332,7 +331,7 @@ fn manifest(snapshot: &Snapshot) -> CheckpointManifest {
 fn parts_that_do_not_make_up_the_state_are_refused() {
     let ground = ground(MLP, r#""steps": 100000"#);
     let (_, snapshots) = train(&ground, 1, None, Some(20));
-    let parts: Vec<_> = (0..3).map(|rank| snapshots[0].part(rank, 3)).collect();
+    let parts: Vec<_> = (0..3).map(|rank| snapshots[0].part(rank, 3).into_bytes()).collect();
     assert!(Snapshot::from_parts(&manifest(&snapshots[0]), &parts[..2]).is_err(), "a part is missing");
 
     let mut flipped = parts[1].to_vec();
@@ -409,7 +408,7 @@ fn passes_in_bf16_learn_on_f32_weights_with_the_same_bits_on_any_number_of_ranks
         let loss = expected.evaluation.metrics["log_loss"];
         assert!(loss < 0.3, "it has learned: {loss}");
 
-        let part = snapshots.last().expect("the last state is saved").part(0, 1);
+        let part = snapshots.last().expect("the last state is saved").part(0, 1).into_bytes();
         let tensors = safetensors::SafeTensors::deserialize(&part).expect("a part is a safetensors file");
         let weights = tensors.tensor("model/hidden.0.weight").expect("it is there");
         assert_eq!(weights.dtype(), safetensors::Dtype::F32);

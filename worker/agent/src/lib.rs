@@ -38,6 +38,7 @@ mod secure;
 mod sender;
 mod trainer;
 mod training;
+mod watch;
 
 pub use agent::{run, run_until};
 pub use args::{TLS_VARIABLES, TelemetryArgs, TlsArgs, WorkerArgs, main, start};

@@ -338,9 +338,10 @@ impl Trainer {
         }
     }
 
-    /// The hash of the state, which all ranks have found to be theirs. Collective.
+    /// The hash of the state right after an exchange, which all ranks have found to be theirs.
+    /// Collective.
     pub(crate) fn verify(&self) -> Result<HashHex, TrainError> {
-        let own = self.learner.state()().hash(self.cursor(), &LaneHashes::new());
+        let own = self.snapshot()?.state_hash().to_owned();
         let all: Vec<HashHex> = self.exchange.borrow_mut().with_group(|group| everyones(group, &own))?;
         if all.iter().all(|hash| *hash == own) {
             return Ok(own);

@@ -264,6 +264,19 @@ pub struct WorkersSpec {
     pub evict_stragglers: bool,
 }
 
+impl WorkersSpec {
+    /// What is set here, and otherwise what was set `before`.
+    pub fn or(&self, before: &Self) -> Self {
+        Self {
+            min: self.min.or(before.min),
+            start: self.start.or(before.start),
+            max: self.max.or(before.max),
+            // The job file's word.
+            evict_stragglers: before.evict_stragglers,
+        }
+    }
+}
+
 /// When to save the state of training.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

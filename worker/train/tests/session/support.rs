@@ -188,6 +188,7 @@ pub(crate) fn session(
             dataset: ground.reference.clone(),
             resume: restored.map(checkpoint),
             disputed: None,
+            verify_at: None,
             trace: None,
         },
         dataset: Arc::clone(&ground.dataset),

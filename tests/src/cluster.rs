@@ -137,18 +137,18 @@ impl Cluster {
         self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.flags(role))
     }
 
-    /// Where workers attach, as `host:port`.
+    /// Where workers attach to the first coordinator, as `host:port`.
     pub fn rpc(&self) -> &str {
-        &self.rpc
+        &self.coordinators[0].rpc
     }
 
-    /// The coordinator's process id.
+    /// The process id of the first coordinator.
     ///
     /// # Panics
     ///
     /// Where it does not run.
     pub fn coordinator_pid(&self) -> i32 {
-        self.coordinator.as_ref().expect("it runs").pid()
+        self.coordinators[0].process.as_ref().expect("it runs").pid()
     }
 
     /// The workers that the cluster owns, in the order in which they were started.

@@ -62,6 +62,7 @@ pub(crate) fn train(error: &TrainError, resumed_from: Option<&str>) -> Failure {
         | TrainError::Thread { .. } => peer(reason),
         TrainError::Restore(failure) => failure.clone(),
         TrainError::Data(error) => open(error),
+        TrainError::Ledger { .. } => Failure::Storage { reason },
         TrainError::Differs { step, hashes } => Failure::Differs { step: *step, hashes: hashes.clone() },
         TrainError::Snapshot(_) => match resumed_from {
             Some(manifest) => Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason },

@@ -3,7 +3,14 @@
 //! is opened; where it does not, they come and go ([`stream`](crate::stream)).
 //! Which of the two it is decides nothing about the order of rows.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use phalanx_protocol::{
@@ -37,6 +44,8 @@ pub struct Dataset {
     /// The first row beyond each shard, by split.
     ends: [Vec<u64>; 3],
     shards: Shards,
+    /// Batches that were asked for.
+    gathered: AtomicU64,
 }
 
 /// Where shards are.
@@ -131,7 +140,7 @@ impl Dataset {
         } else {
             Shards::Streamed(Stream::new(refs, form, store.clone(), cache.clone()))
         };
-        Ok(Self { width: form.width, manifest, ends, shards })
+        Ok(Self { width: form.width, manifest, ends, shards, gathered: AtomicU64::new(0) })
     }
 
     /// What it holds and where it came from.
@@ -147,6 +156,11 @@ impl Dataset {
     /// Rows of a split; windows of text.
     pub fn rows(&self, split: Split) -> u64 {
         self.ends[split as usize].last().copied().unwrap_or(0)
+    }
+
+    /// How often rows were asked for: whoever trains or measures does so again and again.
+    pub fn gathered(&self) -> u64 {
+        self.gathered.load(Ordering::Relaxed)
     }
 
     /// The order in which a training as `spec` says takes the rows of the training split in epoch `epoch`: a pure function
@@ -185,6 +199,7 @@ impl Dataset {
     ///
     /// If a row is not below [`rows`](Self::rows): a bug of the caller.
     pub fn gather(&self, split: Split, rows: &[u64]) -> Result<Batch, OpenError> {
+        self.gathered.fetch_add(1, Ordering::Relaxed);
         let mut fetched = BTreeMap::new();
         if let Shards::Streamed(stream) = &self.shards {
             for row in rows {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use phalanx_data::{Augment, Batch, Dataset, EpochOrder, FeatureKind, Split, figures};
-use phalanx_protocol::spec::TrainSpec;
+use phalanx_protocol::{ledger::Taken, spec::TrainSpec};
 
 use crate::error::TrainError;
 
@@ -20,7 +20,16 @@ const AHEAD: usize = 2;
 
 /// The batches of one rank's lanes, step after step.
 pub(crate) struct Loader {
-    batches: mpsc::Receiver<Result<Vec<Batch>, TrainError>>,
+    gathered: mpsc::Receiver<Result<Gathered, TrainError>>,
+}
+
+/// What one step of one rank is computed from.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// One for each lane.
+    pub(crate) batches: Vec<Batch>,
+    /// What each lane's batch was gathered from.
+    pub(crate) taken: Vec<Taken>,
 }
 
 impl Loader {
@@ -31,32 +40,33 @@ impl Loader {
         lanes: Range<u32>,
         steps: Range<u64>,
     ) -> Result<Self, TrainError> {
-        let (send, batches) = mpsc::sync_channel(AHEAD);
+        let (send, gathered) = mpsc::sync_channel(AHEAD);
         let mut feeder = Feeder { dataset, spec, epoch: None };
         thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || {
                 for step in steps {
-                    let batches = catch_unwind(AssertUnwindSafe(|| feeder.batches(step, lanes.clone())));
-                    let batches =
-                        batches.unwrap_or_else(|panic| Err(TrainError::Loader(panic_text(panic.as_ref()))));
-                    let failed = batches.is_err();
+                    let lanes = lanes.clone();
+                    let gathered = catch_unwind(AssertUnwindSafe(|| feeder.gather(step, lanes)));
+                    let gathered =
+                        gathered.unwrap_or_else(|panic| Err(TrainError::Loader(panic_text(panic.as_ref()))));
+                    let failed = gathered.is_err();
                     // The trainer stopped before the planned end: so does its loader.
-                    if send.send(batches).is_err() || failed {
+                    if send.send(gathered).is_err() || failed {
                         return;
                     }
                 }
             })
             .map_err(|error| TrainError::Thread { thread: "loader", error })?;
-        Ok(Self { batches })
+        Ok(Self { gathered })
     }
 
-    /// The batches of the next step, one for each lane.
-    pub(crate) fn next(&self) -> Result<Vec<Batch>, TrainError> {
+    /// What the next step is computed from.
+    pub(crate) fn next(&self) -> Result<Gathered, TrainError> {
         let begun = Instant::now();
-        let batches = self.batches.recv();
+        let gathered = self.gathered.recv();
         figures::waited_for_batch(begun.elapsed());
-        batches.expect("invariant: the loader gives as many batches as there are steps")
+        gathered.expect("invariant: the loader gives as many batches as there are steps")
     }
 }
 
@@ -88,26 +98,30 @@ struct Epoch {
 }
 
 impl Feeder {
-    /// The batches of `lanes` in step `step` (from 0).
-    fn batches(&mut self, step: u64, lanes: Range<u32>) -> Result<Vec<Batch>, TrainError> {
+    /// Gathers the batches of `lanes` for step `step` (from 0).
+    fn gather(&mut self, step: u64, lanes: Range<u32>) -> Result<Gathered, TrainError> {
         let steps_per_epoch = self.spec.steps_per_epoch(self.dataset.rows(Split::Train));
         let first = step % steps_per_epoch * u64::from(self.spec.batch_size);
         let number = step / steps_per_epoch;
         if self.epoch.as_ref().is_none_or(|epoch| epoch.number != number) {
             self.epoch = Some(self.begin(number));
         }
-        let Self { dataset, spec, epoch: Some(epoch) } = self else { return Ok(Vec::new()) };
+        let mut gathered = Gathered::default();
+        let Self { dataset, spec, epoch: Some(epoch) } = self else { return Ok(gathered) };
         epoch.ask_ahead(dataset, first);
-        let gather = |lane| {
-            let rows = lane_positions(spec, first, lane).map(|position| epoch.order.at(position));
-            let rows: Vec<u64> = rows.collect();
+        for lane in lanes {
+            let (mut taken, rows) = epoch.lane_rows(spec, first, lane);
             let mut batch = dataset.gather(Split::Train, &rows)?;
             if let Some(augment) = &epoch.augment {
                 augment.apply(&mut batch.features, &rows);
             }
-            Ok(batch)
-        };
-        lanes.map(gather).collect()
+            if spec.ledger {
+                taken.digest = digest(&rows);
+            }
+            gathered.batches.push(batch);
+            gathered.taken.push(taken);
+        }
+        Ok(gathered)
     }
 
     fn begin(&self, number: u64) -> Epoch {
@@ -122,6 +136,14 @@ impl Feeder {
 }
 
 impl Epoch {
+    /// The rows that lane `lane` takes in the step whose batch begins at `first`, and where they stand in the order.
+    fn lane_rows(&self, spec: &TrainSpec, first: u64, lane: u32) -> (Taken, Vec<u64>) {
+        let rows = spec.lane_batch();
+        let first = first + u64::from(lane) * u64::from(rows);
+        let taken = Taken { epoch: self.number, first, rows, digest: 0 };
+        (taken, (first..first + u64::from(rows)).map(|position| self.order.at(position)).collect())
+    }
+
     /// Asks for the shards of the window that `position` is in, and of the next one.
     fn ask_ahead(&mut self, dataset: &Dataset, position: u64) {
         let Some((window, windows)) = self.order.window(position) else { return };
@@ -133,9 +155,10 @@ impl Epoch {
     }
 }
 
-/// The positions in an epoch's order that lane `lane` takes in the step whose batch begins at `first`.
-fn lane_positions(spec: &TrainSpec, first: u64, lane: u32) -> Range<u64> {
-    let lane_batch = u64::from(spec.lane_batch());
-    let first = first + u64::from(lane) * lane_batch;
-    first..first + lane_batch
+/// Of the numbers of rows, in their order.
+fn digest(rows: &[u64]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    rows.iter().for_each(|row| _ = hasher.update(&row.to_le_bytes()));
+    let hash = hasher.finalize();
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("invariant: a hash has 32 bytes"))
 }

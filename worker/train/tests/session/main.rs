@@ -9,7 +9,10 @@ mod support;
 use std::{net::SocketAddr, sync::Arc};
 
 use phalanx_collective::Listener;
-use phalanx_protocol::id::{Generation, JobId};
+use phalanx_protocol::{
+    id::{Generation, JobId},
+    ledger::{Audit, Expected},
+};
 use phalanx_storage::manifest::CheckpointManifest;
 use phalanx_train::{Ending, Outcome, Predictor, Samples, Snapshot, Task, Tasks, run};
 use support::{Recorder, ground, session, train, train_while};
@@ -81,6 +84,27 @@ fn lanes_that_train_on_their_own_end_in_the_same_bits_on_any_number_of_ranks() {
         let outcome = check_ranks(r#"{"mlp": {"hidden": [32, 8]}}"#, &train_spec);
         assert_eq!(outcome.step, 400);
         assert!(outcome.evaluation.metrics["accuracy"] > 0.85, "it learns: {:?}", outcome.evaluation.metrics);
+    }
+}
+
+#[test]
+fn every_rank_records_what_all_lanes_took() {
+    for settings in ["", r#", "diloco": {"local_steps": 7}"#, r#", "bucket_bytes": 1024"#] {
+        let plain = ground(MLP, &format!(r#""steps": 45{settings}"#));
+        let expected = finished(train(&plain, 1, None, None).0).state_hash;
+        for ranks in 1..=3 {
+            let ground = ground(MLP, &format!(r#""steps": 45, "ledger": true{settings}"#));
+            assert_eq!(finished(train(&ground, ranks, None, None).0).state_hash, expected, "{ranks} ranks");
+            let records = ground.ledgers[0].unsaved();
+            assert_eq!(records.len(), 45 * 4);
+            assert!(ground.ledgers[..ranks as usize].iter().all(|ledger| ledger.unsaved() == records));
+            let train_rows = ground.reference.train_rows;
+            let mut audit = Audit::new(Expected { lanes: 4, batch_size: 24, train_rows, steps: 45 });
+            records.into_iter().for_each(|entry| audit.take(entry));
+            let verdict = audit.finish();
+            assert!(verdict.is_right(), "{:?}", verdict.violations);
+            assert_eq!((verdict.epochs, verdict.generations), (3, 1));
+        }
     }
 }
 

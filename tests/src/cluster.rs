@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -94,6 +94,11 @@ impl Cluster {
         self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.flags(role))
     }
 
+    /// The folder of the object store.
+    pub fn store(&self) -> &Path {
+        &self.store
+    }
+
     /// The workers that the cluster owns, in the order in which they were started.
     pub fn workers(&self) -> &[Running] {
         &self.workers
@@ -168,7 +173,11 @@ impl Cluster {
 
 /// Addresses on this machine where nobody listens, out of those that the system gives to
 /// nobody by itself: they are free again for a process that is started anew.
-pub(crate) fn free_addresses<const N: usize>() -> [String; N] {
+///
+/// # Panics
+///
+/// Where all are taken.
+pub fn free_addresses<const N: usize>() -> [String; N] {
     let mut chance = RandomState::new().hash_one(std::process::id());
     let mut free = std::iter::from_fn(|| {
         let port = 20_000 + chance % 10_000;

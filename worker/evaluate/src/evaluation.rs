@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 
 use phalanx_protocol::message::{Confusion, Metrics};
 
-use crate::{
-    classes, next_bytes, numbers,
-    predictions::{EvaluateError, Predictions},
-};
+use crate::{classes, error::EvaluateError, next_bytes, numbers, predictions::Predictions};
 
 /// What the predictions are worth.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -33,11 +30,11 @@ pub fn evaluate(predictions: &Predictions) -> Result<Evaluation, EvaluateError> 
     let mut evaluation = Evaluation::default();
     match predictions {
         Predictions::Classes(scores) => {
-            scores.check()?;
+            scores.columns()?;
             classes::measure(scores, &mut evaluation);
         }
         Predictions::Numbers(values) => {
-            values.check()?;
+            values.columns()?;
             numbers::measure(values, &mut evaluation);
         }
         Predictions::NextBytes(loss) => {

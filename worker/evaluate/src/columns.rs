@@ -20,6 +20,9 @@ const PROBABILITY_SUM_SLACK: f64 = 1e-3;
 pub struct Weights<'a>(Option<&'a [f64]>);
 
 impl<'a> Weights<'a> {
+    /// No weights: each row counts 1.
+    pub const NONE: Self = Self(None);
+
     /// Weights of `rows` rows.
     ///
     /// # Errors

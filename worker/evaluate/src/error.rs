@@ -106,6 +106,14 @@ pub enum EvaluateError {
         /// Its score.
         actual: f64,
     },
+    /// What an item is worth is NaN, infinite, or negative.
+    #[error("item {row}: the gain is {actual}, expected a finite number of at least 0")]
+    InvalidGain {
+        /// The item, from 0.
+        row: usize,
+        /// Its gain.
+        actual: f32,
+    },
     /// A name is none of a metric that fits what is measured.
     #[error("the metric `{name}` {reason}")]
     NoSuchMetric {

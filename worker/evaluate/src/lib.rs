@@ -13,21 +13,19 @@
 //! workers and no clock; the same rows give the same bits, in whatever order and
 //! in however many parts they come, and nothing it is given makes it panic.
 
-mod classes;
 mod columns;
 mod error;
 mod evaluation;
-mod next_bytes;
-mod numbers;
+pub mod metrics;
 mod predictions;
-mod roc;
+mod rows;
 mod sum;
 mod undefined;
 
-pub use classes::most_probable;
 pub use columns::{BinaryColumns, ClassColumns, LabelColumns, NumberColumns, Weights};
 pub use error::EvaluateError;
-pub use evaluation::{Evaluation, evaluate};
+pub use evaluation::{Evaluation, evaluate, evaluate_also};
+pub use metrics::classes::most_probable;
 pub use predictions::{ClassScores, NextBytes, Numbers, Predictions};
 pub use sum::ExactSum;
 pub use undefined::{Undefined, Value};

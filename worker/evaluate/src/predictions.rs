@@ -47,16 +47,6 @@ pub struct NextBytes {
 }
 
 impl ClassScores {
-    /// Each row's probabilities, in order.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.probabilities.chunks_exact(self.classes.len())
-    }
-
-    /// The true class of each row, in order.
-    pub(crate) fn truths(&self) -> impl Iterator<Item = usize> {
-        self.truths.iter().map(|truth| *truth as usize)
-    }
-
     /// The same as columns, checked, without weights.
     ///
     /// # Errors

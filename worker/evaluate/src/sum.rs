@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::undefined::{Undefined, Value, finite};
+
 /// Terms of this size and above are not added up: below it, no sum of fewer than
 /// 2⁶³ terms overflows on the way, whatever their order.
 const TERM_MAX: f64 = f64::from_bits((1023 + 960) << 52);
@@ -21,8 +23,10 @@ pub struct ExactSum {
 impl ExactSum {
     /// Adds one term.
     pub fn add(&mut self, term: f64) {
-        // Written so that NaN is too large as well.
-        if !(term.abs() < TERM_MAX) {
+        if term == 0.0 {
+            return;
+        }
+        if term.is_nan() || term.abs() >= TERM_MAX {
             self.is_too_large = true;
             return;
         }
@@ -116,6 +120,34 @@ impl ExactSum {
     }
 }
 
+/// A sum of weights, of which most are 1.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct WeightSum {
+    ones: u64,
+    others: ExactSum,
+}
+
+impl WeightSum {
+    pub(crate) fn add(&mut self, weight: f64) {
+        if weight == 1.0 { self.ones += 1 } else { self.others.add(weight) }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.ones += other.ones;
+        self.others.merge(&other.others);
+    }
+
+    pub(crate) fn exact(&self) -> ExactSum {
+        let mut sum = self.others.clone();
+        sum.add(self.ones as f64);
+        sum
+    }
+
+    pub(crate) fn value(&self) -> f64 {
+        self.exact().value()
+    }
+}
+
 impl Extend<f64> for ExactSum {
     fn extend<I: IntoIterator<Item = f64>>(&mut self, terms: I) {
         terms.into_iter().for_each(|term| self.add(term));
@@ -148,9 +180,9 @@ pub(crate) fn sum(terms: impl IntoIterator<Item = f64>) -> f64 {
     terms.into_iter().collect::<ExactSum>().value()
 }
 
-/// The mean of `terms`, of which there are `count`.
-pub(crate) fn mean(count: usize, terms: impl IntoIterator<Item = f64>) -> f64 {
-    sum(terms) / count as f64
+/// `total / weight`, where there is any weight.
+pub(crate) fn mean(total: f64, weight: f64) -> Value {
+    if weight == 0.0 { Err(Undefined::NoWeight) } else { finite(total / weight) }
 }
 
 #[cfg(test)]

@@ -32,6 +32,12 @@ pub enum Undefined {
         /// Classes that there are.
         actual: usize,
     },
+    /// No row is positive.
+    #[error("no row is positive")]
+    NoPositive,
+    /// All rows are positive.
+    #[error("every row is positive")]
+    NoNegative,
     /// No row has the class (or the label).
     #[error("no row is of class `{class}`")]
     Absent {
@@ -73,6 +79,18 @@ pub enum Undefined {
     /// The value overflows.
     #[error("its value is too large for a 64-bit float")]
     TooLarge,
+}
+
+impl Undefined {
+    /// The same, where being positive means to be of `class`.
+    pub(crate) fn of_class(self, class: &str) -> Self {
+        let class = class.to_owned();
+        match self {
+            Self::NoPositive => Self::Absent { class },
+            Self::NoNegative => Self::Everywhere { class },
+            other => other,
+        }
+    }
 }
 
 /// `value`, if it is finite.

@@ -38,31 +38,46 @@ pub fn evaluate(predictions: &Predictions) -> Result<Evaluation, EvaluateError> 
     evaluate_also(predictions, &[])
 }
 
-/// Measures the usual metrics of `predictions` and those called `names`, each once.
+/// Measures the usual metrics of `predictions` and those called `names`, each once. A name that
+/// does not fit what is predicted is recorded as undefined. `loss` fits everything; it is training's,
+/// and not measured here.
 ///
 /// # Errors
 ///
-/// Those of [`evaluate`], and where a name does not fit what is predicted. `loss` fits
-/// everything; it is training's, and not measured here.
+/// Those of [`evaluate`].
 pub fn evaluate_also(predictions: &Predictions, names: &[MetricName]) -> Result<Evaluation, EvaluateError> {
+    let fits = |name: &MetricName| match predictions {
+        Predictions::Classes(scores) => classes::fits(&scores.classes, name),
+        Predictions::Numbers(_) => numbers::fits(name),
+        Predictions::NextBytes(_) => tokens::fits(name),
+    };
+    let measured = names.iter().filter(|name| name.metric.measured_on != MeasuredOn::Everything);
+    let (fitting, others): (Vec<_>, Vec<_>) =
+        measured.map(|name| fits(name).map(|()| name)).partition(Result::is_ok);
     let with = |mut usual: Vec<MetricName>| {
-        for name in names.iter().filter(|name| name.metric.measured_on != MeasuredOn::Everything) {
+        for name in fitting.into_iter().flatten() {
             if !usual.contains(name) {
                 usual.push(name.clone());
             }
         }
         usual
     };
-    match predictions {
+    let mut evaluation = match predictions {
         Predictions::Classes(scores) => {
-            classes::measure(&scores.columns()?, with(classes::usual(&scores.classes)))
+            classes::measure(&scores.columns()?, with(classes::usual(&scores.classes)))?
         }
-        Predictions::Numbers(values) => numbers::measure(&values.columns()?, with(numbers::usual())),
+        Predictions::Numbers(values) => numbers::measure(&values.columns()?, with(numbers::usual()))?,
         Predictions::NextBytes(loss) => {
             loss.check()?;
-            tokens::measure(*loss, &with(Vec::new()))
+            tokens::measure(*loss)
+        }
+    };
+    for error in others.into_iter().filter_map(Result::err) {
+        if let EvaluateError::NoSuchMetric { name, reason } = error {
+            evaluation.undefined.insert(name, format!("it {reason}"));
         }
     }
+    Ok(evaluation)
 }
 
 impl Evaluation {

@@ -55,13 +55,7 @@ impl ClassMeasure {
     /// The same, but for what needs the rows.
     fn counting(classes: Vec<String>, names: Vec<MetricName>) -> Result<Self, EvaluateError> {
         for name in &names {
-            let no_such = |reason: String| EvaluateError::NoSuchMetric { name: name.to_string(), reason };
-            if name.metric.measured_on != MeasuredOn::Classes {
-                return Err(no_such("is not one of a target of classes".to_owned()));
-            }
-            if name.class.as_ref().is_some_and(|class| !classes.contains(class)) {
-                return Err(no_such(format!("names none of the classes: there are {}", listed(&classes))));
-            }
+            fits(&classes, name)?;
         }
         let top = names.iter().filter(|name| name.metric.name == "top_k_accuracy");
         let top = top.filter_map(|name| name.parameter).map(|k| k as usize);
@@ -166,6 +160,24 @@ pub(crate) fn measure(
     let mut measure = ClassMeasure::counting(columns.classes().to_vec(), names)?;
     measure.update(columns)?;
     Ok(measure.finish_with(Some(*columns)))
+}
+
+/// Whether `name` is of a metric of `classes`, or of one of them.
+///
+/// # Errors
+///
+/// Where it is not; the error says why.
+pub(crate) fn fits(classes: &[String], name: &MetricName) -> Result<(), EvaluateError> {
+    let no_such = |reason: String| Err(EvaluateError::NoSuchMetric { name: name.to_string(), reason });
+    if name.metric.measured_on != MeasuredOn::Classes {
+        return no_such("is not one of a target of classes".to_owned());
+    }
+    match &name.class {
+        Some(class) if !classes.contains(class) => {
+            no_such(format!("names none of the classes, which are {}", listed(classes)))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The names of the usual metrics of `classes`: single figures, averages, and what those

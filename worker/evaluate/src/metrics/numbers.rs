@@ -73,9 +73,8 @@ impl NumberMeasure {
 
     /// The same, but for what needs the rows.
     fn counting(names: Vec<MetricName>) -> Result<Self, EvaluateError> {
-        if let Some(name) = names.iter().find(|name| name.metric.measured_on != MeasuredOn::Numbers) {
-            let reason = "is not one of a target of numbers".to_owned();
-            return Err(EvaluateError::NoSuchMetric { name: name.to_string(), reason });
+        for name in &names {
+            fits(name)?;
         }
         Ok(Self {
             losses: vec![LossSum::default(); names.len()],
@@ -198,6 +197,19 @@ pub(crate) fn measure(
     let mut measure = NumberMeasure::counting(names)?;
     measure.update(columns);
     Ok(measure.finish_with(Some(*columns)))
+}
+
+/// Whether `name` is of a metric of numbers.
+///
+/// # Errors
+///
+/// Where it is not.
+pub(crate) fn fits(name: &MetricName) -> Result<(), EvaluateError> {
+    if name.metric.measured_on == MeasuredOn::Numbers {
+        return Ok(());
+    }
+    let reason = "is not one of a target of numbers".to_owned();
+    Err(EvaluateError::NoSuchMetric { name: name.to_string(), reason })
 }
 
 /// The names of the usual metrics.

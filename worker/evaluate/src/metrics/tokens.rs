@@ -66,18 +66,27 @@ impl TokenMeasure {
     }
 }
 
-/// Measures `loss`, which is checked: the bits that a byte costs an ideal coder, the perplexity for
-/// each byte, and nothing else, so `names` must be of these.
-pub(crate) fn measure(loss: NextBytes, names: &[MetricName]) -> Result<Evaluation, EvaluateError> {
-    if let Some(name) = names.iter().find(|name| name.metric.measured_on != MeasuredOn::Text) {
-        let reason = "is not one of a text".to_owned();
-        return Err(EvaluateError::NoSuchMetric { name: name.to_string(), reason });
-    }
+/// Measures `loss`, which is checked: the bits that a byte costs an ideal coder, and the perplexity
+/// for each byte. There is nothing else to ask for.
+pub(crate) fn measure(loss: NextBytes) -> Evaluation {
     let mut evaluation = Evaluation::default();
     for name in USUAL {
         evaluation.record(*name, figure(loss, name));
     }
-    Ok(evaluation)
+    evaluation
+}
+
+/// Whether `name` is of a metric of a text.
+///
+/// # Errors
+///
+/// Where it is not.
+pub(crate) fn fits(name: &MetricName) -> Result<(), EvaluateError> {
+    if name.metric.measured_on == MeasuredOn::Text {
+        return Ok(());
+    }
+    let reason = "is not one of a text".to_owned();
+    Err(EvaluateError::NoSuchMetric { name: name.to_string(), reason })
 }
 
 fn figure(loss: NextBytes, name: &str) -> Value {

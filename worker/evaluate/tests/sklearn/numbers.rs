@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{Case, classes::parameter, figures, parts, pick, pick_weights, weights};
 
-pub fn case(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
+pub(crate) fn case(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
     let (truths, predictions) = match rng.random_range(0..3) {
         0 => amounts(rng, rows),
         _ => anything(rng, rows),

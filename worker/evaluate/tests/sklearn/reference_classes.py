@@ -194,7 +194,7 @@ PROBABLE = {
 
 
 def one_vs_one(rows, average):
-    if rows.k < 2 or rows.w is not None:
+    if rows.k < 2 or rows.w is not None or len(np.unique(rows.y)) < 2:
         return None
     if rows.k == 2:
         return sk.roc_auc_score(rows.y, rows.p[:, 1])

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{Case, figures, parts, pick, pick_weights, weights};
 
-pub fn labels(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
+pub(crate) fn labels(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
     let count = rng.random_range(2..7);
     let labels: Vec<String> = (0..count).map(|label| format!("label {label}")).collect();
     let density = *[0.0, 0.1, 0.5, 0.9, 1.0].get(rng.random_range(0..5)).unwrap_or(&0.5);
@@ -43,7 +43,7 @@ pub fn labels(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
     Ok(Case { json, figures, merged, lists: BTreeMap::new() })
 }
 
-pub fn ranking(rng: &mut StdRng, queries: usize) -> anyhow::Result<Case> {
+pub(crate) fn ranking(rng: &mut StdRng, queries: usize) -> anyhow::Result<Case> {
     let cutoffs = vec![1, rng.random_range(2..6), 10];
     let weights = weights(rng, queries).unwrap_or_else(|| vec![1.0; queries]);
     let is_coarse: bool = rng.random();
@@ -79,7 +79,7 @@ pub fn ranking(rng: &mut StdRng, queries: usize) -> anyhow::Result<Case> {
     Ok(Case { json, figures, merged, lists: BTreeMap::new() })
 }
 
-pub fn clusters(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
+pub(crate) fn clusters(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
     let (groups_max, clusters_max) = (rng.random_range(1..6), rng.random_range(1..6));
     let groups: Vec<u32> = (0..rows).map(|_| rng.random_range(0..groups_max)).collect();
     let clusters: Vec<u32> = match rng.random_range(0..3) {

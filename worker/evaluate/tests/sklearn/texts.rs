@@ -13,7 +13,7 @@ use crate::{Case, Figures, figures, parts};
 
 const WORDS: [&str; 9] = ["the", "a", "cat", "sat", "Mat", "on", "it's", "naïve", "."];
 
-pub fn next_bytes(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
+pub(crate) fn next_bytes(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
     let truths: Vec<usize> = (0..rows).map(|_| rng.random_range(0..256)).collect();
     let probabilities: Vec<Vec<f64>> = truths
         .iter()
@@ -30,7 +30,7 @@ pub fn next_bytes(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
     Ok(Case { json, merged: figures.clone(), figures, lists: BTreeMap::new() })
 }
 
-pub fn texts(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
+pub(crate) fn texts(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
     let known = rng.random_range(2..=WORDS.len());
     let sentence = |rng: &mut StdRng, least: usize| {
         let length = rng.random_range(least..12);

@@ -77,16 +77,23 @@ fn d2_tweedie(rows: &NumberColumns<'_>, power: f64) -> Value {
     if weight.value() == 0.0 {
         return Err(Undefined::NoWeight);
     }
+    let counting = || rows.rows().filter(|(.., weight)| *weight > 0.0);
+    // The first by size, so that the reason does not depend on the order of rows.
+    let outside = counting().filter(|(truth, prediction, _)| tweedie(*truth, *prediction, power).is_err());
+    if let Some((truth, prediction, _)) = outside.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+    {
+        tweedie(truth, prediction, power)?;
+    }
     let constant = truths.value() / weight.value();
     let mut of_predictions = ExactSum::default();
     let mut of_constant = ExactSum::default();
-    let mut varies = false;
-    for (truth, prediction, weight) in rows.rows().filter(|(.., weight)| *weight > 0.0) {
+    for (truth, prediction, weight) in counting() {
         of_predictions.add(weight * tweedie(truth, prediction, power)?);
         of_constant.add(weight * tweedie(truth, constant, power)?);
-        varies |= truth != constant;
     }
-    match varies {
+    // Asked of the truths themselves: their mean may round.
+    let first = counting().next().map(|(truth, ..)| truth);
+    match counting().any(|(truth, ..)| Some(truth) != first) {
         true => finite(1.0 - of_predictions.value() / of_constant.value()),
         false => Err(Undefined::Constant { what: "truths" }),
     }

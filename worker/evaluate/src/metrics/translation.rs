@@ -4,7 +4,7 @@
 //! Cutting texts into tokens is the caller's, since the figures depend on it; [`words`] is
 //! what ROUGE is usually computed on. All figures are from 0 to 1.
 
-use std::{collections::HashMap, hash::Hash};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ const BLEU_ORDER: usize = 4;
 const CHRF_ORDER: usize = 6;
 
 /// How often each run of `order` pieces occurs.
-fn runs<T: Hash + Eq>(pieces: &[T], order: usize) -> HashMap<&[T], u64> {
-    let mut counts = HashMap::new();
+fn runs<T: Ord>(pieces: &[T], order: usize) -> BTreeMap<&[T], u64> {
+    let mut counts = BTreeMap::new();
     for run in pieces.windows(order) {
         *counts.entry(run).or_insert(0) += 1;
     }
@@ -29,7 +29,7 @@ fn runs<T: Hash + Eq>(pieces: &[T], order: usize) -> HashMap<&[T], u64> {
 }
 
 /// The runs that both have, each as often as both have it.
-fn shared<T: Hash + Eq>(a: &HashMap<&[T], u64>, b: &HashMap<&[T], u64>) -> u64 {
+fn shared<T: Ord>(a: &BTreeMap<&[T], u64>, b: &BTreeMap<&[T], u64>) -> u64 {
     a.iter().map(|(run, count)| b.get(run).map_or(0, |other| *count.min(other))).sum()
 }
 
@@ -56,7 +56,7 @@ impl Bleu {
         for order in 1..=BLEU_ORDER {
             let ours = runs(tokens, order);
             // A run counts as often as the reference that has it most often.
-            let mut most: HashMap<&[&str], u64> = HashMap::new();
+            let mut most: BTreeMap<&[&str], u64> = BTreeMap::new();
             for (run, count) in references.iter().flat_map(|reference| runs(reference, order)) {
                 let known = most.entry(run).or_insert(0);
                 *known = count.max(*known);
@@ -195,7 +195,7 @@ pub struct RougeScore {
 
 impl Rouge {
     /// Takes in one text and its reference, as tokens.
-    pub fn update<T: Hash + Eq>(&mut self, tokens: &[T], reference: &[T]) {
+    pub fn update<T: Ord>(&mut self, tokens: &[T], reference: &[T]) {
         self.pairs += 1;
         let of_order = |order: usize| {
             let (ours, theirs) = (runs(tokens, order), runs(reference, order));

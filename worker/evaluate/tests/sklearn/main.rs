@@ -17,7 +17,7 @@ use phalanx_evaluate::Evaluation;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::Value;
 
-const CASES: u64 = 4_000;
+const CASES: u64 = 2_400;
 
 /// What two ways of summing in `f64` may differ by, relative to values above 1.
 const TOLERANCE: f64 = 1e-9;
@@ -86,7 +86,7 @@ fn case(seed: u64) -> anyhow::Result<Case> {
         0..=5 => classes::case(&mut rng, rows),
         6..=10 => numbers::case(&mut rng, rows),
         11 | 12 => rows::labels(&mut rng, rows),
-        13 => rows::ranking(&mut rng, rows.min(40)),
+        13 => rows::ranking(&mut rng, rows.min(10)),
         14 => texts::texts(&mut rng, rows.min(12)),
         _ if seed.is_multiple_of(3) => texts::next_bytes(&mut rng, rows.min(20)),
         _ => rows::clusters(&mut rng, rows),

@@ -32,7 +32,8 @@ pub struct Curve {
 }
 
 /// Nothing is taken for positive.
-const NOTHING: Threshold = Threshold { threshold: f32::INFINITY, true_positives: 0.0, false_positives: 0.0 };
+pub(super) const NOTHING: Threshold =
+    Threshold { threshold: f32::INFINITY, true_positives: 0.0, false_positives: 0.0 };
 
 impl Curve {
     /// The curve of `columns`, in the time of one sort.

@@ -93,7 +93,7 @@ pub(crate) fn tweedie(truth: f64, prediction: f64, power: f64) -> Result<f64, Un
     if power >= 2.0 && truth <= 0.0 {
         return outside("truths above 0", truth);
     }
-    Ok(match power {
+    let deviance = match power {
         0.0 => (truth - prediction) * (truth - prediction),
         1.0 => {
             let surprise = if truth == 0.0 { 0.0 } else { truth * (truth / prediction).ln() };
@@ -105,7 +105,9 @@ pub(crate) fn tweedie(truth: f64, prediction: f64, power: f64) -> Result<f64, Un
             let crossed = truth * prediction.powf(1.0 - power) / (1.0 - power);
             2.0 * (own - crossed + prediction.powf(2.0 - power) / (2.0 - power))
         }
-    })
+    };
+    // Near the truth the terms cancel, and their rounding may leave less than nothing.
+    Ok(if deviance < 0.0 { 0.0 } else { deviance })
 }
 
 #[cfg(test)]

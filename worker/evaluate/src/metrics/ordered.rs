@@ -136,7 +136,9 @@ fn ranks(values: &[f64]) -> Vec<f64> {
 /// Kendall's tau-b, in the time of a sort (Knight 1966).
 fn kendall(rows: &NumberColumns<'_>) -> Value {
     unweighted(rows)?;
-    let mut pairs: Vec<(f64, f64)> = rows.rows().map(|(truth, prediction, _)| (truth, prediction)).collect();
+    // Adding +0 makes +0 of -0, so that they tie.
+    let mut pairs: Vec<(f64, f64)> =
+        rows.rows().map(|(truth, prediction, _)| (truth + 0.0, prediction + 0.0)).collect();
     pairs.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let all = pairs_of(pairs.len());
     let same_truth: u128 = pairs.chunk_by(|a, b| a.0 == b.0).map(|tied| pairs_of(tied.len())).sum();

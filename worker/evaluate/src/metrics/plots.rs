@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::curve::{Curve, Threshold};
+use super::curve::{Curve, NOTHING, Threshold};
 use crate::undefined::Undefined;
 
 /// One point of a ROC curve (and, read as `1 - true_positive_rate`, of a DET curve).
@@ -31,8 +31,8 @@ pub struct PrecisionRecallPoint {
 /// One point of a detection error tradeoff curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DetPoint {
-    /// The lowest score taken for positive.
-    pub threshold: f32,
+    /// The lowest score taken for positive; none at the start, where nothing is.
+    pub threshold: Option<f32>,
     /// The share of negative rows taken for positive.
     pub false_positive_rate: f64,
     /// The share of positive rows not taken for positive.
@@ -89,8 +89,8 @@ impl Curve {
         Ok(thin(corners, points_max, |a, b| (b.recall - a.recall) + (b.precision - a.precision).abs()))
     }
 
-    /// The DET curve, from the last threshold without a false positive (or else the highest)
-    /// to the first without a false negative, thinned in the same way.
+    /// The DET curve, from the last threshold without a false positive to the first without a
+    /// false negative, thinned in the same way.
     ///
     /// # Errors
     ///
@@ -98,12 +98,11 @@ impl Curve {
     pub fn det_points(&self, points_max: usize) -> Result<Vec<DetPoint>, Undefined> {
         self.roc_auc()?;
         let (positives, negatives) = (self.positives(), self.negatives());
-        let all = self.thresholds();
-        let as_few = |at: &&Threshold| at.false_positives == all[0].false_positives;
-        let first = all.iter().take_while(as_few).count().saturating_sub(1);
+        let all: Vec<&Threshold> = std::iter::once(&NOTHING).chain(self.thresholds()).collect();
+        let first = all.iter().take_while(|at| at.false_positives == 0.0).count().saturating_sub(1);
         let last = all.iter().take_while(|at| at.true_positives < positives).count();
         let points = all[first..=last.max(first)].iter().map(|at| DetPoint {
-            threshold: at.threshold,
+            threshold: at.threshold.is_finite().then_some(at.threshold),
             false_positive_rate: at.false_positives / negatives,
             false_negative_rate: (positives - at.true_positives) / positives,
         });

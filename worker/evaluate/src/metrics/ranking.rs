@@ -39,7 +39,9 @@ impl RankingMeasure {
         check(scores, gains, weight)?;
         let mut order: Vec<usize> = (0..scores.len()).collect();
         // Of items with one score, those that come first are ranked first; DCG takes their mean instead.
-        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then(a.cmp(b)));
+        // Adding +0 makes +0 of -0, so that they tie.
+        let score = |item: usize| scores[item] + 0.0;
+        order.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
         let relevant: Vec<bool> = order.iter().map(|item| gains[*item] > 0.0).collect();
         let mut best: Vec<f64> = gains.iter().map(|gain| f64::from(*gain)).collect();
         best.sort_unstable_by(|a, b| b.total_cmp(a));

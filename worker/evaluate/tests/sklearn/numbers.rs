@@ -10,18 +10,17 @@ use serde_json::json;
 use crate::{Case, classes::parameter, figures, parts, pick, pick_weights, weights};
 
 pub(crate) fn case(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> {
-    let (truths, predictions) = match rng.random_range(0..3) {
-        0 => amounts(rng, rows),
-        _ => anything(rng, rows),
-    };
+    let are_amounts = rng.random_range(0..3) == 0;
+    let (truths, predictions) = if are_amounts { amounts(rng, rows) } else { anything(rng, rows) };
     let weights = weights(rng, rows);
     let names: Vec<String> = METRICS
         .iter()
         .filter(|metric| metric.measured_on == MeasuredOn::Numbers)
         .map(|metric| match metric.name {
             "tweedie_deviance" | "d2_tweedie" => {
-                let power = *[-1.5, 0.0, 1.0, 1.5, 2.0, 3.0].get(rng.random_range(0..6)).unwrap_or(&0.0);
-                format!("{}@{power}", metric.name)
+                // Far from zero, powers cancel to noise, here as in scikit-learn.
+                let powers: &[f64] = if are_amounts { &[-1.5, 0.0, 1.0, 1.5, 2.0, 3.0] } else { &[0.0] };
+                format!("{}@{}", metric.name, powers[rng.random_range(0..powers.len())])
             }
             name => format!("{name}{}", parameter(rng, metric)),
         })

@@ -46,7 +46,7 @@ impl Scale {
             return Err(CliError::usage(format!("--min {min} is more than the {workers} that it may take")));
         }
         let connection = self.at.connect().await?;
-        let workers = WorkersSpec { min: Some(self.min), start: None, max: Some(self.workers) };
+        let workers = WorkersSpec { min: Some(self.min), max: Some(self.workers), ..WorkersSpec::default() };
         let job = connection.client().scale(&self.id, &workers).await?;
         if self.json {
             show::print_json(&job)?;

@@ -13,6 +13,7 @@ mod lists;
 mod metrics;
 mod model;
 mod number;
+mod ranks;
 mod report;
 mod screen;
 mod style;

@@ -10,6 +10,7 @@
 //!            ◄──────────────────────────────────────── Formed
 //!            ◄─────────── Progress, Validated, Verified
 //!            ◄──────────────────────────────────────── CheckpointPart
+//!            ◄──────────────────────────────────────── StoreAway, StoreBack
 //!   Fetch    ─────────────────────────────────────────────────────────►          (the next one will be larger)
 //!            ◄───────────────────────────────────────────────────────── Fetched
 //!   Stop     ────────────────────────────────────────►   (cancel, interrupt, others join or leave)
@@ -194,6 +195,9 @@ pub struct Assignment {
     /// The newest checkpoint, from which the job goes on unless a rank holds a state that is
     /// at least as new; `None` is the state that the seed makes.
     pub resume: Option<CheckpointRef>,
+    /// States that were kept in this generation, or before it, are not to be trusted: ranks
+    /// differed then, and nobody knew which of them was right.
+    pub disputed: Option<Generation>,
     /// The span that this work belongs to.
     pub trace: Option<TraceParent>,
 }
@@ -274,6 +278,15 @@ pub enum Event {
     },
     /// This rank's part of a checkpoint is durable.
     CheckpointPart(Box<CheckpointPart>),
+    /// The object store does not answer this worker: what it writes or reads waits, and steps go on.
+    StoreAway {
+        /// For how long it has not answered.
+        lasting: Duration,
+        /// What the last try ended in.
+        why: String,
+    },
+    /// The object store answers this worker again.
+    StoreBack,
     /// The rank has stopped as it was told.
     Stopped {
         /// Steps finished.

@@ -1,7 +1,7 @@
 //! Every message between coordinator and worker comes back from the wire as it was sent. The wire
 //! has no field names, so whatever leaves something out, or asks what comes next, would not.
 
-use std::{collections::BTreeMap, fmt::Debug, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Debug, fs, path::Path, time::Duration};
 
 use phalanx_protocol::{
     codec::{FRAME_BYTES_MAX, decode, encode},
@@ -154,6 +154,7 @@ fn a_directive_carries_a_whole_job() {
                 spec: spec.clone(),
                 dataset: dataset(),
                 resume,
+                disputed: Some(Generation::new(1)),
                 trace: trace(),
             })));
         }
@@ -208,6 +209,8 @@ fn a_report_carries_every_event() {
         Event::Validated { step: 7, metrics: metrics() },
         Event::CheckpointPart(Box::new(part)),
         Event::Stopped { step: 7 },
+        Event::StoreAway { lasting: Duration::from_secs(7), why: "connection refused".to_owned() },
+        Event::StoreBack,
         Event::Evaluating,
         Event::Finished(Box::new(finished)),
         Event::Failed(Failure::Job { reason: reason() }),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     message::{Directive, Hello, Numbered, Report},
+    pace::Pace,
     rpc,
     spec::JobSpec,
     view::{Curve, JobState, JobView, ModelView, WorkerView},
@@ -115,9 +116,19 @@ impl Coordinator {
         self.jobs.values().map(|job| job.phase().state())
     }
 
+    /// Jobs that wait for the object store, which is away.
+    pub fn jobs_with_store_away(&self) -> usize {
+        self.jobs.values().filter(|job| job.record().outage.is_some()).count()
+    }
+
     /// Generations that have ever begun, of all jobs together.
     pub fn generations_begun(&self) -> u64 {
         self.jobs.values().map(|job| job.record().generation.get()).fold(0, u64::saturating_add)
+    }
+
+    /// Members of running jobs that are slower than the others for long.
+    pub fn straggler_count(&self) -> usize {
+        self.live_jobs().map(Job::stragglers).sum()
     }
 
     /// How many workers are attached.
@@ -217,8 +228,8 @@ impl Coordinator {
                 turn.effects.extend(changed.map(Effect::Persist));
             }
             Input::Attach(hello) => return Ok(Reply::Attached(self.attach(now, turn, *hello)?)),
-            Input::Poll { worker, after } => {
-                return Ok(self.poll(now, turn, worker, after).map(Reply::Directives)?);
+            Input::Poll { worker, after, pace } => {
+                return Ok(self.poll(now, turn, worker, (after, pace)).map(Reply::Directives)?);
             }
             Input::Report { worker, report } => self.report(now, turn, worker, *report)?,
             Input::Scale { job, workers } => {
@@ -300,9 +311,15 @@ impl Coordinator {
         now: Now,
         turn: &mut Turn,
         worker: WorkerId,
-        after: u64,
+        (after, pace): (u64, Option<Pace>),
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
         self.hear(now, turn, worker)?;
+        if let Some(pace) = pace {
+            let (jobs, mut cx) = self.split(now, turn);
+            if let Some(job) = jobs.get_mut(&pace.job) {
+                job.paced(&mut cx, worker, &pace);
+            }
+        }
         match self.fleet.confirm(worker, after) {
             Seen::Nothing => {}
             Seen::Idle => turn.placement_due = true,
@@ -388,6 +405,16 @@ impl Coordinator {
                     job.model_manifest_written(&mut cx, &version, result.map(|_| ()));
                 }
             }
+            Completion::StoreAway { job, lasting, why } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.store_is_away(&mut cx, None, lasting, why);
+                }
+            }
+            Completion::StoreBack { job } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.store_is_back(&mut cx, None);
+                }
+            }
         }
     }
 
@@ -408,7 +435,7 @@ impl Coordinator {
         }
     }
 
-    fn live_jobs(&self) -> impl Iterator<Item = &Job> {
+    pub(crate) fn live_jobs(&self) -> impl Iterator<Item = &Job> {
         self.live.iter().filter_map(|id| self.jobs.get(id))
     }
 
@@ -432,6 +459,7 @@ impl Coordinator {
                 apply(job, &mut cx, verdict);
             }
         }
+        self.relieve_stragglers(now, turn);
     }
 }
 

@@ -6,7 +6,7 @@ use phalanx_protocol::{spec::CHECKPOINTS_MAX, view::CURVE_POINTS_MAX};
 use crate::{
     Coordinator,
     checkpoint::SAVES_MAX,
-    job::{Job, Phase},
+    job::{EVICTED_MAX, Job, Phase},
     record::MESSAGES_MAX,
     registry::ALIAS_CHANGES_MAX,
     schedule::Verdict,
@@ -128,6 +128,7 @@ fn check_bounds(job: &Job) -> Result<(), BrokenInvariant> {
         ("points of training loss", record.curve.train.as_slice().len(), CURVE_POINTS_MAX),
         ("points of validation loss", record.curve.validation.as_slice().len(), CURVE_POINTS_MAX),
         ("checkpoints in the making", saves, SAVES_MAX),
+        ("evicted workers", record.evicted.len(), EVICTED_MAX),
     ];
     for (what, count, max) in bounds {
         require(8, count <= max, || format!("{} has {count} {what}, more than {max}", record.id))?;

@@ -5,7 +5,7 @@
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`worker`), who gets which of them (`schedule`), the registry, what of the object store is
+//! workers (`worker`), who gets which of them (`schedule`, `relief`), the registry, what of the object store is
 //! garbage, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
@@ -22,6 +22,7 @@
 //! | Forming | all ranks `Formed`, or one reports a step | Training |
 //! | Forming | step time is over | as a rank lost |
 //! | Training | idle workers, and room for them | `Fetch` to those; when all have `Fetched`, `Stop` to all ranks; Stopping |
+//! | Training | a rank is a straggler that is to be evicted, and a worker is idle | as for an idle worker; the straggler is not taken along |
 //! | Training | a rank is about to leave, or there are more than the job takes | `Stop` to all ranks; Stopping |
 //! | Training, Evaluating | `CheckpointPart` of all ranks | manifest written, then recorded, then older ones deleted |
 //! | Training | rank 0 `Evaluating` | Evaluating |
@@ -62,7 +63,7 @@
 //! 7. A job that is not over has a next event: idle workers that do not suffice,
 //!    a lease, a deadline, or a write that the driver answers for. Whatever the
 //!    scheduler would change was changed.
-//! 8. Directives, messages, curves, checkpoints in the making and changes of
+//! 8. Directives, messages, curves, checkpoints in the making, evicted workers and changes of
 //!    aliases are bounded.
 
 mod effect;
@@ -81,6 +82,7 @@ mod job;
 mod worker;
 
 mod claims;
+mod relief;
 mod schedule;
 
 mod registry;

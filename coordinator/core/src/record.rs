@@ -2,7 +2,7 @@
 //! in a record is forgotten when the coordinator stops: workers that serve no
 //! generation, leases, and progress since the last record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use phalanx_protocol::{
@@ -119,10 +119,14 @@ pub struct JobRecord {
     pub wish: Option<Goal>,
     /// A step of which it is not known whose state was right.
     pub dispute: Option<Dispute>,
+    /// The last generation in which that was so: no state is trusted that was kept in it or before.
+    pub disputed_in: Option<Generation>,
     /// How far it is.
     pub progress: ProgressRecord,
     /// Whole checkpoints, the newest last.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// The outage of the object store that it waits for.
+    pub outage: Option<OutageRecord>,
     /// The dataset version, once known.
     pub dataset: Option<DatasetRef>,
     /// Kind of processor of its last generation.
@@ -137,6 +141,8 @@ pub struct JobRecord {
     pub validation: Metrics,
     /// What came out of it, once it has finished.
     pub outcome: Option<OutcomeRecord>,
+    /// Stragglers whose place others took: it does not take them out again.
+    pub evicted: BTreeSet<WorkerId>,
     /// The newest messages, numbered.
     pub messages: Vec<Message>,
     /// When it was submitted.
@@ -305,6 +311,19 @@ pub struct ProgressRecord {
     pub samples_per_second: Option<f64>,
     /// Steps finished at the last validation.
     pub validated_step: Option<u64>,
+}
+
+/// An outage of the object store. It is over when nobody waits any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutageRecord {
+    /// Since when.
+    pub since: Timestamp,
+    /// What whoever told of it first was answered.
+    pub why: String,
+    /// Workers that wait.
+    pub workers: BTreeSet<WorkerId>,
+    /// Whether the coordinator waits, with a manifest.
+    pub coordinator: bool,
 }
 
 /// A whole checkpoint and its parts.

@@ -31,6 +31,8 @@ const ERRORS_MAX: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
+    /// The same workers by the ends of their leases, so that only those are looked at whose lease is over.
+    leases: BTreeSet<(Duration, WorkerId)>,
     /// Those that are about to leave and have not been told to.
     draining: BTreeSet<WorkerId>,
     next: u64,
@@ -41,7 +43,7 @@ pub(crate) struct Fleet {
 pub(crate) struct Worker {
     pub(crate) hello: Hello,
     pub(crate) attached_at: Timestamp,
-    pub(crate) lease_ends: Duration,
+    lease_ends: Duration,
     pub(crate) duty: Duty,
     /// Whether its connection is there, as far as is known.
     pub(crate) connected: bool,
@@ -131,7 +133,7 @@ impl Outbox {
 impl Fleet {
     /// An empty fleet whose first worker gets the number `next`.
     pub(crate) fn new(next: u64) -> Self {
-        Self { workers: BTreeMap::new(), draining: BTreeSet::new(), next }
+        Self { workers: BTreeMap::new(), leases: BTreeSet::new(), draining: BTreeSet::new(), next }
     }
 
     /// The number of the next worker.
@@ -173,7 +175,7 @@ impl Fleet {
             errors: 0,
             outbox: Outbox::new(true),
         };
-        self.workers.insert(id, worker);
+        self.insert(id, worker);
         id
     }
 
@@ -190,20 +192,31 @@ impl Fleet {
             errors,
             outbox: Outbox::new(false),
         };
-        self.workers.insert(id, worker);
+        self.insert(id, worker);
         if draining {
             self.draining.insert(id);
         }
     }
 
+    fn insert(&mut self, id: WorkerId, worker: Worker) {
+        self.leases.insert((worker.lease_ends, id));
+        self.workers.insert(id, worker);
+    }
+
     pub(crate) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
-        self.workers.remove(&id)
+        let removed = self.workers.remove(&id)?;
+        self.leases.remove(&(removed.lease_ends, id));
+        Some(removed)
     }
 
     /// Renews a lease. Returns whether the worker was thought to be cut off.
     pub(crate) fn hear(&mut self, id: WorkerId, lease_ends: Duration) -> Result<bool, rpc::Rejected> {
         let worker = self.workers.get_mut(&id).ok_or(rpc::Rejected::UnknownWorker(id))?;
-        worker.lease_ends = worker.lease_ends.max(lease_ends);
+        if lease_ends > worker.lease_ends {
+            self.leases.remove(&(worker.lease_ends, id));
+            self.leases.insert((lease_ends, id));
+            worker.lease_ends = lease_ends;
+        }
         Ok(!std::mem::replace(&mut worker.connected, true))
     }
 
@@ -288,12 +301,12 @@ impl Fleet {
 
     /// Leases that have ended.
     pub(crate) fn expired(&self, instant: Duration) -> Vec<WorkerId> {
-        self.iter().filter(|(_, worker)| worker.lease_ends <= instant).map(|(id, _)| id).collect()
+        self.leases.iter().take_while(|(ends, _)| *ends <= instant).map(|(_, id)| *id).collect()
     }
 
     /// When the first lease ends.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.workers.values().map(|worker| worker.lease_ends).min()
+        self.leases.first().map(|(ends, _)| *ends)
     }
 
     /// Makes the worker a member of a gang.

@@ -175,8 +175,8 @@ impl Driver {
                 let result = self.handle(at.taken(), input, effects);
                 owed.push(answering(answer, result));
             }
-            Message::Wait { worker, after, at, answer } => {
-                match self.handle(at.taken(), Input::Poll { worker, after }, effects) {
+            Message::Wait { worker, after, pace, at, answer } => {
+                match self.handle(at.taken(), Input::Poll { worker, after, pace }, effects) {
                     Ok(Reply::Directives(directives)) if directives.is_empty() => {
                         self.waiting.insert(worker, Waiting { after, answer });
                     }

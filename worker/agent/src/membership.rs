@@ -3,8 +3,8 @@
 //!
 //! The coordinator may be away for as long as it likes: calls are made again, and
 //! what is under way goes on. A coordinator that no longer knows the worker has
-//! given its work to others; it attaches as a new one then, which starts with
-//! nothing.
+//! given its work to others; it attaches as a new one then. What it keeps of a job
+//! may still be of use.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -29,6 +29,7 @@ use crate::{
     control::{Control, Directed, Forget, IsIdle},
     error::AgentError,
     link::{Backoff, Link, LinkError},
+    pace::PaceMeter,
 };
 
 /// The longest that the coordinator may take to let a worker in.
@@ -66,6 +67,7 @@ pub(crate) struct Membership {
     introduction: Introduction,
     member: watch::Sender<Option<Member>>,
     control: ActorRef<Control>,
+    pace: PaceMeter,
     /// Whom the coordinator has let in. Locked while it is asked to: who leaves waits for the
     /// answer, or the coordinator would count on a worker that is gone.
     let_in: Arc<Mutex<Option<WorkerId>>>,
@@ -77,8 +79,9 @@ impl Membership {
         introduction: Introduction,
         member: watch::Sender<Option<Member>>,
         control: ActorRef<Control>,
+        pace: PaceMeter,
     ) -> Self {
-        Self { link, introduction, member, control, let_in: Arc::default() }
+        Self { link, introduction, member, control, pace, let_in: Arc::default() }
     }
 
     /// Attaches and hands directives to control, for ever. Returns only where the
@@ -199,9 +202,11 @@ impl Membership {
         let mut away = false;
         let mut last = 0;
         loop {
-            let call = self
-                .link
-                .call(limit, |client, context| async move { client.directives(context, worker, last).await });
+            // What a lost call took along is not told again: the next one tells enough.
+            let pace = self.pace.take();
+            let call = self.link.call(limit, |client, context| async move {
+                client.directives(context, worker, last, pace).await
+            });
             match call.await {
                 Ok(Ok(directives)) => {
                     backoff.reset();

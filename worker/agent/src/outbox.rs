@@ -213,6 +213,8 @@ fn is_droppable(event: &Event) -> bool {
         | Event::Fetched
         | Event::Formed { .. }
         | Event::CheckpointPart(_)
+        | Event::StoreAway { .. }
+        | Event::StoreBack
         | Event::Stopped { .. }
         | Event::Finished(_)
         | Event::Failed(_) => false,

@@ -35,6 +35,8 @@ use crate::{
     metrics,
     orders::{Orders, Over},
     outbox::Reports,
+    pace::PaceMeter,
+    patience,
     trainer::Trainer,
 };
 
@@ -49,6 +51,7 @@ pub(crate) struct Training {
     pub(crate) threads: usize,
     pub(crate) reports: Reports,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) pace: PaceMeter,
 }
 
 /// Why the work ended without an ending of its own.
@@ -101,7 +104,7 @@ impl Training {
     async fn try_work(&self, kept: &mut Option<Kept>) -> Result<Option<Event>, Unended> {
         let orders = &self.orders;
         let Assignment { job, dataset, .. } = &self.assignment;
-        let opening = open(kept, job, dataset, &self.store, &self.cache);
+        let opening = open(kept, job, dataset, (&self.store, &self.reports), &self.cache);
         let dataset: Arc<Dataset> = orders.unless_over(opening).await??;
         let held = kept.as_mut().and_then(|kept| kept.model.take());
         let checkpointer = Checkpointer::start(
@@ -121,6 +124,7 @@ impl Training {
             reports: self.reports.clone(),
             checkpointer: checkpointer.clone(),
             orders: Arc::clone(orders),
+            pace: self.pace.clone(),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
         let ended = trainer.run(self.threads).await.map_err(|error| error.into_failure(resumed_from))?;
@@ -171,7 +175,9 @@ impl Training {
     }
 
     async fn create(&self, path: String, content: Bytes) -> Result<FileRef, Failure> {
-        self.store.create(&path, content).await.map_err(|error| failure::write(&error))
+        let mut patience = patience::with_store(&self.store, &self.reports);
+        let created = patience.call(|| self.store.create(&path, content.clone())).await;
+        created.map_err(|error| failure::write(&error))
     }
 }
 

@@ -255,6 +255,9 @@ pub struct WorkersSpec {
     /// The most workers it takes; as many as it has lanes by default. Workers that are idle join it while it trains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
+    /// Let an idle worker take the place of a straggler: of a rank that is for long 1.5 times as slow as the median. No worker is
+    /// taken out twice; without an idle one, stragglers are only named.
+    pub evict_stragglers: bool,
 }
 
 /// When to save the state of training.

@@ -40,6 +40,7 @@ impl Job {
             format!("at step {step} the state of rank {ranks} differs from the others'")
         } else {
             self.record.dispute = Some(Dispute { step, hashes: of_members });
+            self.record.disputed_in = Some(self.record.generation);
             format!(
                 "at step {step} the states of ranks {ranks} differ, and no majority says which is right: \
                  the steps since the last checkpoint are computed again"

@@ -21,6 +21,8 @@ impl Job {
         self.record.generation = self.record.generation.next();
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
+        self.outage_outlives_generation();
+        self.paces.keep(&gang.members);
         for member in &gang.members {
             cx.fleet.take(*member, &self.record.id);
         }
@@ -97,6 +99,7 @@ impl Job {
                 spec: self.record.spec.clone(),
                 dataset: dataset.clone(),
                 resume: self.record.checkpoints.last().map(|newest| newest.checkpoint.clone()),
+                disputed: self.record.disputed_in,
                 trace: self.record.trace.clone(),
             };
             cx.tell(*member, Directive::Train(Box::new(assignment)));
@@ -167,6 +170,8 @@ impl Job {
         let keep = matches!(phase, Phase::Queued { .. } | Phase::Paused { .. });
         self.newcomers.clear();
         self.leaving.clear();
+        self.relief = None;
+        self.paces.keep(&[]);
         self.rewind();
         self.enter(cx, phase);
         for member in members {
@@ -311,7 +316,12 @@ impl Job {
 
     /// Deals with a deadline that has passed.
     pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) {
-        match &self.phase {
+        let waits_for_store = self.members_wait_for_store();
+        match &mut self.phase {
+            // Another generation would wait for the store, too.
+            Phase::Forming { deadline, .. } if waits_for_store => {
+                *deadline = cx.after(cx.config.timeouts.step);
+            }
             Phase::Forming { gang, formed, .. } => {
                 let missing =
                     gang.members.iter().filter(|m| gang.rank_of(**m).is_some_and(|r| !formed.contains(&r)));

@@ -30,7 +30,7 @@ use crate::{
 impl Job {
     /// A worker is no longer there. Its duty ended with it.
     pub(crate) fn worker_lost(&mut self, cx: &mut Context<'_>, lost: WorkerId, hello: &Hello, why: &str) {
-        if self.newcomers.remove(&lost).is_some() {
+        if self.drop_newcomer(lost) {
             return self.welcome(cx);
         }
         let Some(rank) = self.phase.gang().and_then(|gang| gang.rank_of(lost)) else { return };
@@ -147,6 +147,7 @@ impl Job {
         let (home, away): (Vec<_>, Vec<_>) = gang.members.iter().partition(|member| home.contains(member));
         let ready = self.newcomers.iter().filter(|(_, newcomer)| newcomer.ready).map(|(id, _)| *id);
         let there: Vec<WorkerId> = home.iter().copied().chain(ready).collect();
+        self.settle_relief(cx, &there);
         let (mut members, mut excess): (Vec<_>, Vec<_>) = there
             .into_iter()
             .partition(|worker| cx.fleet.can_work(*worker) && !self.leaving.contains(worker));
@@ -160,6 +161,8 @@ impl Job {
             // They keep the state for as long as nobody else needs them.
             members.iter().chain(&home).for_each(|worker| cx.fleet.dismiss(*worker));
             let newcomers: Vec<_> = std::mem::take(&mut self.newcomers).into_keys().collect();
+            self.relief = None;
+            self.paces.keep(&[]);
             newcomers.into_iter().for_each(|newcomer| cx.release(newcomer, self.release(true)));
             if home.is_empty() {
                 self.rewind();
@@ -176,7 +179,7 @@ impl Job {
             };
         }
         for worker in excess {
-            self.newcomers.remove(&worker);
+            self.drop_newcomer(worker);
             cx.release(worker, self.release(false));
         }
         self.newcomers.retain(|newcomer, _| !members.contains(newcomer));
@@ -233,7 +236,7 @@ impl Job {
 
     /// A newcomer cannot join.
     pub(super) fn not_fetched(&mut self, cx: &mut Context<'_>, newcomer: WorkerId, reason: &str) {
-        self.newcomers.remove(&newcomer);
+        self.drop_newcomer(newcomer);
         let who =
             cx.fleet.get(newcomer).map_or(newcomer.to_string(), |it| worker::describe(newcomer, &it.hello));
         self.say(cx, format!("worker {who} cannot join: {reason}"));
@@ -266,7 +269,7 @@ impl Job {
 
     /// A member or newcomer is about to leave.
     pub(crate) fn drain(&mut self, cx: &mut Context<'_>, leaving: WorkerId) {
-        if self.newcomers.remove(&leaving).is_some() {
+        if self.drop_newcomer(leaving) {
             cx.release(leaving, self.release(false));
             return self.welcome(cx);
         }

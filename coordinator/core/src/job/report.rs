@@ -45,7 +45,13 @@ impl Job {
             Event::Validated { step, metrics } => self.validated(cx, rank, step, metrics),
             Event::Verified { step, state_hash } if rank.is_leader() => self.verified(cx, step, &state_hash),
             Event::Verified { .. } => {}
-            Event::CheckpointPart(part) => self.part_written(cx, rank, *part),
+            Event::CheckpointPart(part) => {
+                // Whoever has written it is answered.
+                self.store_is_back(cx, Some(worker));
+                self.part_written(cx, rank, *part);
+            }
+            Event::StoreAway { lasting, why } => self.store_is_away(cx, Some(worker), lasting, why),
+            Event::StoreBack => self.store_is_back(cx, Some(worker)),
             Event::Stopped { step } => self.stopped(cx, rank, step),
             Event::Evaluating => self.evaluating(cx, rank),
             Event::Finished(finished) => self.finished(cx, rank, *finished),
@@ -76,6 +82,8 @@ impl Job {
         match event {
             Event::Fetched => self.fetched(cx, newcomer),
             Event::Failed(failure) => self.not_fetched(cx, newcomer, &bounded(failure.reason())),
+            // The generation goes on without it meanwhile.
+            Event::StoreAway { .. } | Event::StoreBack => {}
             // Of an earlier generation.
             Event::Preparing { .. }
             | Event::Prepared { .. }
@@ -164,6 +172,9 @@ impl Job {
         {
             self.phase = Phase::Evaluating { gang: gang.clone(), saves: saves.clone() };
             self.say(cx, "training is over; measuring the test split");
+            if self.record.outage.is_some() {
+                self.say(cx, format!("the object store still does not answer: {}", self.what_waits()));
+            }
             self.store(cx);
         }
     }

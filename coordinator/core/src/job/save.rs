@@ -90,6 +90,7 @@ impl Job {
         let Some(whole) = self.phase.saves_mut().and_then(|saves| saves.written(step)) else { return };
         match result {
             Ok(manifest) => {
+                self.store_is_back(cx, None);
                 self.keep(cx, whole, manifest);
                 self.conclude_if_halted(cx);
             }

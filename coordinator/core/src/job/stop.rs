@@ -135,6 +135,8 @@ impl Job {
         let deadline = cx.after(cx.config.timeouts.exchange(&self.record.spec.train));
         let members = gang.clone();
         self.phase = Phase::Stopping { gang, saves, goal, save, halted: BTreeMap::new(), deadline };
+        // Its workers are about to be free, which others may have waited for.
+        cx.turn.placement_due = true;
         // Before anyone can answer (a restart tells it again).
         self.store(cx);
         self.tell_to_stop(cx, &members, save);
@@ -162,12 +164,16 @@ impl Job {
     /// the checkpoint is waited for, unless a rank that should write a part is gone.
     pub(super) fn conclude_if_halted(&mut self, cx: &mut Context<'_>) {
         let Phase::Stopping { gang, saves, goal, save, halted, .. } = &self.phase else { return };
-        if halted.len() < gang.members.len() || saves.is_writing() {
+        if halted.len() < gang.members.len() {
             return;
         }
         let goal = *goal;
+        // Its members hold the state: a manifest, and a store that is away, are not waited for.
         if !save {
             return self.regroup(cx, BTreeSet::new(), &BTreeSet::new());
+        }
+        if saves.is_writing() {
+            return;
         }
         let saved = self.saved_step();
         let stopped_at = halted.values().map(|halt| match halt {

@@ -20,7 +20,7 @@ fn drain(bench: &mut Bench, worker: WorkerId) {
 }
 
 /// All ranks stop after `step`, as they were told.
-fn stop_all(bench: &mut Bench, job: &JobId, members: &[WorkerId], step: u64, saves: bool) {
+pub(crate) fn stop_all(bench: &mut Bench, job: &JobId, members: &[WorkerId], step: u64, saves: bool) {
     for member in members {
         let told = bench.poll(*member);
         assert!(matches!(told.last(), Some(Directive::Stop { save, .. }) if *save == saves), "{told:?}");

@@ -119,7 +119,7 @@ fn a_process_that_attaches_again_is_another_worker() {
     assert_ne!(again, members[0]);
     bench.check_said(&job, "worker 1 (host, process 1) was lost: its process has attached again");
     assert_eq!(
-        bench.call(Input::Poll { worker: members[0], after: 0 }),
+        bench.call(Input::Poll { worker: members[0], after: 0, pace: None }),
         Err(Rejected::Call(rpc::Rejected::UnknownWorker(members[0])))
     );
     bench.wait(LEASE, &[again]);

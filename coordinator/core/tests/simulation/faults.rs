@@ -26,6 +26,8 @@ pub(crate) struct Odds {
     pub(crate) differing: u32,
     /// A checkpoint that a rank finds damaged.
     pub(crate) damaged: u32,
+    /// A word of a rank on an outage of the store, after some steps.
+    pub(crate) store_away: u32,
     /// A report that arrives twice.
     pub(crate) twice: u32,
     /// Milliseconds between two troubles.
@@ -39,6 +41,7 @@ impl Odds {
             crash: pick([0, 0, 4, 20]),
             differing: pick([0, 0, 10, 50]),
             damaged: pick([0, 0, 50, 200]),
+            store_away: pick([0, 0, 50, 200]),
             twice: pick([0, 50, 50, 200]),
             trouble_ms: u64::from(pick([400, 800, 1_500, 3_000])),
         }
@@ -60,6 +63,7 @@ fn spec_numbered(number: u64, workers: usize) -> Box<JobSpec> {
     match number % 4 {
         0 if workers > 1 => settings.extend([("workers.min", "2"), ("workers.max", "3")]),
         1 => settings.push(("workers.max", "1")),
+        2 => settings.extend([("workers.max", "2"), ("workers.evict_stragglers", "true")]),
         _ => {}
     }
     spec(&settings)

@@ -78,6 +78,11 @@ impl Slot {
         self.id
     }
 
+    /// The process, and what it works on.
+    pub(crate) fn work(&self) -> Option<(u64, &JobId, Generation)> {
+        self.work.as_ref().map(|work| (self.life, &work.job, work.generation))
+    }
+
     /// Begins some work; `false` where it is under way already or of an older generation.
     fn begin(&mut self, job: &JobId, generation: Generation) -> bool {
         if self.work.as_ref().is_some_and(|work| work.job == *job && work.generation >= generation) {
@@ -174,7 +179,8 @@ impl World {
             }
             return Ok(());
         };
-        match self.call(Input::Poll { worker, after: self.slots[slot].after })? {
+        let pace = self.slots[slot].pace();
+        match self.call(Input::Poll { worker, after: self.slots[slot].after, pace })? {
             Some(Ok(Reply::Directives(directives))) => {
                 for numbered in directives {
                     self.slots[slot].after = numbered.number;
@@ -391,6 +397,13 @@ impl World {
             self.slots[slot].held = Some((job.clone(), step));
             if saves {
                 self.save(slot, worker, job, generation, &group, rank);
+            }
+            if self.chance(self.odds.store_away) {
+                // It may never say that it is back, and another may.
+                let lasting = Duration::from_secs(self.rng.u64(5..60));
+                let away = Event::StoreAway { lasting, why: "connection refused".to_owned() };
+                let word = if self.rng.bool() { away } else { Event::StoreBack };
+                self.tell(slot, worker, job, generation, word, (1, 300));
             }
             if stop.is_some() {
                 self.tell(slot, worker, job, generation, Event::Stopped { step }, (1, 100));

@@ -74,6 +74,10 @@ pub(crate) struct Ended {
     pub(crate) left: u64,
     pub(crate) cut_off: u64,
     pub(crate) splits: u64,
+    /// Workers that were found to be slow.
+    pub(crate) stragglers: u64,
+    /// Those whose place another took.
+    pub(crate) relieved: u64,
     pub(crate) events: u64,
 }
 
@@ -94,6 +98,8 @@ impl Ended {
         self.left += other.left;
         self.cut_off += other.cut_off;
         self.splits += other.splits;
+        self.stragglers += other.stragglers;
+        self.relieved += other.relieved;
         self.events += other.events;
     }
 
@@ -114,6 +120,8 @@ impl Ended {
             ("left", self.left),
             ("cut_off", self.cut_off),
             ("splits", self.splits),
+            ("stragglers", self.stragglers),
+            ("relieved", self.relieved),
         ];
         for (what, count) in counts {
             assert!(count > 50, "too little of this happened: {what}, {count} times");
@@ -264,6 +272,7 @@ impl World {
                 return Err(format!("{} ended in {:?} and not in {expected}", job.id, job.state_hash));
             }
             self.ended.generations += job.generation.get();
+            self.count_stragglers(&job);
             if job.state == JobState::Done {
                 self.ended.done += 1;
             } else {

@@ -186,6 +186,7 @@ impl Prepared {
             spec: Box::new(spec),
             dataset: self.reference.clone(),
             resume: None,
+            disputed: None,
             trace: None,
         }
     }

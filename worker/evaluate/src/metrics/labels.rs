@@ -21,8 +21,13 @@ use crate::{
     undefined::{Undefined, Value},
 };
 
-/// Metrics of each label, and averaged over labels, rows, and all.
-const COUNTED: &[&str] = &["precision", "recall", "f1", "jaccard"];
+/// Metrics of each label, averaged over labels and all, and what they are called over rows.
+const COUNTED: &[(&str, &str)] = &[
+    ("precision", "precision_samples"),
+    ("recall", "recall_samples"),
+    ("f1", "f1_samples"),
+    ("jaccard", "jaccard_samples"),
+];
 const RANKED: &[&str] = &["roc_auc", "average_precision"];
 const AVERAGES: [Average; 3] = [Average::Macro, Average::Micro, Average::Weighted];
 
@@ -98,9 +103,9 @@ impl LabelMeasure {
             *of_row += 1.0;
             of_label.add(weight);
         }
-        for name in COUNTED {
-            let figure = counted::of_class(name).map_or((0.0, 0.0), |metric| metric(&row, 1.0));
-            self.add(&format!("{name}_samples"), weight * ratio(figure.0, figure.1));
+        for (name, over_rows) in COUNTED {
+            let (part, whole) = counted::of_class(name).map_or((0.0, 0.0), |metric| metric(&row, 1.0));
+            self.add(over_rows, weight * ratio(part, whole));
         }
         let wrong = row.false_positives + row.false_negatives;
         self.add("exact_match", weight * f64::from(wrong == 0.0));
@@ -180,7 +185,7 @@ impl LabelMeasure {
             evaluation.record(name, mean(sum.value(), weight));
         }
         let counts: Vec<ClassCounts> = self.by_label.iter().map(LabelSums::counts).collect();
-        for name in COUNTED {
+        for (name, _) in COUNTED {
             let Some(metric) = counted::of_class(name) else { continue };
             let weighed = || if weight == 0.0 { Err(Undefined::NoWeight) } else { Ok(()) };
             let metric = |at: &ClassCounts| metric(at, 1.0);

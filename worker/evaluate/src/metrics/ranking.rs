@@ -24,7 +24,9 @@ impl RankingMeasure {
     /// Nothing measured yet. `cutoffs` are the numbers of items from the top, at least 1, after
     /// which metrics `…@k` stop.
     pub fn new(cutoffs: Vec<usize>) -> Self {
-        let cutoffs = cutoffs.into_iter().map(|cutoff| cutoff.max(1)).collect();
+        let mut cutoffs: Vec<usize> = cutoffs.into_iter().map(|cutoff| cutoff.max(1)).collect();
+        cutoffs.sort_unstable();
+        cutoffs.dedup();
         Self { cutoffs, weight: WeightSum::default(), sums: BTreeMap::new() }
     }
 

@@ -26,7 +26,7 @@ use crate::{
     ledger::Ledger,
     loader::Gathered,
     mean::Mean,
-    measure::{predict_split, still_wanted},
+    measure::{asked, predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
     session::{Host, Session, VOTES, Votes},
@@ -317,7 +317,7 @@ impl Trainer {
             .exchange
             .borrow_mut()
             .with_group(|group| predict_split(self.learner.as_ref(), group, &self.dataset, split, lanes))?;
-        let mut evaluation = phalanx_evaluate::evaluate(&predictions)?;
+        let mut evaluation = phalanx_evaluate::evaluate_also(&predictions, &asked(&self.spec))?;
         let loss = loss(&evaluation.metrics, self.dataset.schema());
         evaluation.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
         Ok(evaluation)

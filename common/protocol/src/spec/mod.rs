@@ -8,6 +8,8 @@ mod data;
 mod document;
 mod evaluate;
 mod file;
+mod metric;
+mod metrics;
 mod mistake;
 mod model;
 mod problems;
@@ -19,10 +21,10 @@ mod suggest;
 mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
-pub use evaluate::{
-    CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, MeasuredOn, Metric, RegisterSpec,
-};
+pub use evaluate::{CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, RegisterSpec};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
+pub use metric::{Average, InvalidMetricName, MeasuredOn, Metric, MetricName, MetricParameter};
+pub use metrics::METRICS;
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;

@@ -61,9 +61,9 @@ pub(crate) fn predict_split(
 /// The metrics that a job names: those to show, those of gates, and the one that early stopping
 /// watches. The job file was checked, so all are metrics' names.
 pub(crate) fn asked(spec: &JobSpec) -> Vec<MetricName> {
-    let shown = spec.evaluate.metrics.iter().flatten();
-    let gates = spec.evaluate.gates.iter().map(|gate| &gate.metric);
-    let watched = spec.train.early_stop.iter().map(|early_stop| &early_stop.metric);
+    let shown = spec.evaluate.metrics.iter().flatten().map(String::as_str);
+    let gates = spec.evaluate.gates.iter().filter_map(|gate| gate.figure.metric());
+    let watched = spec.train.early_stop.iter().map(|early_stop| early_stop.metric.as_str());
     shown.chain(gates).chain(watched).filter_map(|name| MetricName::parse(name).ok()).collect()
 }
 

@@ -160,20 +160,35 @@ impl SeaweedFs {
         })
     }
 
+    /// The files below `prefix`, as far as one listing goes: path and bytes of each.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not answer.
+    pub fn list(&self, prefix: &str) -> Vec<(String, u64)> {
+        let answer = self.asked(prefix).expect("it answers");
+        let between = |text: &str, tag: &str| {
+            let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+            Some(rest.split_once("</")?.0.to_owned())
+        };
+        let files = answer.split("<Contents>").skip(1);
+        files.filter_map(|file| Some((between(file, "Key")?, between(file, "Size")?.parse().ok()?))).collect()
+    }
+
     /// Whether it lists the bucket.
     fn answers(&self) -> bool {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect((self.host.as_str(), self.ports[0]))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            write!(
-                stream,
-                "GET /{BUCKET}?list-type=2 HTTP/1.1\r\nHost: phalanx\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+        self.asked("").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    }
+
+    /// Its listing of what is below `prefix`.
+    fn asked(&self, prefix: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((self.host.as_str(), self.ports[0]))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let path = format!("/{BUCKET}?list-type=2&prefix={prefix}");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: phalanx\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     fn log(&self) -> String {

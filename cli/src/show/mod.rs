@@ -14,6 +14,7 @@ mod lists;
 mod metrics;
 mod model;
 mod number;
+mod ranks;
 mod report;
 mod screen;
 mod style;

@@ -1,7 +1,7 @@
 //! The words that coordinator, worker and command line share.
 //!
 //! In reading order: identifiers, the job file and its checks, references to
-//! stored things, what coordinator and worker tell each other, the RPC trait,
+//! stored things, what coordinator and worker tell each other, how fast a rank works, the RPC trait,
 //! the views that the HTTP interface serves, the ledger and its check, and the codec.
 //!
 //! Architecture invariant: this crate knows no sockets, files, clocks or
@@ -11,6 +11,7 @@ pub mod codec;
 pub mod id;
 pub mod ledger;
 pub mod message;
+pub mod pace;
 pub mod reference;
 pub mod rpc;
 pub mod spec;

@@ -6,6 +6,7 @@
 
 use std::{future::pending, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use phalanx_protocol::{ledger, message::Assignment};
 use phalanx_storage::{StorageError, Store};
 use phalanx_train::Ledger;
@@ -46,7 +47,7 @@ impl Bookkeeper {
         let path = ledger::path(job, *generation, *rank, *segment);
         // Whether a file that fails is there is not known: its name is not used again.
         *segment += 1;
-        self.store.create(&path, ledger::to_text(&entries).into()).await?;
+        self.store.create(&path, Bytes::from(ledger::to_text(&entries))).await?;
         debug!(path, records = entries.len(), "ledger written");
         records.saved(&entries);
         Ok(())

@@ -115,7 +115,7 @@ pub async fn prepare(
     }
     let json = serde_json::to_vec_pretty(&manifest).expect("invariant: a manifest is made of plain values");
     let path = DatasetManifest::path(&manifest.version);
-    let file = match store.create(&path, json.clone().into()).await {
+    let file = match store.create(&path, Bytes::from(json.clone())).await {
         Err(StorageError::Exists(_)) => match find(&manifest.version, store).await? {
             // Somebody else prepared it meanwhile, from another path or with another build.
             Some((theirs, file)) if theirs.shards().eq(manifest.shards()) => {

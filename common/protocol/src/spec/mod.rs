@@ -8,6 +8,9 @@ mod data;
 mod document;
 mod evaluate;
 mod file;
+mod gate;
+mod metric;
+mod metrics;
 mod mistake;
 mod model;
 mod problems;
@@ -19,10 +22,13 @@ mod suggest;
 mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
-pub use evaluate::{
-    CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, MeasuredOn, Metric, RegisterSpec,
-};
+pub use evaluate::{CLASSES_MAX, EvaluateSpec, RegisterSpec};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
+pub use gate::{
+    Bound, Comparison, End, FAIRNESS_FIGURES, FairnessFigure, Figure, Gate, GateFault, InvalidGate, Subject,
+};
+pub use metric::{Average, InvalidMetricName, MeasuredOn, Metric, MetricName, MetricParameter};
+pub use metrics::METRICS;
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;

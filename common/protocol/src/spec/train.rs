@@ -259,6 +259,22 @@ pub struct WorkersSpec {
     /// The most workers it takes; as many as it has lanes by default. Workers that are idle join it while it trains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
+    /// Let an idle worker take the place of a straggler: of a rank that is for long 1.5 times as slow as the median. No worker is
+    /// taken out twice; without an idle one, stragglers are only named.
+    pub evict_stragglers: bool,
+}
+
+impl WorkersSpec {
+    /// What is set here, and otherwise what was set `before`.
+    pub fn or(&self, before: &Self) -> Self {
+        Self {
+            min: self.min.or(before.min),
+            start: self.start.or(before.start),
+            max: self.max.or(before.max),
+            // The job file's word.
+            evict_stragglers: before.evict_stragglers,
+        }
+    }
 }
 
 /// When to save the state of training.

@@ -439,3 +439,17 @@ async fn a_worker_of_another_version_ends() {
     assert_eq!(error.to_string(), expected);
     cluster.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_tell_their_paces_with_their_heartbeats() {
+    let cluster = Cluster::start(2).await;
+    let Cluster { fake, workers, .. } = &cluster;
+    let endless = points_job(cluster.folder(), ENDLESS, 0);
+    let dataset = prepare(fake, workers[0].0, G1, &endless).await;
+    train(fake, workers, G1, &endless, &dataset, None);
+    for (worker, pace) in fake.paced(2).await {
+        assert!((pace.job == job()) && (pace.generation == G1) && (pace.lanes == 1), "{worker}: {pace:?}");
+        assert!(pace.steps > 0 && pace.gradients > Duration::ZERO && pace.reduction > Duration::ZERO);
+    }
+    cluster.end().await;
+}

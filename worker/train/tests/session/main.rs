@@ -3,196 +3,19 @@
 //! burn has one random generator per process, so the models here draw nothing
 //! while they train; models with dropout are tested with processes, in `tests/`.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod handover;
+mod support;
 
-use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
-use phalanx_data::Dataset;
+use std::{net::SocketAddr, sync::Arc};
+
+use phalanx_collective::Listener;
 use phalanx_protocol::{
-    id::{Generation, JobId, Rank, WorkerId},
+    id::{Generation, JobId},
     ledger::{Audit, Expected},
-    message::{Assignment, Event, Failure, Peer},
-    reference::{CheckpointRef, DatasetRef, FileRef},
-    spec::JobSpec,
 };
-use phalanx_storage::{Store, manifest::CheckpointManifest};
-use phalanx_train::{
-    Ending, Host, Ledger, Outcome, Predictor, Samples, Session, Snapshot, StopVote, Task, Tasks, TrainError,
-    run,
-};
-
-/// A table that a small model learns: two classes with some noise.
-fn table() -> String {
-    let row = |i: usize| {
-        let (x, y) = ((i * 37 % 101) as f64 / 101.0, (i * 53 % 89) as f64 / 89.0);
-        let class = if x + y + (i % 7) as f64 / 70.0 > 1.0 { "above" } else { "below" };
-        format!("{x},{y},{class}\n")
-    };
-    std::iter::once("x,y,class\n".to_owned()).chain((0..600).map(row)).collect()
-}
-
-fn spec(csv: &Path, model: &str, train: &str) -> JobSpec {
-    let json = format!(
-        r#"{{"name": "lines", "model": {model},
-            "data": {{"csv": {{"path": {csv:?}, "target": "class"}}}},
-            "train": {{"batch_size": 24, "lanes": 4, "learning_rate": 0.01, {train}}},
-            "checkpoint": {{"every": 0}}}}"#
-    );
-    serde_json::from_str(&json).expect("a job")
-}
-
-/// A prepared data set.
-struct Ground {
-    _folder: tempfile::TempDir,
-    spec: JobSpec,
-    dataset: Arc<Dataset>,
-    reference: DatasetRef,
-    /// Of each rank, where the job keeps one.
-    ledgers: [Arc<Ledger>; 4],
-}
-
-fn ground(model: &str, train: &str) -> Ground {
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let csv = folder.path().join("lines.csv");
-    std::fs::write(&csv, table()).expect("the folder can be written");
-    let spec = spec(&csv, model, train);
-    let store = Store::open(folder.path().join("store").to_str().expect("UTF-8")).expect("the store opens");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (reference, dataset) = runtime.block_on(async {
-        let prepared =
-            phalanx_data::prepare(&spec.data, &store, &mut |_| {}).await.expect("the table is fine");
-        let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await;
-        (prepared.dataset, dataset.expect("it was just written"))
-    });
-    Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference, ledgers: Default::default() }
-}
-
-/// Keeps the snapshots, and wants to stop from its `stop_at`th step on.
-#[derive(Default)]
-struct Recorder {
-    stop_at: Option<u64>,
-    steps: AtomicU64,
-    rank: usize,
-    restored: Option<Snapshot>,
-    snapshots: Arc<Mutex<Vec<(usize, Snapshot)>>>,
-}
-
-impl Host for Recorder {
-    fn event(&mut self, _: Event) {}
-
-    fn stop_vote(&self) -> StopVote {
-        // Asked once a step.
-        let step = self.steps.fetch_add(1, Ordering::Relaxed) + 1;
-        if self.stop_at.is_some_and(|at| step >= at) { StopVote::SaveAndStop } else { StopVote::Continue }
-    }
-
-    fn checkpoint(&mut self, snapshot: Snapshot) {
-        self.snapshots.lock().expect("no rank panics").push((self.rank, snapshot));
-    }
-
-    fn restore(&mut self) -> Result<Snapshot, Failure> {
-        Ok(self.restored.clone().expect("only what was saved is restored"))
-    }
-
-    fn failing(&mut self, _: &TrainError) {}
-}
-
-/// Runs `ranks` ranks to their end; returns rank 0's ending and all snapshots, by rank.
-fn train(
-    ground: &Ground,
-    ranks: u32,
-    restored: Option<Snapshot>,
-    stop_at: Option<u64>,
-) -> (Ending, Vec<Snapshot>) {
-    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-    let listeners: Vec<_> = (0..ranks).map(|_| Listener::bind(any).expect("a port can be had")).collect();
-    let addresses: Vec<_> = listeners.iter().map(Listener::local_addr).collect();
-    let snapshots = Arc::new(Mutex::new(Vec::new()));
-    let endings = std::thread::scope(|scope| {
-        let ranks: Vec<_> = listeners
-            .iter()
-            .zip(0..)
-            .map(|(listener, rank)| {
-                let (addresses, restored, snapshots) = (&addresses, restored.clone(), Arc::clone(&snapshots));
-                scope.spawn(move || {
-                    let session = session(ground, listener, addresses, rank, restored.as_ref());
-                    // One rank's vote stops all of them.
-                    let stop_at = stop_at.filter(|_| rank + 1 == ranks);
-                    let rank = rank as usize;
-                    let mut recorder = Recorder { stop_at, rank, restored, snapshots, ..Recorder::default() };
-                    run(session, &mut recorder).ending.expect("training goes well")
-                })
-            })
-            .collect();
-        ranks.into_iter().map(|rank| rank.join().expect("no rank panics")).collect::<Vec<_>>()
-    });
-    let mut snapshots = snapshots.lock().expect("no rank panics").clone();
-    snapshots.sort_by_key(|(rank, snapshot)| (*rank, snapshot.step()));
-    let snapshots = snapshots.into_iter().map(|(_, snapshot)| snapshot).collect();
-    (endings.into_iter().next().expect("there is a rank"), snapshots)
-}
-
-fn session(
-    ground: &Ground,
-    listener: &Listener,
-    addresses: &[SocketAddr],
-    rank: u32,
-    restored: Option<&Snapshot>,
-) -> Session {
-    let generation = 1;
-    let group = Group::connect(
-        listener,
-        GroupConfig {
-            job: "lines-1".to_owned(),
-            generation,
-            rank,
-            lanes: ground.spec.train.lanes,
-            peers: addresses.to_vec(),
-            timeout: Duration::from_secs(60),
-            silence: Duration::from_secs(30),
-            transport: Transport::Auto,
-        },
-        &AbortHandle::new().expect("a handle can be made"),
-    );
-    let peer = |addr: &SocketAddr| Peer { worker: WorkerId::new(1), data_addr: *addr };
-    Session {
-        assignment: Assignment {
-            job: JobId::new("lines", 1),
-            generation: Generation::new(generation),
-            rank: Rank::new(rank),
-            peers: addresses.iter().map(peer).collect(),
-            spec: Box::new(ground.spec.clone()),
-            dataset: ground.reference.clone(),
-            resume: restored.map(checkpoint),
-            trace: None,
-        },
-        dataset: Arc::clone(&ground.dataset),
-        tasks: Arc::new(Tasks::new()),
-        held: None,
-        ledger: ground.spec.train.ledger.then(|| Arc::clone(&ground.ledgers[rank as usize])),
-        group: group.expect("the ranks reach each other"),
-    }
-}
-
-/// A checkpoint that holds this.
-fn checkpoint(snapshot: &Snapshot) -> CheckpointRef {
-    CheckpointRef {
-        step: snapshot.step(),
-        cursor: snapshot.cursor(),
-        generation: Generation::new(1),
-        state_hash: snapshot.state_hash().to_owned(),
-        manifest: FileRef { path: "manifest.json".to_owned(), bytes: 0, blake3: String::new() },
-        bytes: 0,
-        written_at: Default::default(),
-    }
-}
+use phalanx_storage::manifest::CheckpointManifest;
+use phalanx_train::{Ending, Outcome, Predictor, Samples, Snapshot, Task, Tasks, run};
+use support::{Recorder, ground, session, train, train_while};
 
 fn finished(ending: Ending) -> Outcome {
     match ending {
@@ -303,7 +126,7 @@ fn lanes_that_train_on_their_own_go_on_from_a_snapshot_to_the_same_bits() {
     // A vote to stop waits for the next exchange: the 16th step of the third epoch.
     assert!(matches!(ending, Ending::Stopped { step: 56 }), "{ending:?}");
     assert!(
-        Snapshot::from_parts(&manifest(&snapshots[0]), &[snapshots[0].part(0, 2)]).is_err(),
+        Snapshot::from_parts(&manifest(&snapshots[0]), &[snapshots[0].part(0, 2).into_bytes()]).is_err(),
         "a part is missing"
     );
     assert_eq!(snapshots[0].state_hash(), snapshots[1].state_hash());
@@ -330,10 +153,22 @@ fn a_stopped_session_goes_on_from_its_snapshot_to_the_same_bits() {
     assert_eq!(outcome.step, 400);
 }
 
+#[test]
+fn all_ranks_leave_out_the_snapshots_for_which_one_is_too_busy() {
+    let mut ground = ground(MLP, r#""steps": 60"#);
+    ground.spec.checkpoint.every = 10;
+    let (ending, snapshots) = train_while(&ground, 3, None, None, Some((1, 15..34)));
+    assert_eq!(finished(ending).step, 60);
+    let steps: Vec<_> = snapshots.iter().map(Snapshot::step).collect();
+    // The one of step 20 is taken as soon as rank 1 is free again; that of 30 is left out with it.
+    assert_eq!(steps, [10, 34, 40, 50, 60].repeat(3));
+}
+
 /// What a snapshot becomes when all ranks write it and another reads it; one of each rank.
 fn through_parts(snapshots: &[Snapshot]) -> Snapshot {
     let ranks = snapshots.len() as u32;
-    let parts: Vec<_> = (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks)).collect();
+    let parts: Vec<_> =
+        (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks).into_bytes()).collect();
     Snapshot::from_parts(&manifest(&snapshots[0]), &parts).expect("the parts are whole")
 }
 
@@ -357,7 +192,7 @@ fn manifest(snapshot: &Snapshot) -> CheckpointManifest {
 fn parts_that_do_not_make_up_the_state_are_refused() {
     let ground = ground(MLP, r#""steps": 100000"#);
     let (_, snapshots) = train(&ground, 1, None, Some(20));
-    let parts: Vec<_> = (0..3).map(|rank| snapshots[0].part(rank, 3)).collect();
+    let parts: Vec<_> = (0..3).map(|rank| snapshots[0].part(rank, 3).into_bytes()).collect();
     assert!(Snapshot::from_parts(&manifest(&snapshots[0]), &parts[..2]).is_err(), "a part is missing");
 
     let mut flipped = parts[1].to_vec();
@@ -434,7 +269,7 @@ fn passes_in_bf16_learn_on_f32_weights_with_the_same_bits_on_any_number_of_ranks
         let loss = expected.evaluation.metrics["log_loss"];
         assert!(loss < 0.3, "it has learned: {loss}");
 
-        let part = snapshots.last().expect("the last state is saved").part(0, 1);
+        let part = snapshots.last().expect("the last state is saved").part(0, 1).into_bytes();
         let tensors = safetensors::SafeTensors::deserialize(&part).expect("a part is a safetensors file");
         let weights = tensors.tensor("model/hidden.0.weight").expect("it is there");
         assert_eq!(weights.dtype(), safetensors::Dtype::F32);

@@ -32,7 +32,8 @@ Examples:
 
 Exit codes:
   0    every sample is in exactly one step
-  1    some are in none or in several, or the ledger cannot be read")]
+  1    some are in none or in several, or the ledger cannot be read
+  2    there is no such job, or it keeps no ledger")]
 pub(crate) struct Audit {
     /// The job
     id: String,

@@ -28,7 +28,7 @@ use crate::{
 const FAULTS_MAX: Duration = Duration::from_secs(40);
 
 /// The longest that a job may take after the last fault.
-const END_MAX: Duration = Duration::from_secs(180);
+const END_MAX: Duration = Duration::from_secs(300);
 
 /// How often a job may pause and be resumed.
 const PAUSES_MAX: u32 = 20;

@@ -121,6 +121,7 @@ fn an_upload_that_is_cut_off_leaves_nothing_that_could_be_taken_for_a_checkpoint
     let whole = done.checkpoints.last().expect("the last state is saved").bytes;
     // The kill may have come too late, and then the part is whole.
     assert!(left.iter().chain(&parts).all(|(_, bytes)| *bytes == whole), "{whole}: {left:?} {parts:?}");
-    let named: Vec<_> = done.checkpoints.iter().map(|kept| format!("g{}-s{}/", kept.generation, kept.step)).collect();
+    let named: Vec<_> =
+        done.checkpoints.iter().map(|kept| format!("g{}-s{}/", kept.generation, kept.step)).collect();
     assert!(parts.iter().all(|(path, _)| named.iter().any(|name| path.contains(name))), "{parts:?}");
 }

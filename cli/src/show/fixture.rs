@@ -28,6 +28,8 @@ pub(crate) fn queued(reason: &str) -> JobView {
         ranks: Vec::new(),
         world_size: 0,
         lanes: 4,
+        batch_size: 64,
+        ledger: false,
         generation: Generation::default(),
         state_hash: None,
         checkpoints: Vec::new(),

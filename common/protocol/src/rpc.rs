@@ -90,6 +90,9 @@ pub enum Rejected {
         /// The job's generation.
         current: Generation,
     },
+    /// It cannot be true, and saying it again does not help.
+    #[error("that cannot be true: {0}")]
+    Impossible(String),
     /// The coordinator is stopping, or its queue is not served; say it again later.
     #[error("the coordinator cannot take it now: {0}")]
     Unavailable(String),

@@ -113,6 +113,10 @@ pub struct JobView {
     pub world_size: u32,
     /// Its lanes: the most workers that it can have.
     pub lanes: u32,
+    /// Samples of one step.
+    pub batch_size: u32,
+    /// Whether it keeps a ledger, which `phalanx audit` checks.
+    pub ledger: bool,
     /// Its generation.
     pub generation: Generation,
     /// Hash of parameters, optimizer state and cursor at the end, or at the newest checkpoint.

@@ -105,6 +105,7 @@ fn a_worker_and_its_coordinator_understand_how_they_meet() {
     let rejected = [
         Rejected::UnknownWorker(WorkerId::new(9)),
         Rejected::StaleGeneration { got: Generation::new(1), current: Generation::new(2) },
+        Rejected::Impossible("step 9 of 5".to_owned()),
         Rejected::Unavailable("full".to_owned()),
         Rejected::Standby(Standby { leader: Some("host:7701".to_owned()) }),
     ];
@@ -155,6 +156,7 @@ fn a_directive_carries_a_whole_job() {
                 dataset: dataset(),
                 resume,
                 disputed: Some(Generation::new(1)),
+                verify_at: Some(5),
                 trace: trace(),
             })));
         }

@@ -153,7 +153,10 @@ mod tests {
     use super::*;
 
     /// What a call tells that fails so often before it succeeds, and what it gives.
-    async fn check(failures: u32, last: Result<u32, StorageError>) -> (Vec<&'static str>, Result<u32, StorageError>) {
+    async fn check(
+        failures: u32,
+        last: Result<u32, StorageError>,
+    ) -> (Vec<&'static str>, Result<u32, StorageError>) {
         let store = Store::open("memory://").expect("it opens");
         let (told, calls, last) = (RefCell::new(Vec::new()), Cell::new(0), Cell::new(Some(last)));
         let mut patience = Patience::new(store, |outage| {

@@ -48,14 +48,14 @@ pub enum Input {
     Resume {
         /// The job.
         job: JobId,
-        /// How many workers it takes from now on; as before if `None`.
+        /// How many workers it takes from now on; what is not set stays as before.
         workers: Option<WorkersSpec>,
     },
     /// A user changes how many workers a job takes, while it waits or runs.
     Scale {
         /// The job.
         job: JobId,
-        /// How many it takes from now on.
+        /// How many it takes from now on; what is not set stays as it is.
         workers: WorkersSpec,
     },
     /// A user moves an alias.

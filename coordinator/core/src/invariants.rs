@@ -7,6 +7,7 @@ use crate::{
     Coordinator,
     checkpoint::SAVES_MAX,
     job::{EVICTED_MAX, Job, Phase},
+    processes::PROCESSES_MAX,
     record::MESSAGES_MAX,
     registry::ALIAS_CHANGES_MAX,
     schedule::Verdict,
@@ -38,11 +39,19 @@ impl Coordinator {
         self.check_memberships()?;
         self.check_registry()?;
         self.check_nobody_waits_in_vain()?;
+        for job in self.live_jobs() {
+            let (id, noted) = (&job.record().id, self.deadlines.get(&job.record().id));
+            let is_noted =
+                job.deadline().is_none_or(|deadline| noted.is_some_and(|noted| *noted <= deadline));
+            require(7, is_noted, || format!("it is not noted when something is due for {id}"))?;
+        }
         for job in self.jobs.values() {
             check_checkpoints(job)?;
             check_done(self, job)?;
             check_bounds(job)?;
         }
+        let remembered = self.fleet.processes().len();
+        require(8, remembered <= PROCESSES_MAX, || format!("{remembered} processes are remembered"))?;
         for (id, _) in self.fleet.iter() {
             let waiting = self.fleet.waiting(id);
             require(8, waiting <= DIRECTIVES_MAX, || format!("{waiting} directives wait for worker {id}"))?;

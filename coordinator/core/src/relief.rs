@@ -18,10 +18,8 @@ impl Coordinator {
     /// Gives an idle worker to each job that wants to give up a straggler for it; none while a job
     /// waits for workers.
     pub(crate) fn relieve_stragglers(&mut self, now: Now, turn: &mut Turn) {
-        let wanting: Vec<_> = self
-            .live_jobs()
-            .filter_map(|job| Some((job.record().id.clone(), job.wants_out(now.wall)?)))
-            .collect();
+        let wanting: Vec<_> =
+            self.live_jobs().filter_map(|job| Some((job.record().id.clone(), job.wants_out()?))).collect();
         let waits = |job: &Job| matches!(job.phase(), Phase::Queued { .. });
         if wanting.is_empty() || self.live_jobs().any(waits) {
             return;

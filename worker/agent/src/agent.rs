@@ -121,10 +121,7 @@ async fn serve(
     let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone(), pace);
     let drained = async {
         drain.await;
-        if membership.drain().await {
-            // The coordinator tells when.
-            pending::<()>().await;
-        }
+        membership.drain().await;
     };
     let ended = tokio::select! {
         () = end => Ok(()),

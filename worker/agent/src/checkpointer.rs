@@ -14,8 +14,11 @@
 //! the coordinator ends the generation: a rank that closed its connections first
 //! would make its peers report a lost peer, and the reason might come second.
 //!
-//! Invariant: after the answer to [`Flush`], the parts of all snapshots that were
-//! handed over before are durable and reported, or a failure is.
+//! Invariants:
+//!
+//! 1. After the answer to [`Flush`], the parts of all snapshots that were handed over before are
+//!    durable and reported, or a failure is.
+//! 2. A part is reported after this rank's records of the ledger are durable, up to the snapshot's step.
 
 use std::{sync::Arc, time::Instant};
 
@@ -36,6 +39,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use tracing::{Instrument as _, Span, info, warn};
 
 use crate::{
+    bookkeeper::Bookkeeper,
     failure, metrics,
     orders::Orders,
     outbox::Reports,
@@ -49,6 +53,7 @@ const WAITING_MAX: usize = 1;
 pub(crate) struct Checkpointer {
     assignment: Assignment,
     store: Store,
+    bookkeeper: Arc<Bookkeeper>,
     reports: Reports,
     orders: Arc<Orders>,
     patience: StorePatience,
@@ -61,11 +66,12 @@ impl Checkpointer {
     pub(crate) fn start(
         assignment: Assignment,
         store: Store,
+        bookkeeper: Arc<Bookkeeper>,
         reports: Reports,
         orders: Arc<Orders>,
     ) -> ActorRef<Self> {
         let patience = patience::with_store(&store, &reports);
-        let checkpointer = Self { assignment, store, reports, orders, patience, failed: false };
+        let checkpointer = Self { assignment, store, bookkeeper, reports, orders, patience, failed: false };
         Self::spawn_with_mailbox(checkpointer, mailbox::bounded(WAITING_MAX))
     }
 
@@ -78,11 +84,13 @@ impl Checkpointer {
         let taken = Arc::clone(&snapshot);
         let part = spawn_blocking(move || taken.part(rank, world_size)).await.map_err(panicked)?;
         // Beside the disk, and told with the part.
-        let hashing = spawn_blocking(move || drop(snapshot.state_hash().len()));
+        let hashing = spawn_blocking(move || _ = snapshot.state_hash());
         let creating = self.patience.call(|| self.store.create(&path, part.clone()));
         let (hashed, created) = tokio::join!(hashing, creating);
         hashed.map_err(panicked)?;
-        created
+        let file = created?;
+        self.patience.call(|| self.bookkeeper.save()).await?;
+        Ok(file)
     }
 
     async fn save(&mut self, snapshot: Arc<Snapshot>) {

@@ -152,6 +152,7 @@ impl Control {
                     threads: self.threads,
                     reports,
                     orders: Arc::clone(&orders),
+                    fatal: self.fatal.clone(),
                     pace: self.pace.clone(),
                 };
                 tokio::spawn(training.run(kept))

@@ -61,6 +61,7 @@ pub(crate) fn train(error: &TrainError, resumed_from: Option<&str>) -> Failure {
         | TrainError::Gpu { .. }
         | TrainError::Thread { .. } => peer(reason),
         TrainError::Restore(failure) => failure.clone(),
+        TrainError::Ledger { .. } => Failure::Storage { reason },
         TrainError::Differs { step, hashes } => Failure::Differs { step: *step, hashes: hashes.clone() },
         TrainError::Snapshot(_) => match resumed_from {
             Some(manifest) => Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason },

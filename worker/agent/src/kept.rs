@@ -12,7 +12,7 @@ use phalanx_protocol::{
 };
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
-use phalanx_train::Held;
+use phalanx_train::{Held, Ledger};
 use tracing::{Instrument as _, info, info_span, warn};
 
 use crate::{failure, metrics, orders::Orders, outbox::Reports, patience};
@@ -26,6 +26,8 @@ pub(crate) struct Kept {
     dataset: Arc<Dataset>,
     /// Absent before the first step, and where it cannot be trusted.
     pub(crate) model: Option<Held>,
+    /// Records that are not durable yet, of a job that keeps a ledger.
+    pub(crate) ledger: Arc<Ledger>,
 }
 
 /// The data set: the one that is kept, or else opened and kept from now on. Waits while the store is away.
@@ -53,6 +55,7 @@ pub(crate) async fn open(
         version: wanted.version.clone(),
         dataset: Arc::clone(&dataset),
         model: None,
+        ledger: Arc::default(),
     };
     *kept = Some(fresh);
     Ok(dataset)

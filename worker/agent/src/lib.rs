@@ -4,7 +4,7 @@
 //! In reading order: the command line ([`WorkerArgs`]), the configuration, the
 //! process ([`run`]); what ties it to the coordinator (`link`, `secure`, `membership`,
 //! `outbox`, `sender`, `pace`, `leaving`); control and its orders; the work of a generation
-//! (`preparation`, `kept`, `training`, `restore`, `trainer`, `checkpointer`), what its
+//! (`preparation`, `kept`, `training`, `restore`, `trainer`, `checkpointer`, `bookkeeper`), what its
 //! errors mean for the job (`failure`), and the metrics; beside it all, steps
 //! against the clock, of one worker ([`measure_steps`]) and of several ([`StepBench`]).
 //!
@@ -15,6 +15,7 @@
 mod agent;
 mod args;
 mod bench;
+mod bookkeeper;
 mod checkpointer;
 mod config;
 mod control;
@@ -37,6 +38,7 @@ mod secure;
 mod sender;
 mod trainer;
 mod training;
+mod watch;
 
 pub use agent::{run, run_until};
 pub use args::{TLS_VARIABLES, TelemetryArgs, TlsArgs, WorkerArgs, main, start};

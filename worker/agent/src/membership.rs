@@ -100,25 +100,30 @@ impl Membership {
 
     /// Tells the coordinator that this worker is about to leave, until it knows: it then lets
     /// this worker finish its step, gives its work to others, and tells it to leave. Returns
-    /// whether that is to be waited for.
-    pub(crate) async fn drain(&self) -> bool {
+    /// where there is nothing to be waited for: it is not let in, or has nothing to do while the
+    /// coordinator is away, or is no longer known, and others have its work.
+    pub(crate) async fn drain(&self) {
         let mut backoff = Backoff::new();
         loop {
             let let_in = *self.let_in.lock().await;
-            let Some(worker) = let_in else { return false };
+            let Some(worker) = let_in else { return };
             let call = self
                 .link
                 .call(DETACH_MAX, |client, context| async move { client.drain(context, worker).await });
             match call.await {
                 Ok(Ok(())) => {
                     info!(%worker, "the coordinator knows that this worker is about to leave");
-                    return true;
+                    let is_another = |member: &Option<Member>| {
+                        member.as_ref().is_none_or(|member| member.worker != worker)
+                    };
+                    let _ = self.member.subscribe().wait_for(is_another).await;
+                    return;
                 }
                 Ok(Err(rejected)) => warn!(%rejected, "the coordinator does not let this worker go"),
                 Err(error) => warn!(%error, "the coordinator is not told that this worker is about to leave"),
             }
             if self.control.ask(IsIdle).await.unwrap_or(true) {
-                return false;
+                return;
             }
             backoff.wait().await;
         }

@@ -19,7 +19,7 @@ use phalanx_protocol::{
     pace::StepTime,
 };
 use phalanx_storage::Store;
-use phalanx_train::{Ended, Held, Host, Session, Snapshot, StopVote, Tasks, TrainError};
+use phalanx_train::{Ended, Held, Host, Ledger, Session, Snapshot, StopVote, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
 use tokio::{
     runtime::Handle,
@@ -36,6 +36,7 @@ use crate::{
     pace::PaceMeter,
     patience,
     restore::restore,
+    watch::Watch,
 };
 
 /// How long a rank that has failed for a reason of its own keeps its connections, so that the
@@ -49,12 +50,14 @@ pub(crate) struct Trainer {
     pub(crate) dataset: Arc<Dataset>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) held: Option<Held>,
+    pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) store: Store,
     pub(crate) listener: Arc<Listener>,
     pub(crate) timeouts: Timeouts,
     pub(crate) reports: Reports,
     pub(crate) checkpointer: ActorRef<Checkpointer>,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) watch: Arc<Watch>,
     pub(crate) pace: PaceMeter,
 }
 
@@ -79,7 +82,7 @@ impl Trainer {
     }
 
     fn train(self, runtime: Handle) -> Result<Ended, TrainerFailed> {
-        let Self { assignment, dataset, tasks, held, listener, timeouts, .. } = self;
+        let Self { assignment, dataset, tasks, held, ledger, listener, timeouts, .. } = self;
         let config = group_config(&assignment, &timeouts, Transport::Auto);
         let group = match Group::connect(&listener, config, self.orders.abort_handle()) {
             Ok(group) => group,
@@ -94,11 +97,12 @@ impl Trainer {
             reports: self.reports,
             checkpointer: self.checkpointer,
             orders: self.orders,
+            watch: self.watch,
             assignment: assignment.clone(),
             store: self.store,
             runtime,
         };
-        let session = Session { assignment, dataset, tasks, held, group };
+        let session = Session { assignment, dataset, tasks, held, ledger, group };
         Ok(phalanx_train::run(session, &mut host))
     }
 }
@@ -127,6 +131,7 @@ struct TrainerHost {
     reports: Reports,
     checkpointer: ActorRef<Checkpointer>,
     orders: Arc<Orders>,
+    watch: Arc<Watch>,
     assignment: Assignment,
     store: Store,
     runtime: Handle,
@@ -143,6 +148,7 @@ struct TrainerHost {
 
 impl Host for TrainerHost {
     fn event(&mut self, event: Event) {
+        self.watch.tells();
         self.reports.tell(event);
     }
 
@@ -152,6 +158,7 @@ impl Host for TrainerHost {
     }
 
     fn stop_vote(&self) -> StopVote {
+        self.watch.tells();
         let now = Instant::now();
         let last = self.last_vote.replace(Some(now));
         metrics::step_begins(self.step_samples, last.map(|last| now - last));
@@ -166,14 +173,15 @@ impl Host for TrainerHost {
         let span = info_span!("checkpoint", step = snapshot.step());
         let place = Arc::clone(&self.place).try_acquire_owned().ok();
         // It has ended only with its generation, and then nobody wants the snapshot.
-        let _ = self.checkpointer.tell(Save { snapshot, place, span }).blocking_send();
+        let save = Save { snapshot, place, span };
+        let _ = self.watch.wait_for_store(|| self.checkpointer.tell(save).blocking_send());
     }
 
     fn restore(&mut self) -> Result<Snapshot, Failure> {
         let mut patience = patience::with_store(&self.store, &self.reports);
         let restored = self.orders.unless_over(restore(&self.store, &self.assignment, &mut patience));
         let over = |_| failure::peer("the generation is over".to_owned());
-        self.runtime.block_on(restored).map_err(over)?
+        self.watch.wait_for_store(|| self.runtime.block_on(restored)).map_err(over)?
     }
 
     fn failing(&mut self, error: &TrainError) {

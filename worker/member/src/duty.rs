@@ -220,6 +220,7 @@ mod tests {
             dataset: dataset(),
             resume: None,
             disputed: disputed.map(Generation::new),
+            verify_at: None,
             trace: None,
         }))
     }

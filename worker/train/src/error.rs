@@ -108,6 +108,12 @@ pub enum TrainError {
         /// Its path.
         path: String,
     },
+    /// Too many records of the ledger wait to become durable.
+    #[error("{records} records of the ledger wait for the object store, which takes none")]
+    Ledger {
+        /// How many.
+        records: usize,
+    },
     /// Predictions could not be measured.
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
@@ -164,7 +170,7 @@ impl TrainError {
     /// the next generation can go on with it.
     pub(crate) fn leaves_state_sound(&self, rank: Rank) -> bool {
         match self {
-            Self::Collective(_) | Self::Message { .. } => true,
+            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } => true,
             Self::Differs { hashes, .. } => is_of_majority(hashes, rank),
             // What was loaded in part, or failed here.
             Self::Build(_)

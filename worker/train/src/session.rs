@@ -30,6 +30,7 @@ use phalanx_protocol::{
 use crate::{
     error::TrainError,
     handover::Held,
+    ledger::Ledger,
     loader::{Loader, panic_text},
     predictor::ModelDescription,
     snapshot::{self, Snapshot},
@@ -54,6 +55,8 @@ pub struct Session {
     pub tasks: Arc<Tasks>,
     /// What this rank has kept of the job's state from an earlier generation.
     pub held: Option<Held>,
+    /// Where to record what lanes take, if the job asks for it.
+    pub ledger: Option<Arc<Ledger>>,
     /// The connected generation.
     pub group: Group,
 }
@@ -201,6 +204,7 @@ pub fn run(session: Session, host: &mut dyn Host) -> Ended {
     let rank = session.assignment.rank;
     let leads = rank.is_leader();
     let saved = session.assignment.resume.as_ref().map_or(0, |resume| resume.step);
+    let verify_at = session.assignment.verify_at;
     let begun = catch_unwind(AssertUnwindSafe(|| Trainer::new(session, host)));
     let (mut trainer, from) = match begun.unwrap_or_else(panicked) {
         Ok(begun) => begun,
@@ -210,7 +214,7 @@ pub fn run(session: Session, host: &mut dyn Host) -> Ended {
         }
     };
     host.event(Event::Formed { step: trainer.steps_done(), from });
-    let ending = catch_unwind(AssertUnwindSafe(|| train(&mut trainer, saved, leads, host)));
+    let ending = catch_unwind(AssertUnwindSafe(|| train(&mut trainer, saved, verify_at, leads, host)));
     let ending = ending.unwrap_or_else(panicked);
     if let Err(error) = &ending {
         host.failing(error);
@@ -224,8 +228,15 @@ fn panicked<T, E: From<TrainError>>(panic: Box<dyn Any + Send>) -> Result<T, E> 
     Err(TrainError::Panic(panic_text(panic.as_ref())).into())
 }
 
-/// Makes the steps that are left. The newest checkpoint has the state after `saved` steps.
-fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) -> Result<Ending, TrainError> {
+/// Makes the steps that are left. The newest checkpoint has the state after `saved` steps; that
+/// after `verify_at` is in dispute.
+fn train(
+    trainer: &mut Trainer,
+    saved: u64,
+    verify_at: Option<u64>,
+    leads: bool,
+    host: &mut dyn Host,
+) -> Result<Ending, TrainError> {
     let every = trainer.spec().checkpoint.every;
     let loader = Loader::spawn(
         Arc::clone(trainer.dataset()),
@@ -238,8 +249,8 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
         let begun = Instant::now();
-        let batches = loader.next()?;
-        let stepped = trainer.step(&batches, Votes::of(host))?;
+        let gathered = loader.next()?;
+        let stepped = trainer.step(&gathered, Votes::of(host))?;
         host.stepped(&trainer.step_time(begun));
         let Some(stepped) = stepped else { continue };
         if leads {
@@ -254,7 +265,7 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
                 return Ok(Ending::Stopped { step: trainer.steps_done() });
             }
         }
-        verify(trainer, leads, host)?;
+        verify(trainer, verify_at, leads, host)?;
         let is_due = every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on();
         if is_due && !stepped.votes.is_saving {
             saved_at = trainer.steps_done();
@@ -269,10 +280,16 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     finish(trainer, &end, leads, host)
 }
 
-/// Compares the state with that of the other ranks, where it is time.
-fn verify(trainer: &Trainer, leads: bool, host: &mut dyn Host) -> Result<(), TrainError> {
+/// Compares the state with that of the other ranks, where it is time or the coordinator asks.
+fn verify(
+    trainer: &Trainer,
+    verify_at: Option<u64>,
+    leads: bool,
+    host: &mut dyn Host,
+) -> Result<(), TrainError> {
     let (step, every) = (trainer.steps_done(), trainer.spec().train.verify_every);
-    if every == 0 || trainer.world_size() == 1 || !step.is_multiple_of(every) {
+    let is_due = every > 0 && trainer.world_size() > 1 && step.is_multiple_of(every);
+    if !is_due && verify_at != Some(step) {
         return Ok(());
     }
     let state_hash = trainer.verify()?;

@@ -69,8 +69,11 @@ impl Snapshot {
     ) -> Self {
         let progress_json =
             serde_json::to_string(progress).expect("invariant: progress is made of plain values");
-        Self::lazy(step, cursor, progress_json, move || {
-            Taken { state: state(), lanes: lanes.len() as u32, hash: OnceLock::new(), lane_hashes: lanes }
+        Self::lazy(step, cursor, progress_json, move || Taken {
+            state: state(),
+            lanes: lanes.len() as u32,
+            hash: OnceLock::new(),
+            lane_hashes: lanes,
         })
     }
 
@@ -211,7 +214,8 @@ fn serialize(mut tensors: Vec<(&str, &StateTensor)>) -> Content {
         ((*name).to_owned(), info)
     };
     let places = tensors.iter().map(place).collect();
-    let header = Metadata::new(None, places).expect("invariant: a state's tensors are as long as their shapes say");
+    let header =
+        Metadata::new(None, places).expect("invariant: a state's tensors are as long as their shapes say");
     let mut header = serde_json::to_vec(&header).expect("invariant: a header is made of plain values");
     header.resize(header.len().next_multiple_of(HEADER_ALIGNMENT), b' ');
     let length = (header.len() as u64).to_le_bytes();

@@ -7,7 +7,8 @@ use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
 use phalanx_member::Position;
 use phalanx_protocol::{
-    id::Rank,
+    id::{Generation, Rank},
+    ledger::Entry,
     message::{Metrics, StateSource},
     pace::StepTime,
     reference::HashHex,
@@ -22,6 +23,8 @@ use crate::{
     handover::{Held, Start, everyones, hand_over},
     layout::TAIL,
     learner::Learner,
+    ledger::Ledger,
+    loader::Gathered,
     mean::Mean,
     measure::{asked, predict_split, still_wanted},
     progress::TrainingProgress,
@@ -47,6 +50,14 @@ pub(crate) struct Trainer {
     steps_per_epoch: u64,
     /// From when to when the last step was in the reduction.
     reduced: Range<Instant>,
+    records: Option<Records>,
+}
+
+/// What this rank's lanes took since the last exchange, on its way into the ledger.
+struct Records {
+    ledger: Arc<Ledger>,
+    generation: Generation,
+    taken: Vec<Entry>,
 }
 
 /// Why a rank could not begin, and the state that it holds all the same.
@@ -88,7 +99,7 @@ impl Trainer {
     /// Builds the model, unless it is held, and puts the state into it that all ranks begin
     /// with. Collective: all ranks of the group must call it.
     pub(crate) fn new(session: Session, host: &mut dyn Host) -> Result<(Self, StateSource), Unbegun> {
-        let Session { assignment, dataset, tasks, held, mut group } = session;
+        let Session { assignment, dataset, tasks, held, ledger, mut group } = session;
         let spec = (*assignment.spec).clone();
         let rows = dataset.rows(Split::Train);
         let steps_per_epoch = spec.train.steps_per_epoch(rows);
@@ -108,6 +119,14 @@ impl Trainer {
             Ok(start) => start,
             Err(error) => return Err(Unbegun::new(error, assignment.rank, learner, held)),
         };
+        if let (Some(ledger), StateSource::Members { healed: 1.. }) = (&ledger, from)
+            && let Err(error) = ledger.share(&mut group)
+        {
+            let held = spec.train.diloco.is_none().then_some((position, progress));
+            return Err(Unbegun::new(error, assignment.rank, learner, held));
+        }
+        let generation = assignment.generation;
+        let records = ledger.map(|ledger| Records { ledger, generation, taken: Vec::new() });
         let replicas = match (&spec.train.diloco, &restored) {
             (None, _) => None,
             (Some(_), Some(snapshot)) => Some(snapshot.state()),
@@ -137,6 +156,7 @@ impl Trainer {
             total_steps,
             steps_per_epoch,
             reduced: Instant::now()..Instant::now(),
+            records,
         };
         Ok((trainer, from))
     }
@@ -150,11 +170,13 @@ impl Trainer {
         replicas.is_none().then_some(Held { learner, progress, position })
     }
 
-    /// Makes one step. `batches` are those of this rank's lanes. `None` where lanes go on on
+    /// Makes one step from what was gathered for this rank's lanes. `None` where lanes go on on
     /// their own before they exchange.
-    pub(crate) fn step(&mut self, batches: &[Batch], votes: Votes) -> Result<Option<Stepped>, TrainError> {
+    pub(crate) fn step(&mut self, gathered: &Gathered, votes: Votes) -> Result<Option<Stepped>, TrainError> {
+        let batches = &gathered.batches;
         let _step = info_span!("step", step = self.position.step + 1).entered();
         let learning_rate = self.learning_rate.next();
+        self.note(gathered);
         if self.replicas.is_some() {
             debug_span!("local").in_scope(|| self.step_alone(batches, learning_rate))?;
             if !self.exchanges_after(self.position.step + 1) {
@@ -170,11 +192,18 @@ impl Trainer {
         let begun = Instant::now();
         debug_span!("reduce").in_scope(|| exchange.finish())?;
         self.reduced = begun..Instant::now();
+        if let Some(Records { ledger, taken, .. }) = &mut self.records {
+            // The state is changed only after it: who holds the step's result has its records.
+            exchange.with_group(|group| ledger.commit(group, taken))?;
+            taken.clear();
+        }
 
         let mut mean = Mean::new(exchange.sums(), self.spec.train.lanes);
         let layout = self.learner.layout();
         let tail: Vec<_> = mean.of(layout.tail()).collect();
-        let Ok([loss, votes @ ..]) = <[f32; TAIL]>::try_from(tail) else { unreachable!("a tail has {TAIL} numbers") };
+        let Ok([loss, votes @ ..]) = <[f32; TAIL]>::try_from(tail) else {
+            unreachable!("a tail has {TAIL} numbers")
+        };
         let diverged = |what: String| Err(TrainError::Diverged { step: self.position.step + 1, what });
         if !loss.is_finite() {
             return diverged(format!("the loss is {loss}"));
@@ -195,6 +224,16 @@ impl Trainer {
         drop(exchange);
         self.finished_step();
         Ok(Some(Stepped { loss, learning_rate, votes: Votes::from_numbers(votes) }))
+    }
+
+    /// Notes what this rank's lanes take in the next step.
+    fn note(&mut self, gathered: &Gathered) {
+        let lanes = self.lanes();
+        let step = self.position.step + 1;
+        if let Some(Records { generation, taken, .. }) = &mut self.records {
+            let entry = |(lane, took): (u32, _)| Entry { step, lane, generation: *generation, taken: took };
+            taken.extend(lanes.zip(gathered.taken.iter().copied()).map(entry));
+        }
     }
 
     fn finished_step(&mut self) {
@@ -299,9 +338,10 @@ impl Trainer {
         }
     }
 
-    /// The hash of the state, which all ranks have found to be theirs. Collective.
+    /// The hash of the state right after an exchange, which all ranks have found to be theirs.
+    /// Collective.
     pub(crate) fn verify(&self) -> Result<HashHex, TrainError> {
-        let own = self.learner.state()().hash(self.cursor(), &LaneHashes::new());
+        let own = self.snapshot()?.state_hash().to_owned();
         let all: Vec<HashHex> = self.exchange.borrow_mut().with_group(|group| everyones(group, &own))?;
         if all.iter().all(|hash| *hash == own) {
             return Ok(own);

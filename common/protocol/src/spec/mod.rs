@@ -8,6 +8,7 @@ mod data;
 mod document;
 mod evaluate;
 mod file;
+mod gate;
 mod metric;
 mod metrics;
 mod mistake;
@@ -21,8 +22,11 @@ mod suggest;
 mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
-pub use evaluate::{CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, RegisterSpec};
+pub use evaluate::{CLASSES_MAX, EvaluateSpec, RegisterSpec};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
+pub use gate::{
+    Bound, Comparison, End, FAIRNESS_FIGURES, FairnessFigure, Figure, Gate, GateFault, InvalidGate, Subject,
+};
 pub use metric::{Average, InvalidMetricName, MeasuredOn, Metric, MetricName, MetricParameter};
 pub use metrics::METRICS;
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};

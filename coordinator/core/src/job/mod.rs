@@ -16,9 +16,11 @@ mod report;
 mod save;
 mod stop;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     spec::JobSpec,
@@ -37,7 +39,6 @@ use crate::{
     context::Context,
     curve::LossCurve,
     record::{JobRecord, MESSAGES_MAX, ProgressRecord, Standing, TEXT_CHARS_MAX},
-    schedule::Readiness,
 };
 
 /// A job.
@@ -50,7 +51,7 @@ pub(crate) struct Job {
     /// Members that are not to be ones of the next generation.
     leaving: BTreeSet<WorkerId>,
     /// It does not grow before: a worker could not join.
-    grows_after: Option<Timestamp>,
+    grows_after: Option<Duration>,
     /// How fast its members are.
     paces: Paces,
     /// A newcomer that takes the place of a member.
@@ -64,6 +65,8 @@ struct Newcomer {
     told_in: Generation,
     /// Whether it has the data set at hand.
     ready: bool,
+    /// Until then it must have it.
+    deadline: Duration,
 }
 
 impl Job {
@@ -144,14 +147,14 @@ impl Job {
             workers_max,
             task: self.record.spec.model.custom_task(),
             kind: self.record.kind.as_deref().filter(stays),
-            readiness: Readiness::Ready,
         })
     }
 
     /// Whether workers can join and leave it now.
-    pub(crate) fn is_elastic(&self, at: Timestamp) -> bool {
-        let may_grow = self.grows_after.is_none_or(|after| after <= at);
-        matches!(self.phase, Phase::Training { .. }) && self.newcomers.is_empty() && may_grow
+    pub(crate) fn is_elastic(&self) -> bool {
+        matches!(self.phase, Phase::Training { .. })
+            && self.newcomers.is_empty()
+            && self.grows_after.is_none()
     }
 
     /// Its members by rank and those that join, without those that it gives up.
@@ -221,7 +224,7 @@ impl Job {
 
     /// Stores the job as it is now.
     fn store(&mut self, cx: &mut Context<'_>) {
-        self.record.standing = self.phase.standing(cx.fleet);
+        self.record.standing = self.phase.standing(&self.record.id, cx.fleet);
         cx.persist(Record::Job(Box::new(self.record.clone())));
         cx.turn.changed.insert(self.record.id.clone());
     }
@@ -263,6 +266,8 @@ impl Job {
             ranks: gang.map(|gang| self.paces.view(gang)).unwrap_or_default(),
             world_size: gang.map_or(record.world_size, Gang::world_size),
             lanes: record.spec.train.lanes,
+            batch_size: record.spec.train.batch_size,
+            ledger: record.spec.train.ledger,
             generation: record.generation,
             state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),
             checkpoints: record.checkpoints.iter().map(|kept| kept.checkpoint.clone()).collect(),

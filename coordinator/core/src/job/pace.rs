@@ -12,10 +12,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use jiff::Timestamp;
 use phalanx_protocol::{id::WorkerId, pace::Pace, view::RankView};
 
-use super::{Gang, Job, Phase};
+use super::{Gang, Job, Newcomer, Phase};
 use crate::{context::Context, worker};
 
 /// The heartbeats that a rank's figure is the median of.
@@ -166,11 +165,11 @@ impl Job {
 
     /// The straggler that it would give up for an idle worker, if there is one: the slowest that it
     /// has not taken out before.
-    pub(crate) fn wants_out(&self, at: Timestamp) -> Option<WorkerId> {
+    pub(crate) fn wants_out(&self) -> Option<WorkerId> {
         let Phase::Training { gang, .. } = &self.phase else { return None };
         // The job file's word: who scales or resumes a job does not speak of it.
         let wants = self.record.spec.workers.evict_stragglers && self.record.evicted.len() < EVICTED_MAX;
-        if !wants || !self.is_elastic(at) || !self.leaving.is_empty() {
+        if !wants || !self.is_elastic() || !self.leaving.is_empty() {
             return None;
         }
         let stragglers = gang.members.iter().copied().filter(|member| self.paces.is_straggler(*member));
@@ -203,10 +202,10 @@ impl Job {
         }
     }
 
-    /// A worker is not to join any more. Returns whether it was.
-    pub(super) fn drop_newcomer(&mut self, worker: WorkerId) -> bool {
+    /// A worker is not to join any more, if it was.
+    pub(super) fn drop_newcomer(&mut self, worker: WorkerId) -> Option<Newcomer> {
         self.relief.take_if(|relief| relief.by == worker);
-        self.newcomers.remove(&worker).is_some()
+        self.newcomers.remove(&worker)
     }
 }
 
@@ -272,7 +271,7 @@ mod tests {
     #[test]
     fn of_two_ranks_the_slower_one_is_the_straggler() {
         let mut paces = Paces::default();
-        assert_eq!(tell(&mut paces, &[20, 10], WINDOW), Some((1, true)));
+        assert_eq!(tell(&mut paces, &[20, 10], WINDOW + 1), Some((1, true)));
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Bench {
     pub(crate) fn call(&mut self, input: Input) -> Result<Reply, Rejected> {
         let mut effects = Vec::new();
         let reply = self.coordinator.handle(self.clock(), input, &mut effects);
+        self.coordinator.place(self.clock(), &mut effects);
         self.coordinator.check_invariants().expect("the invariants hold");
         self.perform(effects);
         reply

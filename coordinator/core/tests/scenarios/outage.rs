@@ -87,7 +87,10 @@ fn a_job_at_its_end_says_that_it_waits_for_the_store() {
     bench.step(&job, 20);
     bench.report(members[0], &job, away());
     bench.report(members[0], &job, Event::Evaluating);
-    bench.check_said(&job, "the object store still does not answer: the last checkpoint and the model's files wait");
+    bench.check_said(
+        &job,
+        "the object store still does not answer: the last checkpoint and the model's files wait",
+    );
     bench.report(members[0], &job, Event::StoreBack);
     bench.save_parts(&job, 20);
     bench.write();

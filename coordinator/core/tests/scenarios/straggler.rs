@@ -102,7 +102,8 @@ fn stragglers_stay_where_the_job_file_does_not_want_them_out_and_where_nobody_is
 
 #[test]
 fn a_job_that_waits_for_workers_comes_before_the_relief_of_a_straggler() {
-    let (mut bench, job, members) = Bench::train(2, &[("workers.evict_stragglers", "true")]);
+    let (mut bench, job, members) =
+        Bench::train(2, &[("workers.min", "2"), ("workers.evict_stragglers", "true")]);
     bench.submit(&[("workers.min", "2")]);
     let idle = bench.attach(1)[0];
     beat(&mut bench, &job, &members, &[10, 25], LONG);

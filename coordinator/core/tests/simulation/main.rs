@@ -17,6 +17,7 @@ mod driver;
 mod faults;
 mod log;
 mod paces;
+mod states;
 mod stores;
 mod workers;
 mod world;

@@ -14,6 +14,7 @@ use phalanx_protocol::{
 use crate::{
     driver::config,
     faults::Odds,
+    states::Wrong,
     stores::Stores,
     support::state_hash,
     workers::{Group, Slot, Telling},
@@ -70,6 +71,12 @@ pub(crate) struct Ended {
     pub(crate) stale: u64,
     /// Workers that took the state from others.
     pub(crate) healed: u64,
+    /// Comparisons that have shown an error to the coordinator.
+    pub(crate) judged: u64,
+    /// Workers that it named for an error.
+    pub(crate) named: u64,
+    /// Workers that were replaced since they got no more work.
+    pub(crate) quarantined: u64,
     /// Workers that left in order.
     pub(crate) left: u64,
     pub(crate) cut_off: u64,
@@ -95,6 +102,9 @@ impl Ended {
         self.damaged += other.damaged;
         self.stale += other.stale;
         self.healed += other.healed;
+        self.judged += other.judged;
+        self.named += other.named;
+        self.quarantined += other.quarantined;
         self.left += other.left;
         self.cut_off += other.cut_off;
         self.splits += other.splits;
@@ -117,6 +127,9 @@ impl Ended {
             ("damaged", self.damaged),
             ("stale", self.stale),
             ("healed", self.healed),
+            ("judged", self.judged),
+            ("named", self.named),
+            ("quarantined", self.quarantined),
             ("left", self.left),
             ("cut_off", self.cut_off),
             ("splits", self.splits),
@@ -139,6 +152,10 @@ pub(crate) struct World {
     pub(crate) stores: Stores,
     pub(crate) slots: Vec<Slot>,
     pub(crate) groups: BTreeMap<(JobId, Generation), Group>,
+    /// Whose state was wrong in comparisons of which the coordinator may hear.
+    pub(crate) compared: BTreeMap<(JobId, Generation, u64), Wrong>,
+    /// Workers that have ever made an error.
+    pub(crate) erred: BTreeSet<WorkerId>,
     pub(crate) odds: Odds,
     pub(crate) disk_full_until: Duration,
     /// Slots that do not reach the others, nor these them, and until when.
@@ -169,6 +186,8 @@ impl World {
             stores: Stores::default(),
             slots: (0..workers).map(|_| Slot::default()).collect(),
             groups: BTreeMap::new(),
+            compared: BTreeMap::new(),
+            erred: BTreeSet::new(),
             odds,
             disk_full_until: Duration::ZERO,
             split_slots: BTreeSet::new(),

@@ -101,7 +101,7 @@ fn make(
     let group = Group::connect(listener, config, &abort)?;
     // All stop after the same step, the one that the leader chooses.
     let mut stopwatch = Stopwatch::new(if assignment.rank.is_leader() { time } else { Duration::MAX });
-    run(Session { assignment, dataset, tasks, held: None, group }, &mut stopwatch).ending?;
+    run(Session { assignment, dataset, tasks, held: None, ledger: None, group }, &mut stopwatch).ending?;
     Ok(stopwatch.lap())
 }
 

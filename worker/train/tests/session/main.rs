@@ -9,7 +9,10 @@ mod support;
 use std::{net::SocketAddr, sync::Arc};
 
 use phalanx_collective::Listener;
-use phalanx_protocol::id::{Generation, JobId};
+use phalanx_protocol::{
+    id::{Generation, JobId},
+    ledger::{Audit, Expected},
+};
 use phalanx_storage::manifest::CheckpointManifest;
 use phalanx_train::{Ending, Outcome, Predictor, Samples, Snapshot, Task, Tasks, run};
 use support::{Recorder, ground, session, train, train_while};
@@ -85,6 +88,27 @@ fn lanes_that_train_on_their_own_end_in_the_same_bits_on_any_number_of_ranks() {
 }
 
 #[test]
+fn every_rank_records_what_all_lanes_took() {
+    for settings in ["", r#", "diloco": {"local_steps": 7}"#, r#", "bucket_bytes": 1024"#] {
+        let plain = ground(MLP, &format!(r#""steps": 45{settings}"#));
+        let expected = finished(train(&plain, 1, None, None).0).state_hash;
+        for ranks in 1..=3 {
+            let ground = ground(MLP, &format!(r#""steps": 45, "ledger": true{settings}"#));
+            assert_eq!(finished(train(&ground, ranks, None, None).0).state_hash, expected, "{ranks} ranks");
+            let records = ground.ledgers[0].unsaved();
+            assert_eq!(records.len(), 45 * 4);
+            assert!(ground.ledgers[..ranks as usize].iter().all(|ledger| ledger.unsaved() == records));
+            let train_rows = ground.reference.train_rows;
+            let mut audit = Audit::new(Expected { lanes: 4, batch_size: 24, train_rows, steps: 45 });
+            records.into_iter().for_each(|entry| audit.take(entry));
+            let verdict = audit.finish();
+            assert!(verdict.is_right(), "{:?}", verdict.violations);
+            assert_eq!((verdict.epochs, verdict.generations), (3, 1));
+        }
+    }
+}
+
+#[test]
 fn one_local_step_and_a_plain_outer_optimizer_are_what_was_learned_on_average() {
     // With SGD and no momentum the mean of one step's changes is the step of the mean gradient.
     let sgd = r#""steps": 40, "optimizer": {"kind": "sgd"}"#;
@@ -143,7 +167,8 @@ fn all_ranks_leave_out_the_snapshots_for_which_one_is_too_busy() {
 /// What a snapshot becomes when all ranks write it and another reads it; one of each rank.
 fn through_parts(snapshots: &[Snapshot]) -> Snapshot {
     let ranks = snapshots.len() as u32;
-    let parts: Vec<_> = (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks).into_bytes()).collect();
+    let parts: Vec<_> =
+        (0..ranks).map(|rank| snapshots[rank as usize].part(rank, ranks).into_bytes()).collect();
     Snapshot::from_parts(&manifest(&snapshots[0]), &parts).expect("the parts are whole")
 }
 

@@ -20,7 +20,7 @@ use phalanx_protocol::{
     spec::JobSpec,
 };
 use phalanx_storage::Store;
-use phalanx_train::{Ending, Host, Session, Snapshot, StopVote, Tasks, TrainError, run};
+use phalanx_train::{Ending, Host, Ledger, Session, Snapshot, StopVote, Tasks, TrainError, run};
 
 /// A table that a small model learns: two classes with some noise.
 fn table() -> String {
@@ -47,7 +47,9 @@ pub(crate) struct Ground {
     _folder: tempfile::TempDir,
     pub(crate) spec: JobSpec,
     pub(crate) dataset: Arc<Dataset>,
-    reference: DatasetRef,
+    pub(crate) reference: DatasetRef,
+    /// Of each rank, where the job keeps one.
+    pub(crate) ledgers: [Arc<Ledger>; 4],
 }
 
 pub(crate) fn ground(model: &str, train: &str) -> Ground {
@@ -63,7 +65,7 @@ pub(crate) fn ground(model: &str, train: &str) -> Ground {
         let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await;
         (prepared.dataset, dataset.expect("it was just written"))
     });
-    Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference }
+    Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference, ledgers: Default::default() }
 }
 
 /// Keeps the snapshots, and wants to stop from its `stop_at`th step on.
@@ -139,7 +141,8 @@ pub(crate) fn train_while(
                     // One rank's vote stops all of them.
                     let stop_at = stop_at.filter(|_| rank + 1 == ranks);
                     let rank = rank as usize;
-                    let mut recorder = Recorder { stop_at, rank, saving, restored, snapshots, ..Recorder::default() };
+                    let mut recorder =
+                        Recorder { stop_at, rank, saving, restored, snapshots, ..Recorder::default() };
                     run(session, &mut recorder).ending.expect("training goes well")
                 })
             })
@@ -185,11 +188,13 @@ pub(crate) fn session(
             dataset: ground.reference.clone(),
             resume: restored.map(checkpoint),
             disputed: None,
+            verify_at: None,
             trace: None,
         },
         dataset: Arc::clone(&ground.dataset),
         tasks: Arc::new(Tasks::new()),
         held: None,
+        ledger: ground.spec.train.ledger.then(|| Arc::clone(&ground.ledgers[rank as usize])),
         group: group.expect("the ranks reach each other"),
     }
 }

@@ -4,7 +4,7 @@ use super::{Rules, Sections, not_a_name};
 use crate::{
     id::{NAME_CHARS_MAX, is_alias, is_name},
     spec::{
-        InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, SourceSpec, suggest,
+        Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, SourceSpec, suggest,
     },
 };
 
@@ -19,20 +19,7 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         }
         for (index, gate) in evaluate.gates.iter().enumerate() {
             let path = format!("evaluate.gates[{index}]");
-            metric(&path, &gate.metric, known, rules);
-            let bound = gate.bound;
-            rules.require(bound.is_finite(), [&path], || {
-                format!("`evaluate.gates` must compare with a finite number, got {bound}")
-            });
-            let Some((least, greatest)) = Metric::named(&gate.metric).map(Metric::range) else { continue };
-            let possible = !bound.is_finite() || gate.holds(least) || gate.holds(greatest);
-            rules.require(possible, [&path], || {
-                format!(
-                    "`evaluate.gates`: no model can meet `{gate}`: {} is {}",
-                    gate.metric,
-                    between(least, greatest)
-                )
-            });
+            self::gate(&path, gate, known, rules);
         }
     }
     if let Some(register) = sections.register {
@@ -48,6 +35,30 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
             });
         }
     }
+}
+
+fn gate(path: &str, gate: &Gate, known: Option<MeasuredOn>, rules: &mut Rules) {
+    if let Some(name) = gate.figure.metric() {
+        metric(path, name, known, rules);
+    }
+    // What comes out of these is measured by `phalanx-evaluate`, and not yet by a job's workers.
+    if let Some(needs) = gate.needs() {
+        return rules.require(false, [path], || {
+            format!("`evaluate.gates`: `{gate}` needs {needs}, which a training job does not measure")
+        });
+    }
+    let bound = gate.bound.number();
+    rules.require(bound.is_finite(), [path], || {
+        format!("`evaluate.gates` must compare with a finite number, got {bound}")
+    });
+    let Some((least, greatest)) = gate.figure.metric().and_then(Metric::named).map(Metric::range) else {
+        return;
+    };
+    let possible = !bound.is_finite() || gate.holds(least) || gate.holds(greatest);
+    rules.require(possible, [path], || {
+        let range = between(least, greatest);
+        format!("`evaluate.gates`: no model can meet `{gate}`: {} is {range}", gate.figure)
+    });
 }
 
 /// A range, for people.

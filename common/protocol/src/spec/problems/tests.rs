@@ -304,6 +304,19 @@ fn metrics_are_known_and_fit_the_target() {
     );
     check(TABLE, &["evaluate.gates=['log_loss < 0']"], &["log_loss is at least 0"]);
     check(TABLE, &["evaluate.gates=['accuracy >= 1', 'log_loss <= 0']"], &[]);
+    check(
+        TABLE,
+        &["evaluate.gates=['acuracy.lower > 0.5']"],
+        &["unknown metric `acuracy`", "needs an interval"],
+    );
+    for (gate, needs) in [
+        ("accuracy[slice: sex = 'f'] > 0.5", "a slice"),
+        ("fairness.mae_ratio[sex] > 0.5", "a fairness figure"),
+        ("accuracy > @champion", "the predictions of another version"),
+    ] {
+        let said = format!("`evaluate.gates`: `{gate}` needs {needs}, which a training job does not measure");
+        check(TABLE, &[&format!("evaluate.gates=[\"{gate}\"]")], &[&said]);
+    }
     check(IMAGES, &["evaluate.gates=['r2 > 0.5']"], &["`r2`, which a target of classes does not have"]);
     check(TEXT, &["evaluate.gates=['accuracy > 0.5']"], &["it has `bits_per_byte`, `perplexity` and `loss`"]);
     check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);

@@ -187,9 +187,6 @@ impl Fake {
     }
 
     async fn eventually<T>(&self, what: &str, mut look: impl FnMut(&Known) -> Option<T>) -> T {
-        if let Some(pace) = pace {
-            self.change(|known| known.paces.push((worker, pace)));
-        }
         let mut changes = self.changed.subscribe();
         let waiting = async {
             loop {
@@ -238,6 +235,9 @@ impl Coordinator for Fake {
         after: u64,
         pace: Option<Pace>,
     ) -> Result<Vec<Numbered>, Rejected> {
+        if let Some(pace) = pace {
+            self.change(|known| known.paces.push((worker, pace)));
+        }
         let mut changes = self.changed.subscribe();
         let waiting = async {
             loop {

@@ -134,6 +134,7 @@ pub(crate) fn train_within(
             dataset: dataset.clone(),
             resume: resume.cloned(),
             disputed: None,
+            verify_at: None,
             trace: trace.clone(),
         };
         fake.direct(*worker, Directive::Train(Box::new(assignment)));

@@ -71,6 +71,7 @@ fn ground(model: &str, train: &str) -> Ground {
 }
 
 /// Keeps the snapshots, and wants to stop from its `stop_at`th step on.
+#[derive(Default)]
 struct Recorder {
     stop_at: Option<u64>,
     steps: AtomicU64,

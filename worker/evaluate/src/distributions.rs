@@ -66,6 +66,8 @@ mod tests {
         check(chi_squared_tail(3.841_458_820_694_124, 1.0), 0.05);
         check(sign_test(2, 10), 0.109_375);
         check(sign_test(5, 10), 1.0);
+        let (many, scipy) = (sign_test(499_000, 1_000_000), 0.045_608_299_865_389_6);
+        assert!((many - scipy).abs() < 1e-8, "{many} is not {scipy}");
     }
 
     #[test]

@@ -408,7 +408,8 @@ fn correction_case(rng: &mut StdRng) -> anyhow::Result<Case> {
     Ok(Case::exact(json!({ "kind": "correction", "slice_ps": slice_ps, "ps": ps }), ours))
 }
 
-/// Thresholds without dice beside fairlearn's with: nearly as accurate, and as fair.
+/// Thresholds without dice beside fairlearn's with: as fair to the tolerance, and nearly as accurate
+/// where one rate is to be alike. Of two rates at once, dice reach points that no thresholds do.
 fn group_thresholds_case(rng: &mut StdRng) -> anyhow::Result<Case> {
     let rows = 3_000;
     let groups: Vec<String> = (0..rows).map(|_| format!("g{}", rng.random_range(0..3_u8))).collect();
@@ -423,7 +424,9 @@ fn group_thresholds_case(rng: &mut StdRng) -> anyhow::Result<Case> {
     {
         let thresholds = group_thresholds(&told, &happened, &of, constraint, (0.5, 0.02, 30))?;
         ensure!(thresholds.within_tolerance, "{thresholds:?}");
-        found.push(thresholds.after.accuracy);
+        if constraint != Constraint::EqualizedOdds {
+            found.push(thresholds.after.accuracy);
+        }
     }
     let input = json!({ "kind": "group_thresholds", "told": told, "happened": happened, "groups": groups });
     // Without dice the constraint is met to 0.02, which may be dearer or cheaper than exactly.

@@ -287,7 +287,7 @@ class Scores(BaseEstimator):
 def group_thresholds(case):
     told, happened = np.array(case["told"]).reshape(-1, 1), np.array(case["happened"], dtype=int)
     accuracies = []
-    for constraints in ("demographic_parity", "true_positive_rate_parity", "equalized_odds"):
+    for constraints in ("demographic_parity", "true_positive_rate_parity"):
         model = ThresholdOptimizer(
             estimator=Scores().fit(told, happened), constraints=constraints, prefit=True,
             predict_method="predict",

@@ -5,6 +5,10 @@
 //! Here decisions are not random: the same person gets the same answer twice. So the constraint is
 //! met to a tolerance, and where groups are too small even for that, as closely as can be; which of
 //! the two, [`GroupThresholds::within_tolerance`] says.
+//!
+//! One rate can be made alike at nearly the price that dice have. Two at once, equalised odds, cannot
+//! where groups' ROC curves do not meet: a tight tolerance then leaves only thresholds that select
+//! nearly all or nearly nobody, and the price shows it. A wider one (0.05) is often far cheaper.
 
 use serde::{Deserialize, Serialize};
 

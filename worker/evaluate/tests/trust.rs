@@ -42,6 +42,9 @@ impl Case {
     }
 }
 
+/// Draws a case.
+type Kind = fn(&mut StdRng) -> anyhow::Result<Case>;
+
 #[test]
 fn figures_of_trust_agree_with_the_reference() -> anyhow::Result<()> {
     let Some(python) = env::var_os("PHALANX_PYTHON").filter(|python| !python.is_empty()) else {
@@ -50,7 +53,7 @@ fn figures_of_trust_agree_with_the_reference() -> anyhow::Result<()> {
         );
         return Ok(());
     };
-    let kinds: [(fn(&mut StdRng) -> anyhow::Result<Case>, u64); 12] = [
+    let kinds: [(Kind, u64); 12] = [
         (fairness_case, 200),
         (numbers_fairness_case, 60),
         (reweighing_case, 60),

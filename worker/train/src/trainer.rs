@@ -62,7 +62,7 @@ struct Records {
 
 /// Why a rank could not begin, and the state that it holds all the same.
 pub(crate) struct Unbegun {
-    pub(crate) error: TrainError,
+    pub(crate) error: Box<TrainError>,
     pub(crate) held: Option<Held>,
 }
 
@@ -75,13 +75,16 @@ impl Unbegun {
         held: Option<(Position, TrainingProgress)>,
     ) -> Self {
         let held = held.filter(|_| error.leaves_state_sound(rank));
-        Self { error, held: held.map(|(position, progress)| Held { learner, progress, position }) }
+        Self {
+            error: error.into(),
+            held: held.map(|(position, progress)| Held { learner, progress, position }),
+        }
     }
 }
 
 impl<E: Into<TrainError>> From<E> for Unbegun {
     fn from(error: E) -> Self {
-        Self { error: error.into(), held: None }
+        Self { error: Box::new(error.into()), held: None }
     }
 }
 

@@ -81,7 +81,7 @@ impl Plan {
         // Shorter and longer than the lease of two seconds.
         let (fault, lasts_ms) = match kind {
             Kind::Kill => {
-                let all = self.chance.number() % KILLS_OF_ALL == 0;
+                let all = self.chance.number().is_multiple_of(KILLS_OF_ALL);
                 let killed = if all { (0..self.workers).collect() } else { vec![worker] };
                 (Fault::Kill(killed), (0, 2_000))
             }

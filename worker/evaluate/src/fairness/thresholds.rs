@@ -266,6 +266,9 @@ fn points(scores: &[f64], truths: &[bool], rows: &[u32], constraint: Constraint)
     points
 }
 
+/// A point of each group; `None` where a group has none.
+type Choice = Vec<Option<Point>>;
+
 /// The threshold of each group that has points.
 fn search(points: &[Vec<Point>], constraint: Constraint, tolerance: f64) -> Vec<Option<f64>> {
     let targets: Vec<[f64; 2]> = match constraint {
@@ -278,10 +281,9 @@ fn search(points: &[Vec<Point>], constraint: Constraint, tolerance: f64) -> Vec<
             each.clone().flat_map(|tpr| each.clone().map(move |fpr| [along(tpr), along(fpr)])).collect()
         }
     };
-    let mut best: Option<(Vec<Option<Point>>, (bool, f64, u64))> = None;
+    let mut best: Option<(Choice, (bool, f64, u64))> = None;
     for target in targets {
-        let chosen: Vec<Option<Point>> =
-            points.iter().map(|points| choose(points, target, tolerance / 2.0)).collect();
+        let chosen: Choice = points.iter().map(|points| choose(points, target, tolerance / 2.0)).collect();
         let apart = chosen.iter().flatten().map(|point| point.rates);
         let apart = if chosen.iter().flatten().next().is_some() { spread(apart) } else { 0.0 };
         let right = chosen.iter().flatten().map(|point| point.right).sum();

@@ -74,6 +74,9 @@ pub struct Slices {
     pub slices: Vec<SliceResult>,
 }
 
+/// A metric's value on all rows, and on each slice.
+type Values = (Option<f64>, Vec<Option<f64>>);
+
 /// Measures `metric` on each of `slices`.
 ///
 /// # Errors
@@ -97,7 +100,7 @@ pub fn measure_slices(
         |weights: &[u32]| (whole(weights), parts.iter().map(|part| part(weights)).collect::<Vec<_>>());
     let drawn = resampled_weights(rows, None, &settings.bootstrap, measure)?;
     let (whole, values) = measure(&vec![1; rows]);
-    let interval = |estimate: Option<f64>, of: &dyn Fn(&(Option<f64>, Vec<Option<f64>>)) -> Option<f64>| {
+    let interval = |estimate: Option<f64>, of: &dyn Fn(&Values) -> Option<f64>| {
         let replicates = Replicates::new(estimate, drawn.iter().map(of).collect()).ok()?;
         Some(replicates.percentile(&settings.bootstrap))
     };
@@ -172,9 +175,9 @@ mod tests {
         let values: Vec<_> = (0..1_600).map(|row| Some(kind(row))).collect();
         let right = |row: usize| match kind(row) {
             "few" => false,
-            "bad" => row % 2 == 0,
+            "bad" => row.is_multiple_of(2),
             "good" => true,
-            _ => row % 4 > 0,
+            _ => !row.is_multiple_of(4),
         };
         let right: Vec<f64> = (0..1_600).map(|row| f64::from(u8::from(right(row)))).collect();
         let slices = column_slices("kind", &values, 9).unwrap();

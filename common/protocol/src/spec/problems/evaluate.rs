@@ -4,7 +4,8 @@ use super::{Rules, Sections, not_a_name};
 use crate::{
     id::{NAME_CHARS_MAX, is_alias, is_name},
     spec::{
-        Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, SourceSpec, suggest,
+        Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, SourceSpec,
+        suggest,
     },
 };
 

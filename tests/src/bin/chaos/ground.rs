@@ -26,11 +26,12 @@ const PANIC: &str = "panicked at";
 #[derive(Debug)]
 pub(crate) struct Ground {
     home: Home,
-    weed: Option<SeaweedFs>,
-    etcd: Option<Etcd>,
-    network: Option<Network>,
     coordinators: Vec<Coordinator>,
     workers: Vec<Process>,
+    weed: Option<SeaweedFs>,
+    etcd: Option<Etcd>,
+    /// Goes after those who live in it.
+    network: Option<Network>,
     /// Faults under way.
     faults: Vec<Fault>,
     /// Kinds of faults that this machine allows.

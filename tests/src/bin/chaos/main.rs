@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 
 /// The job that is trained.
 fn job_file(options: &Options, home: &Home) -> PathBuf {
-    let job = || Job::mlp().steps(6_000).with("[checkpoint]\nevery = 250\n");
+    let job = || Job::mlp().steps(4_000).with("[checkpoint]\nevery = 250\n");
     options.job.clone().unwrap_or_else(|| home.write_job(&job()))
 }
 

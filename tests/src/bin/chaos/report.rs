@@ -22,7 +22,11 @@ pub(crate) fn print(outcomes: &[Outcome]) -> bool {
         let Outcome { seed, time, faults, pauses, steps, generations, same_hash, audit, .. } = outcome;
         let count: u32 = faults.values().sum();
         let repeated = audit.as_ref().map_or(0, |verdict| verdict.steps_repeated);
-        let hash = if *same_hash { "the same" } else { "ANOTHER" };
+        let hash = match same_hash {
+            Some(true) => "the same",
+            Some(false) => "ANOTHER",
+            None => "NONE",
+        };
         let verdict = match audit {
             Some(verdict) if verdict.is_right() => format!("exactly once, {} samples", verdict.samples),
             Some(verdict) => format!("WRONG in {} places", verdict.violation_count),

@@ -27,8 +27,8 @@ use crate::{
 /// The longest that faults go on in one round.
 const FAULTS_MAX: Duration = Duration::from_secs(40);
 
-/// The longest that a job may take after the last fault.
-const END_MAX: Duration = Duration::from_secs(300);
+/// The longest that a job may stand still after the last fault.
+const STILL_MAX: Duration = Duration::from_secs(90);
 
 /// How often a job may pause and be resumed.
 const PAUSES_MAX: u32 = 20;
@@ -48,8 +48,8 @@ pub(crate) struct Outcome {
     pub(crate) pauses: u32,
     pub(crate) steps: u64,
     pub(crate) generations: u64,
-    /// Whether it ended in the bits of the undisturbed run.
-    pub(crate) same_hash: bool,
+    /// Whether it ended in the bits of the undisturbed run; absent where it did not end.
+    pub(crate) same_hash: Option<bool>,
     pub(crate) audit: Option<Verdict>,
     /// What went wrong.
     pub(crate) wrong: Vec<String>,
@@ -113,7 +113,7 @@ impl Round<'_> {
     /// Lets things go wrong until `until`, and waits for the job's end.
     fn disturb(&mut self, id: &str, until: Instant) -> Option<JobView> {
         let watch = Watch::begin(self.ground, id);
-        let (mut told, mut deadline) = (Instant::now(), None);
+        let (mut told, mut moved, mut place) = (Instant::now(), Instant::now(), None);
         loop {
             let now = Instant::now();
             self.end_faults(now);
@@ -130,11 +130,12 @@ impl Round<'_> {
             }
             if now < until {
                 self.begin_faults(now);
-            } else if deadline.is_none() {
-                self.log.tell("no more faults");
-                deadline = Some(now + END_MAX);
             }
-            if deadline.is_some_and(|deadline| now > deadline) || self.outcome.pauses > PAUSES_MAX {
+            let new_place = job.as_ref().map(|job| (job.generation, job.step));
+            if now < until || !self.pending.is_empty() || new_place != place {
+                (moved, place) = (now, new_place);
+            }
+            if moved.elapsed() > STILL_MAX || self.outcome.pauses > PAUSES_MAX {
                 break;
             }
             if told.elapsed() > TELL_EVERY {
@@ -145,7 +146,7 @@ impl Round<'_> {
         }
         self.end_all();
         let last = watch.latest().map_or_else(|| "nobody knows it".to_owned(), |job| described(&job));
-        self.wrong(format!("{id} did not end: {last}"));
+        self.wrong(format!("{id} does not go on: {last}"));
         None
     }
 
@@ -201,8 +202,9 @@ impl Round<'_> {
         self.log.tell(format_args!("done after {} generations", job.generation));
         self.outcome.steps = job.step;
         self.outcome.generations = job.generation.get();
-        self.outcome.same_hash = job.state_hash.as_deref() == Some(expected);
-        if !self.outcome.same_hash {
+        let same = job.state_hash.as_deref() == Some(expected);
+        self.outcome.same_hash = Some(same);
+        if !same {
             self.wrong(format!("it ended in {:?}, undisturbed in {expected}", job.state_hash));
         }
     }

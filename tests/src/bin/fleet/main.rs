@@ -8,21 +8,18 @@
 //! dies or hangs, and another comes; a job is cancelled and saved, and another submitted. Printed are the
 //! cores that the coordinator takes, and how long its directives take to arrive.
 
-mod coordinator;
 mod figures;
 mod options;
-mod rows;
+mod process;
 mod user;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use coordinator::{Coordinator, print_cores};
-use figures::Row;
+use figures::{Row, print_head};
 use options::Options;
 use phalanx_tests::{Cluster, Deadline, eventually};
-use rows::rows;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use process::{Coordinator, raise_descriptors};
 use user::User;
 use worker::Fleet;
 
@@ -61,12 +58,10 @@ fn main() {
     let time = Duration::from_secs(options.seconds);
     let cores = coordinator.cores_during(|| user.disturb(time));
     print_cores(&format!("{jobs} jobs, something happens every second"), cores);
-    println!("\n{:<60} {:>7} {:>8} {:>8} {:>8}", "milliseconds", "count", "median", "p99", "worst");
-    rows(&fleet.arrivals, &mut user).iter().for_each(Row::print);
+    print_head();
+    user.rows(&fleet.arrivals).iter().for_each(Row::print);
 }
 
-/// A connection for each worker takes more than the usual 1,024.
-fn raise_descriptors() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit can be raised");
+fn print_cores(what: &str, cores: f64) {
+    println!("{what:<60} {cores:>7.3} cores");
 }

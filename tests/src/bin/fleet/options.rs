@@ -1,17 +1,16 @@
-//! What the command line asks for.
+//! What the benchmark is told on its command line.
 
 /// What is measured.
 pub(crate) struct Options {
-    /// Simulated workers.
     pub(crate) workers: usize,
-    /// Seconds of disturbances.
+    /// How long something happens every second.
     pub(crate) seconds: u64,
-    /// Seconds of a lease.
+    /// In seconds.
     pub(crate) lease: u64,
 }
 
 impl Options {
-    /// Reads the command line; ends the process where it is wrong.
+    /// What the command line says, or the end of the process.
     pub(crate) fn read() -> Self {
         let mut options = Self { workers: 1_000, seconds: 60, lease: 5 };
         let mut arguments = std::env::args().skip(1);

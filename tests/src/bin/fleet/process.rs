@@ -1,6 +1,14 @@
-//! The process that is measured.
+//! The processes: how many files this one may open, and what the coordinator's takes.
 
 use std::time::Instant;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// A connection for each worker takes more than the usual 1,024.
+pub(crate) fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit can be raised");
+}
 
 /// The coordinator's process.
 pub(crate) struct Coordinator {
@@ -24,9 +32,4 @@ impl Coordinator {
         let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
         ticks as f64 / rustix::param::clock_ticks_per_second() as f64
     }
-}
-
-/// Prints a row.
-pub(crate) fn print_cores(what: &str, cores: f64) {
-    println!("{what:<60} {cores:>7.3} cores");
 }

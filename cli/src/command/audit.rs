@@ -19,7 +19,7 @@ use crate::{
 
 /// Check that a job has trained on every sample exactly once
 ///
-/// A job with `ledger = true` in its [train] table records in the object store which samples each lane took in each
+/// A job with `train.ledger = true` records in the object store which samples each lane took in each
 /// step, as they were read. This goes through all of it: every step must be recorded, its lanes must have taken one
 /// whole batch, and the steps together each sample of an epoch once, up to its last whole batch; a step that was
 /// computed again must have taken the same samples. A job that is not done is checked up to its newest checkpoint.

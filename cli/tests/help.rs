@@ -31,6 +31,7 @@ const COMMANDS: &[&str] = &[
     "submit",
     "workers",
     "gc",
+    "audit",
     "coordinator",
     "worker",
     "bench",

@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -151,6 +151,15 @@ impl Cluster {
         self.coordinators[0].process.as_ref().expect("it runs").pid()
     }
 
+    /// The folder of the object store, where it is one.
+    ///
+    /// # Panics
+    ///
+    /// Where it is not.
+    pub fn store(&self) -> &Path {
+        Path::new(self.ground.store.strip_prefix("file://").expect("the store is a folder"))
+    }
+
     /// The workers that the cluster owns, in the order in which they were started.
     pub fn workers(&self) -> &[Running] {
         &self.workers
@@ -261,7 +270,11 @@ impl Ground {
 
 /// Addresses on this machine where nobody listens, out of those that the system gives to
 /// nobody by itself: they are free again for a process that is started anew.
-pub(crate) fn free_addresses<const N: usize>() -> [String; N] {
+///
+/// # Panics
+///
+/// Where all are taken.
+pub fn free_addresses<const N: usize>() -> [String; N] {
     let mut chance = RandomState::new().hash_one(std::process::id());
     let mut free = std::iter::from_fn(|| {
         let port = 20_000 + chance % 10_000;

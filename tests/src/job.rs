@@ -28,6 +28,13 @@ impl Job {
         Self::new("mlp", data, "[model.mlp]\nhidden = [16]\ndropout = 0.1\n")
     }
 
+    /// [`mlp`](Self::mlp) whose test split is most of the data, so that measuring it takes a while.
+    pub fn much_to_measure() -> Self {
+        let mut job = Self::mlp();
+        job.data.push_str("train = 0.2\nvalidation = 0.0\ntest = 0.8\n");
+        job
+    }
+
     /// A perceptron of 670,000 numbers on digits, whose steps take milliseconds.
     pub fn wide_mlp() -> Self {
         let data = format!(

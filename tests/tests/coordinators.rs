@@ -25,11 +25,11 @@ fn training_goes_on_while_the_leader_is_killed_and_etcd_is_restarted() {
     let Some(mut etcd) = etcd() else { return };
     let mut cluster = Cluster::over_etcd(&etcd, 2, &["--lease", "3"]);
     (0..2).for_each(|_| cluster.add_worker());
-    let job = Job::wide_mlp().steps(3_000).with("[checkpoint]\nevery = 200\n[workers]\nmin = 2\n");
+    let job = Job::mlp().steps(8_000).with("[checkpoint]\nevery = 200\n[workers]\nmin = 2\n");
     cluster.submit(&job);
     let reaches = |cluster: &Cluster, step: u64| {
         eventually(&format!("step {step}"), Deadline::default(), || {
-            cluster.job("wide-1").filter(|job| job.step >= step)
+            cluster.job("mlp-1").filter(|job| job.step >= step)
         })
     };
     let before = reaches(&cluster, 20);
@@ -41,7 +41,7 @@ fn training_goes_on_while_the_leader_is_killed_and_etcd_is_restarted() {
 
     etcd.kill(0);
     etcd.restart(0);
-    let done = cluster.wait_for("wide-1", JobState::Done);
+    let done = cluster.wait_for("mlp-1", JobState::Done);
     assert_eq!(done.generation.get(), 1, "{:#?}", done.messages);
     assert_eq!(done.state_hash, Some(Home::new().run(&job, 1)));
 }

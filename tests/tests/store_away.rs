@@ -11,7 +11,7 @@ const AWAY: Duration = Duration::from_secs(22);
 /// Looks at the job until it is `there`.
 fn wait_for(cluster: &Cluster, what: &str, there: impl Fn(&JobView) -> bool) -> JobView {
     eventually(what, Deadline::default(), || {
-        let job = cluster.job("wide-1")?;
+        let job = cluster.job("mlp-1")?;
         assert!(!job.state.is_over() || there(&job), "{:?}: {:?}", job.state, job.reason);
         there(&job).then_some(job)
     })
@@ -19,7 +19,7 @@ fn wait_for(cluster: &Cluster, what: &str, there: impl Fn(&JobView) -> bool) -> 
 
 /// A job that trains for longer than the store is away, on any machine: it ends when it is told to.
 fn endless() -> Job {
-    Job::wide_mlp().steps(1_000_000).with("[checkpoint]\nevery = 50\n[workers]\nmin = 2\n")
+    Job::mlp().steps(1_000_000).with("[checkpoint]\nevery = 50\n[workers]\nmin = 2\n")
 }
 
 fn has_said(job: &JobView, text: &str) -> usize {
@@ -40,7 +40,7 @@ fn a_store_that_is_away_stalls_checkpoints_and_not_training() {
     let last = stalled.checkpoints.last().expect("one was there before").step;
     let reason = stalled.reason.expect("it says why");
     assert!(reason.contains("stalled") && reason.contains(&format!("of step {last}")), "{reason}");
-    let shown = cluster.ask(&["job", "wide-1"]).stdout;
+    let shown = cluster.ask(&["job", "mlp-1"]).stdout;
     assert!(shown.contains("away since") && shown.contains("checkpoints are stalled"), "{shown}");
     let before = stalled.step;
     let during = wait_for(&cluster, "the outage to last", |_| begun.elapsed() >= AWAY);
@@ -62,7 +62,7 @@ fn a_job_that_ends_while_the_store_is_away_waits_for_it_and_ends_in_the_same_bit
     let Some(mut server) = SeaweedFs::start("a job that ends while the store is away") else { return };
     let mut cluster = Cluster::on_s3(&server, &[]);
     cluster.add_worker();
-    let job = Job::wide_mlp().steps(1_200).with("[checkpoint]\nevery = 100\n");
+    let job = Job::mlp().steps(3_000).with("[checkpoint]\nevery = 100\n");
     cluster.submit(&job);
     wait_for(&cluster, "a checkpoint", |job| !job.checkpoints.is_empty());
     server.kill();
@@ -72,9 +72,9 @@ fn a_job_that_ends_while_the_store_is_away_waits_for_it_and_ends_in_the_same_bit
     let reason = waits.reason.expect("it says what it waits for");
     assert!(reason.contains("wait for the store"), "{reason}");
     server.restart();
-    let done = cluster.wait_for("wide-1", JobState::Done);
+    let done = cluster.wait_for("mlp-1", JobState::Done);
     assert_eq!(done.state_hash, Some(Home::new().run(&job, 1)), "{:#?}", done.messages);
-    assert_eq!(done.checkpoints.last().map(|newest| newest.step), Some(1_200));
+    assert_eq!(done.checkpoints.last().map(|newest| newest.step), Some(3_000));
 }
 
 #[test]

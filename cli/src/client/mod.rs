@@ -453,7 +453,10 @@ mod tests {
             while let Ok((mut stream, _)) = listener.accept().await {
                 if let Some(answer) = answer {
                     let _ = stream.read(&mut [0; 4_096]).await;
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                        answer.len()
+                    );
                     let _ = stream.write_all((head + answer).as_bytes()).await;
                 }
                 open.push(stream);

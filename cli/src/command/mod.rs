@@ -4,6 +4,7 @@
 //! of the answer.
 
 mod alias;
+mod audit;
 mod bench;
 mod cancel;
 mod check;
@@ -87,6 +88,7 @@ pub(crate) enum Asked {
     Workers(workers::Workers),
     Drain(drain::Drain),
     Gc(gc::Gc),
+    Audit(audit::Audit),
     Coordinator(Box<coordinator::Coordinator>),
     #[command(display_order = 998)]
     Bench(bench::Bench),
@@ -114,6 +116,7 @@ impl Asked {
             Self::Workers(command) => command.run().await,
             Self::Drain(command) => command.run().await,
             Self::Gc(command) => command.run().await,
+            Self::Audit(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Completions(command) => command.run(),

@@ -5,6 +5,7 @@
 //! Colours are part of the text and taken out where it does not reach a terminal
 //! or `NO_COLOR` is set.
 
+mod audit;
 mod chart;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -26,6 +27,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) use audit::{AuditProgress, audit};
 pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};
 pub(crate) use model::{model, version};

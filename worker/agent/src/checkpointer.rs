@@ -84,7 +84,9 @@ impl Checkpointer {
         let taken = Arc::clone(&snapshot);
         let part = spawn_blocking(move || taken.part(rank, world_size)).await.map_err(panicked)?;
         // Beside the disk, and told with the part.
-        let hashing = spawn_blocking(move || _ = snapshot.state_hash());
+        let hashing = spawn_blocking(move || {
+            snapshot.state_hash();
+        });
         let creating = self.patience.call(|| self.store.create(&path, part.clone()));
         let (hashed, created) = tokio::join!(hashing, creating);
         hashed.map_err(panicked)?;

@@ -41,7 +41,7 @@ impl Preparation {
         if let Some(parent) = &self.trace {
             set_parent(&span, parent);
         }
-        self.work().instrument(span).await;
+        Box::pin(self.work().instrument(span)).await;
     }
 
     async fn work(self) {

@@ -26,7 +26,7 @@ use crate::{
     ledger::Ledger,
     loader::Gathered,
     mean::Mean,
-    measure::{predict_split, still_wanted},
+    measure::{asked, predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
     session::{Host, Session, VOTES, Votes},
@@ -62,7 +62,7 @@ struct Records {
 
 /// Why a rank could not begin, and the state that it holds all the same.
 pub(crate) struct Unbegun {
-    pub(crate) error: TrainError,
+    pub(crate) error: Box<TrainError>,
     pub(crate) held: Option<Held>,
 }
 
@@ -75,13 +75,16 @@ impl Unbegun {
         held: Option<(Position, TrainingProgress)>,
     ) -> Self {
         let held = held.filter(|_| error.leaves_state_sound(rank));
-        Self { error, held: held.map(|(position, progress)| Held { learner, progress, position }) }
+        Self {
+            error: error.into(),
+            held: held.map(|(position, progress)| Held { learner, progress, position }),
+        }
     }
 }
 
 impl<E: Into<TrainError>> From<E> for Unbegun {
     fn from(error: E) -> Self {
-        Self { error: error.into(), held: None }
+        Self { error: Box::new(error.into()), held: None }
     }
 }
 
@@ -317,7 +320,7 @@ impl Trainer {
             .exchange
             .borrow_mut()
             .with_group(|group| predict_split(self.learner.as_ref(), group, &self.dataset, split, lanes))?;
-        let mut evaluation = phalanx_evaluate::evaluate(&predictions)?;
+        let mut evaluation = phalanx_evaluate::evaluate_also(&predictions, &asked(&self.spec))?;
         let loss = loss(&evaluation.metrics, self.dataset.schema());
         evaluation.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
         Ok(evaluation)

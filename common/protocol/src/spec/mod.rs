@@ -10,6 +10,9 @@ mod encode;
 mod evaluate;
 mod feed;
 mod file;
+mod gate;
+mod metric;
+mod metrics;
 mod mistake;
 mod model;
 mod problems;
@@ -23,11 +26,14 @@ mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, TextSpec};
 pub use encode::{CategoryEncoding, ColumnEncoding, DatePart, EncodeSpec, NumberEncoding, TextEncoding};
-pub use evaluate::{
-    CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, MeasuredOn, Metric, RegisterSpec,
-};
+pub use evaluate::{CLASSES_MAX, EvaluateSpec, RegisterSpec};
 pub use feed::{AugmentSpec, Shuffle};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
+pub use gate::{
+    Bound, Comparison, End, FAIRNESS_FIGURES, FairnessFigure, Figure, Gate, GateFault, InvalidGate, Subject,
+};
+pub use metric::{Average, InvalidMetricName, MeasuredOn, Metric, MetricName, MetricParameter};
+pub use metrics::METRICS;
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;

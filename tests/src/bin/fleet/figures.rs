@@ -70,6 +70,11 @@ impl Arrivals {
     }
 }
 
+/// The head of the table.
+pub(crate) fn print_head() {
+    println!("\n{:<60} {:>7} {:>8} {:>8} {:>8}", "milliseconds", "count", "median", "p99", "worst");
+}
+
 /// A line of the table.
 pub(crate) struct Row {
     what: &'static str,

@@ -9,17 +9,17 @@
 //! cores that the coordinator takes, and how long its directives take to arrive.
 
 mod figures;
+mod options;
+mod process;
 mod user;
 mod worker;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use figures::{Arrivals, Row};
+use figures::{Row, print_head};
+use options::Options;
 use phalanx_tests::{Cluster, Deadline, eventually};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use process::{Coordinator, raise_descriptors};
 use user::User;
 use worker::Fleet;
 
@@ -58,87 +58,10 @@ fn main() {
     let time = Duration::from_secs(options.seconds);
     let cores = coordinator.cores_during(|| user.disturb(time));
     print_cores(&format!("{jobs} jobs, something happens every second"), cores);
-    println!("\n{:<60} {:>7} {:>8} {:>8} {:>8}", "milliseconds", "count", "median", "p99", "worst");
-    rows(&fleet.arrivals, &mut user).iter().for_each(Row::print);
-}
-
-struct Options {
-    workers: usize,
-    seconds: u64,
-    lease: u64,
-}
-
-impl Options {
-    fn read() -> Self {
-        let mut options = Self { workers: 1_000, seconds: 60, lease: 5 };
-        let mut arguments = std::env::args().skip(1);
-        while let Some(name) = arguments.next() {
-            let value = arguments.next().unwrap_or_else(|| usage(&format!("{name} wants a value")));
-            let number = || value.parse().unwrap_or_else(|_| usage(&format!("{name}: {value} is no number")));
-            match name.as_str() {
-                "--workers" => options.workers = number() as usize,
-                "--seconds" => options.seconds = number(),
-                "--lease" => options.lease = number(),
-                _ => usage(&format!("unknown option {name}")),
-            }
-        }
-        options
-    }
-}
-
-fn usage(problem: &str) -> ! {
-    eprintln!("error: {problem}\nusage: fleet [--workers N] [--seconds N] [--lease SECONDS]");
-    std::process::exit(2);
-}
-
-/// A connection for each worker takes more than the usual 1,024.
-fn raise_descriptors() {
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit can be raised");
-}
-
-/// The coordinator's process.
-struct Coordinator {
-    pid: i32,
-}
-
-impl Coordinator {
-    /// The cores that it takes while `act` goes on.
-    fn cores_during(&self, act: impl FnOnce()) -> f64 {
-        let (before, begun) = (self.cpu(), Instant::now());
-        act();
-        (self.cpu() - before) / begun.elapsed().as_secs_f64()
-    }
-
-    /// Processor time until now, in seconds.
-    fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("it runs");
-        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        // user and system time are fields 14 and 15; the state, after the name, is field 3.
-        let ticks = after_name.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number of ticks")).sum();
-        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
-    }
+    print_head();
+    user.rows(&fleet.arrivals).iter().for_each(Row::print);
 }
 
 fn print_cores(what: &str, cores: f64) {
     println!("{what:<60} {cores:>7.3} cores");
-}
-
-fn rows(arrivals: &Arrivals, user: &mut User) -> Vec<Row> {
-    let from_users = user.latencies(arrivals);
-    let lost = user.losses(arrivals);
-    let regrouped = user.regroupings(arrivals);
-    let [submitted, prepared, cancelled, broken] = from_users;
-    let all = [&submitted, &prepared, &cancelled, &lost, &regrouped];
-    let all = all.into_iter().flatten().copied().collect();
-    vec![
-        Row::new("a job is submitted → Prepare at its first rank", submitted),
-        Row::new("a data set is reported → Train at each rank", prepared),
-        Row::new("a job is cancelled → Stop at each rank", cancelled),
-        Row::new("lost by its lease, as the job's log has it → Release", lost),
-        Row::new("the next generation starts, as the log has it → Train", regrouped),
-        Row::new("all of these", all),
-        Row::new("a connection breaks → the next Train at each survivor", broken),
-    ]
 }

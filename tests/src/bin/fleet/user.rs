@@ -15,7 +15,7 @@ use phalanx_tests::{Api, Deadline, eventually};
 use serde_json::json;
 
 use crate::{
-    figures::{Arrivals, Kind},
+    figures::{Arrivals, Kind, Row},
     worker::{Death, Fleet},
 };
 
@@ -140,9 +140,28 @@ impl User {
         self.api.get(&format!("/v1/jobs/{job}")).ok()
     }
 
+    /// All that was measured.
+    pub(crate) fn rows(&self, arrivals: &Arrivals) -> Vec<Row> {
+        let from_users = self.latencies(arrivals);
+        let lost = self.losses(arrivals);
+        let regrouped = self.regroupings(arrivals);
+        let [submitted, prepared, cancelled, broken] = from_users;
+        let all = [&submitted, &prepared, &cancelled, &lost, &regrouped];
+        let all = all.into_iter().flatten().copied().collect();
+        vec![
+            Row::new("a job is submitted → Prepare at its first rank", submitted),
+            Row::new("a data set is reported → Train at each rank", prepared),
+            Row::new("a job is cancelled → Stop at each rank", cancelled),
+            Row::new("lost by its lease, as the job's log has it → Release", lost),
+            Row::new("the next generation starts, as the log has it → Train", regrouped),
+            Row::new("all of these", all),
+            Row::new("a connection breaks → the next Train at each survivor", broken),
+        ]
+    }
+
     /// How long directives took to arrive after somebody wanted something: jobs submitted, data
     /// sets reported, jobs cancelled, connections broken.
-    pub(crate) fn latencies(&self, arrivals: &Arrivals) -> [Vec<Duration>; 4] {
+    fn latencies(&self, arrivals: &Arrivals) -> [Vec<Duration>; 4] {
         let submitted = self
             .submitted
             .iter()
@@ -164,12 +183,12 @@ impl User {
     }
 
     /// From the line in a job's log that a worker was lost by its lease to the arrival of what follows.
-    pub(crate) fn losses(&self, arrivals: &Arrivals) -> Vec<Duration> {
+    fn losses(&self, arrivals: &Arrivals) -> Vec<Duration> {
         self.after("was lost: it was not heard of", Kind::Release, arrivals)
     }
 
     /// The same for the start of a generation that is not the first.
-    pub(crate) fn regroupings(&self, arrivals: &Arrivals) -> Vec<Duration> {
+    fn regroupings(&self, arrivals: &Arrivals) -> Vec<Duration> {
         self.after("starts with", Kind::Train, arrivals)
     }
 

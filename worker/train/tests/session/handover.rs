@@ -40,6 +40,7 @@ fn member(held: Option<Held>, fate: Fate) -> Member {
 }
 
 /// What became of it.
+#[derive(Debug)]
 struct Left {
     ended: Option<Ended>,
     from: Option<StateSource>,
@@ -168,7 +169,7 @@ fn undisturbed(ground: &Ground) -> String {
 fn stopped<const N: usize>(ground: &Ground, steps: u64) -> [Held; N] {
     let members = (0..N).map(|_| member(None, Fate::Stops(steps))).collect();
     let held = generation(ground, &tasks(), members).into_iter().map(|left| left.held().expect("it stopped"));
-    held.collect::<Vec<_>>().try_into().ok().expect("as many as members")
+    held.collect::<Vec<_>>().try_into().expect("as many as members")
 }
 
 #[test]
@@ -191,7 +192,7 @@ fn who_dies_while_a_generation_forms_takes_no_state_with_it() {
 fn a_broken_step_leaves_nothing_of_its_forward_pass_behind() {
     let ground = ground(NORMED, r#""steps": 60"#);
     let members = vec![member(None, Fate::Trains), member(None, Fate::Dies(20))];
-    let [survivor, _] = generation(&ground, &tasks(), members).try_into().ok().expect("two ranks");
+    let [survivor, _] = generation(&ground, &tasks(), members).try_into().expect("two ranks");
     let held = survivor.held().expect("the survivor holds the state");
     assert_eq!(held.step(), 20);
 

@@ -47,7 +47,7 @@ pub(crate) struct Ground {
     _folder: tempfile::TempDir,
     pub(crate) spec: JobSpec,
     pub(crate) dataset: Arc<Dataset>,
-    reference: DatasetRef,
+    pub(crate) reference: DatasetRef,
     /// Of each rank, where the job keeps one.
     pub(crate) ledgers: [Arc<Ledger>; 4],
 }

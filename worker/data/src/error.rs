@@ -170,15 +170,14 @@ pub enum PrepareError {
         unit: &'static str,
     },
     /// The splits are not apart from each other.
-    #[error(
-        "{}: {problem}; give it to one split alone, or set `data.split.leakage` to \"warn\" or \"allow\"",
-        path.display()
-    )]
+    #[error("{}: leakage: {problem}; {remedy}; or let it pass by `data.split.leakage = \"warn\"`", path.display())]
     Leakage {
         /// The file.
         path: PathBuf,
         /// What is in two splits.
         problem: String,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// The job file's `[data]` cannot be followed; a checked job file has none of these.
     #[error("[data]: {reason}")]
@@ -251,14 +250,22 @@ pub enum ColumnProblem {
     NoValues,
     /// More categories than one-hot encoding is good for.
     #[error(
-        "there are more than {max} different texts; encode it another way (`encode.columns = {{ {column:?} = \"hashing\" }}`), \
-         or name it in `ignore`"
+        "there are more than {max} different texts; encode it another way \
+         (`encode.columns = {{ {column:?} = \"{encoding}\" }}`), or name it in `ignore`"
     )]
     TooManyCategories {
         /// The column, once more.
         column: String,
         /// The most allowed.
         max: usize,
+        /// An encoding that takes more.
+        encoding: &'static str,
+    },
+    /// A category has no place in the order that the job file gives.
+    #[error("`encode.order` does not name `{category}`, which the training split has; add it there, or mend the rows")]
+    NotInOrder {
+        /// The category.
+        category: String,
     },
     /// More classes than can be meant.
     #[error(

@@ -71,7 +71,7 @@ impl Loader {
                 }
             })
             .map_err(|error| TrainError::Thread { thread: "loader", error })?;
-        Ok(Self { gathered })
+        Ok(Self { gathered, ended })
     }
 
     /// What the next step is computed from; an error where the group is told to end before that is here.

@@ -11,6 +11,8 @@ pub(crate) const NONE: &str = "–";
 pub(crate) enum Shown {
     /// Four digits that count; a whole number as it is.
     Number,
+    /// A number that somebody chose: the same without zeros at its end.
+    Chosen,
     /// So many digits behind the point.
     Decimals(usize),
     /// So many digits behind the point, and a sign.
@@ -43,6 +45,7 @@ impl Shown {
         }
         match self {
             Self::Number => number(value),
+            Self::Chosen => chosen(number(value)),
             Self::Decimals(decimals) => fixed(value, decimals),
             Self::Signed(decimals) => signed(value, decimals),
             Self::Percent => format!("{} %", fixed(100.0 * value, percent_decimals(value))),
@@ -78,6 +81,11 @@ fn number(value: f64) -> String {
     fixed(value, decimals)
 }
 
+fn chosen(text: String) -> String {
+    let is_plain = text.contains('.') && !text.contains('e');
+    if is_plain { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
 /// With commas between thousands, and a minus that is as wide as a plus.
 fn fixed(value: f64, decimals: usize) -> String {
     if value.abs() >= 1e15 {
@@ -100,8 +108,8 @@ fn signed(value: f64, decimals: usize) -> String {
 
 fn percent_decimals(value: f64) -> usize {
     match value.abs() {
-        0.1.. => 1,
-        0.01.. => 2,
+        0.01.. => 1,
+        0.001.. => 2,
         _ => 3,
     }
 }
@@ -193,7 +201,13 @@ mod tests {
     fn shares_changes_sizes_and_times_have_their_units() {
         check(
             Shown::Percent,
-            &[(0.2408, "24.1 %"), (0.012, "1.20 %"), (0.0004, "0.040 %"), (1.0, "100.0 %")],
+            &[
+                (0.2408, "24.1 %"),
+                (0.012, "1.2 %"),
+                (0.0092, "0.92 %"),
+                (0.0004, "0.040 %"),
+                (1.0, "100.0 %"),
+            ],
         );
         check(
             Shown::Signed(3),

@@ -6,7 +6,7 @@ use phalanx_evaluate::fairness::{
 };
 
 use super::{
-    figure::{count, figure, level, maybe, measured, rate},
+    figure::{chosen_share, count, figure, maybe, measured, rate},
     mitigation,
     parts::{Section, mark, row_head, table, tag},
 };
@@ -40,7 +40,7 @@ pub(super) fn section(fairness: &OnSplit<FairnessPart>) -> Section {
         }
         @if let Some(bootstrap) = &part.settings.bootstrap {
             p.note {
-                "Intervals of " (level(&at.fields("settings/bootstrap/level"), bootstrap.level))
+                "Intervals of " (chosen_share(&at.fields("settings/bootstrap/level"), bootstrap.level))
                 ". A difference cannot fall below zero, so an interval that begins above it alone proves nothing."
             }
         }

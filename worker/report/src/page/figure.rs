@@ -90,12 +90,12 @@ pub(super) fn rate(at: &Pointer, rate: Option<&Rate>) -> Markup {
     maybe(&at.field("value"), rate.map(|rate| rate.value), Shown::Percent)
 }
 
-/// The level of an interval, for captions.
-pub(super) fn level(at: &Pointer, level: f64) -> Markup {
-    let decimals = if (100.0 * level).fract() == 0.0 { 0 } else { 1 };
+/// A share that somebody chose, in percent.
+pub(super) fn chosen_share(at: &Pointer, share: f64) -> Markup {
+    let decimals = if (100.0 * share).fract() == 0.0 { 0 } else { 1 };
     html! {
-        @if level.is_finite() {
-            data value=(format!("{level:?}")) data-at=(at) { (format!("{:.decimals$} %", 100.0 * level)) }
+        @if share.is_finite() {
+            data value=(format!("{share:?}")) data-at=(at) { (format!("{:.decimals$} %", 100.0 * share)) }
         } @else { (NONE) }
     }
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use phalanx_protocol::spec::{MeasuredOn, Metric, MetricName};
 
 use super::{
-    figure::{absent, level, measured},
+    figure::{absent, chosen_share, measured},
     parts::{Section, cut, table},
 };
 use crate::{Measured, Report, SplitMetrics, pointer::Pointer};
@@ -94,7 +94,7 @@ fn of_splits(report: &Report) -> Markup {
         let (name, interval) =
             split.metrics.iter().find_map(|(name, found)| Some((name, found.interval?)))?;
         let at = splits.item(index).field("metrics").field(name).fields("interval/level");
-        Some(level(&at, interval.level))
+        Some(chosen_share(&at, interval.level))
     });
     html! {
         (table("Metrics of each split", head, rows))

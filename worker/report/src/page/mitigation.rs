@@ -19,7 +19,7 @@ pub(super) fn of_all(mitigations: &[Mitigation], at: &Pointer) -> Markup {
                     h3 { "A threshold for each group of " (chosen.column) }
                     p {
                         "For " (class) ", chosen on the split " (chosen_on) " so that " (constraint(chosen.constraint))
-                        " is within " (figure(&at.fields("chosen/tolerance"), chosen.tolerance, Shown::Number)) ": "
+                        " is within " (figure(&at.fields("chosen/tolerance"), chosen.tolerance, Shown::Chosen)) ": "
                         (mark(chosen.within_tolerance, "it is, there", "out of reach; this comes nearest")) "."
                     }
                     (thresholds(chosen, &at.field("chosen")))

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use phalanx_evaluate::robustness::{Disturbance, Disturbed, Robustness};
 
 use super::{
-    figure::{figure, maybe},
+    figure::{chosen_share, figure, maybe},
     parts::{Section, code, row_head, table},
 };
 use crate::{
@@ -72,10 +72,10 @@ fn kind(disturbance: &Disturbance) -> Markup {
 
 fn strength(disturbance: &Disturbance, at: &Pointer) -> Markup {
     match disturbance {
-        Disturbance::Noise { deviation } => figure(&at.field("deviation"), *deviation, Shown::Number),
+        Disturbance::Noise { deviation } => figure(&at.field("deviation"), *deviation, Shown::Chosen),
         Disturbance::MissingColumn { .. } => html! {},
         Disturbance::Fgsm { eps } | Disturbance::Pgd { eps, .. } => {
-            figure(&at.field("eps"), *eps, Shown::Number)
+            figure(&at.field("eps"), *eps, Shown::Chosen)
         }
     }
 }
@@ -90,7 +90,7 @@ fn sweeps(found: &Robustness, at: &Pointer) -> Markup {
                         @match sweep.withstands {
                             Some(strength) => {
                                 "withstood up to a strength of "
-                                (figure(&at.field("withstands"), strength, Shown::Number))
+                                (figure(&at.field("withstands"), strength, Shown::Chosen))
                             }
                             None => { "even the weakest costs more than is tolerated" }
                         }
@@ -99,7 +99,7 @@ fn sweeps(found: &Robustness, at: &Pointer) -> Markup {
                 }
             }
             p.note {
-                "A loss of up to " (figure(&at.field("tolerated_loss"), found.tolerated_loss, Shown::Percent))
+                "A loss of up to " (chosen_share(&at.field("tolerated_loss"), found.tolerated_loss))
                 " of the metric counts as withstood."
             }
         }

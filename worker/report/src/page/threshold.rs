@@ -25,7 +25,7 @@ pub(super) fn section(part: &ThresholdPart, split: &str, at: &Pointer) -> Sectio
 }
 
 fn goal(goal: &Goal, at: &Pointer) -> Markup {
-    let number = |names: &str, value: f64| figure(&at.fields(names), value, Shown::Number);
+    let number = |names: &str, value: f64| figure(&at.fields(names), value, Shown::Chosen);
     match goal {
         Goal::FBeta { beta } => html! { "the highest F score with beta " (number("f_beta/beta", *beta)) },
         Goal::Accuracy => html! { "the highest accuracy" },

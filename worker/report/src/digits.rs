@@ -15,6 +15,8 @@ pub(crate) enum Shown {
     Chosen,
     /// So many digits behind the point.
     Decimals(usize),
+    /// Four digits that count, and a sign.
+    Change,
     /// So many digits behind the point, and a sign.
     Signed(usize),
     /// A share of 1 in percent.
@@ -47,7 +49,8 @@ impl Shown {
             Self::Number => number(value),
             Self::Chosen => chosen(number(value)),
             Self::Decimals(decimals) => fixed(value, decimals),
-            Self::Signed(decimals) => signed(value, decimals),
+            Self::Change => signed(value, number(value)),
+            Self::Signed(decimals) => signed(value, fixed(value, decimals)),
             Self::Percent => format!("{} %", fixed(100.0 * value, percent_decimals(value))),
             Self::Probability if (0.0..0.001).contains(&value) => "< 0.001".to_owned(),
             Self::Probability => fixed(value, 3),
@@ -100,8 +103,7 @@ fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
-fn signed(value: f64, decimals: usize) -> String {
-    let text = fixed(value, decimals);
+fn signed(value: f64, text: String) -> String {
     let is_zero = text.bytes().all(|byte| byte == b'0' || byte == b'.');
     if value > 0.0 && !is_zero { format!("+{text}") } else { text }
 }

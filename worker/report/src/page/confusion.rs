@@ -18,8 +18,8 @@ const LISTED_MAX: usize = 20;
 pub(super) fn section(confusion: &Confusion, split: &str, at: &Pointer) -> Section {
     let body = html! {
         @if confusion.classes.len() <= CLASSES_MAX {
-            p { "Rows are what is true on the split " (split) ", columns what was predicted. The darker a cell, the "
-                "larger its share of the row; what lies off the diagonal is wrong." }
+            p { "Rows are what is true on the split " (split) ", columns what was predicted. The stronger a cell's colour, "
+                "the larger its share of the row; what lies off the diagonal is wrong." }
             (matrix(confusion, at))
         } @else {
             p { "The commonest confusions on the split " (split) "; all of them are in " code { "report.json" } "." }

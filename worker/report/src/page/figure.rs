@@ -75,13 +75,13 @@ pub(super) fn difference(
     (at, value): (&Pointer, f64),
     (interval_at, ends_of): (&Pointer, Option<&Interval>),
 ) -> Markup {
-    let decimals = match digits_of(ends_of) {
-        Shown::Decimals(decimals) => decimals,
-        _ => 4,
+    let shown = match digits_of(ends_of) {
+        Shown::Decimals(decimals) => Shown::Signed(decimals),
+        _ => Shown::Change,
     };
     html! {
-        (figure(at, value, Shown::Signed(decimals)))
-        @if let Some(ends_of) = ends_of { " " (interval(interval_at, ends_of, Shown::Signed(decimals))) }
+        (figure(at, value, shown))
+        @if let Some(ends_of) = ends_of { " " (interval(interval_at, ends_of, shown)) }
     }
 }
 

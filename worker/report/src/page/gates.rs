@@ -35,7 +35,7 @@ fn row(at: &Pointer, gate: &GateResult) -> Markup {
             td { (mark(gate.holds, "met", "not met")) }
             td.number { (maybe(&at.field("value"), gate.value, Shown::Number)) }
             td.number { (figure(&at.field("bound"), gate.bound, Shown::Chosen)) }
-            td.number { (maybe(&at.field("slack"), gate.slack, Shown::Signed(4))) }
+            td.number { (maybe(&at.field("slack"), gate.slack, Shown::Change)) }
         }
     }
 }

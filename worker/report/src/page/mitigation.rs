@@ -72,7 +72,7 @@ fn price(
                 td.number { (figure(&at.field("accuracy"), of.accuracy, Shown::Decimals(4))) }
                 td.number { (maybe(&at.field("difference"), of.difference, Shown::Decimals(4))) }
                 td.number { @match price {
-                    Some((price, at)) => { (figure(&at, price, Shown::Signed(4))) }
+                    Some((price, at)) => { (figure(&at, price, Shown::Change)) }
                     None => { (absent()) }
                 } }
             }

@@ -6,7 +6,7 @@ use phalanx_evaluate::fairness::ClassFairness;
 
 use super::{
     figure::{chosen_share, count, difference, figure, maybe},
-    metrics::{about, headline, value},
+    metrics::{about, direction, headline, value},
     parts::code,
     slices::is_worse,
 };
@@ -94,7 +94,7 @@ fn tiles(report: &Report) -> Markup {
                     span.name { code { (name) } }
                     span.value { (value(&at, &measured)) }
                     @if let Some(metric) = about(name) {
-                        span.better { @if metric.more_is_better { "higher is better" } @else { "lower is better" } }
+                        span.better { (direction(metric)) " is better" }
                     }
                 }
             }

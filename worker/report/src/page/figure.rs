@@ -75,9 +75,10 @@ pub(super) fn difference(
     (at, value): (&Pointer, f64),
     (interval_at, ends_of): (&Pointer, Option<&Interval>),
 ) -> Markup {
-    let shown = match digits_of(ends_of) {
-        Shown::Decimals(decimals) => Shown::Signed(decimals),
-        _ => Shown::Change,
+    let shown = if let Shown::Decimals(decimals) = digits_of(ends_of) {
+        Shown::Signed(decimals)
+    } else {
+        Shown::Change
     };
     html! {
         (figure(at, value, shown))

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     figure::{count, figure, maybe},
-    parts::{Section, code, cut, facts, mark, table},
+    parts::{Section, code, cut, facts, mark, prose, table},
 };
 use crate::{
     Dataset, Expectation, Funnel, Step,
@@ -100,7 +100,7 @@ fn steps(funnel: &Funnel, at: &Pointer) -> Markup {
     let row = |at: &Pointer, step: &Step| {
         html! {
             tr {
-                th scope="row" { code { (step.step) } @if let Some(about) = &step.about { span.about { (about) } } }
+                th scope="row" { code { (step.step) } @if let Some(about) = &step.about { span.about { (prose(about)) } } }
                 (drawn(step.rows_after))
                 td.number { (count(&at.field("rows_after"), step.rows_after)) }
                 td.number { (count(&at.field("cells"), step.cells)) }

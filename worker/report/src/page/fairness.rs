@@ -95,7 +95,7 @@ fn groups(fairness: &ClassFairness, at: &Pointer) -> Markup {
         th { "Group" } th.number { "Rows" } th.number { "Base rate" } (row_head(scale.as_ref()))
         th.number { "Selected" } th.number { "Accuracy" } th.number { "Precision" } th.number { "True positives" }
         th.number { "False positives" }
-        @if has_scores { th.number { "ROC-AUC" } th.number { "Calibration error" } }
+        @if has_scores { th.number { "ROC-AUC" } th.number { "ECE" } }
     };
     let rows = html! { @for (at, of) in &all { (group(at, of, scale.as_ref(), has_scores)) } };
     html! { (table("Groups", head, rows)) (cut(all.len(), 1 + fairness.groups.len())) }

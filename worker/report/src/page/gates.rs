@@ -5,7 +5,7 @@ use phalanx_evaluate::verdict::{GateResult, Verdict};
 
 use super::{
     figure::{figure, maybe},
-    parts::{Section, code, mark, table},
+    parts::{Section, code, mark, prose, table},
 };
 use crate::{digits::Shown, pointer::Pointer};
 
@@ -21,7 +21,7 @@ pub(super) fn section(verdict: &Verdict) -> Section {
         } @else {
             (table("Gates", head, rows))
             @for gate in verdict.gates.iter().filter(|gate| gate.value.is_none()) {
-                p.note { (gate.summary) }
+                p.note { (prose(&gate.summary)) "." }
             }
         }
     };

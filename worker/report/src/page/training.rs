@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     figure::{count, figure},
-    parts::{Section, facts, legend, plot, table},
+    parts::{Section, facts, legend, plot, prose, table},
 };
 use crate::{
     StepValue, Training,
@@ -32,7 +32,7 @@ pub(super) fn section(training: &Training) -> Section {
     let others = training.validation.iter().filter(|(name, values)| *name != "loss" && !values.is_empty());
     let body = html! {
         (course(training, &at))
-        @if let Some(why) = &training.stopped_early { p { "It ended before its time: " (why) } }
+        @if let Some(why) = &training.stopped_early { p { "It ended before its time: " (prose(why)) "." } }
         (legend(&names))
         div.plots {
             (curves("Loss", &losses, training))

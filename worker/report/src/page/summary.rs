@@ -172,7 +172,6 @@ fn selected(class: &ClassFairness, at: &Pointer) -> Option<Markup> {
     let apart = parity.difference?;
     Some(html! {
         "By " (class.column) ", rates of " (class.class) " differ by " b { (figure(&at.field("difference"), apart, Shown::Decimals(3))) }
-        " apart"
         @if let (Some(lowest), Some(highest)) = (&parity.lowest, &parity.highest) {
             " (lowest " (lowest) ", highest " (highest) ")"
         }

@@ -1,6 +1,7 @@
 # Builds kube-apiserver and kube-controller-manager of Debian's source package in a folder: FOLDER/bin has them then.
 # Run by scripts/kubernetes.sh as `kubernetes-build.sh FOLDER`.
-set -euxo pipefail
+set -euo pipefail
+set -x
 
 cd -- "$1"
 readonly pool='deb-src http://deb.debian.org/debian bookworm main'

@@ -73,6 +73,40 @@ fn dashboards() -> Vec<PathBuf> {
     folder.map(|entry| entry.expect("it can be listed").path()).collect()
 }
 
+/// Every manifest of `k8s/` that is an object or changes one, with its path.
+fn manifests() -> Vec<(PathBuf, String)> {
+    let (mut found, mut open) = (Vec::new(), vec![root().join("k8s")]);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).expect("it can be listed") {
+            let path = entry.expect("it can be listed").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "yaml") {
+                let text = fs::read_to_string(&path).expect("a manifest is text");
+                found.push((path, text));
+            }
+        }
+    }
+    found.retain(|(path, text)| !path.ends_with("kustomization.yaml") && text.contains("\nkind: "));
+    found
+}
+
+#[test]
+fn each_object_has_a_file_of_its_own_that_is_named_after_it() {
+    for (path, text) in manifests() {
+        let field = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));
+        let [kind, name] = ["kind: ", "  name: "].map(|prefix| field(prefix).expect("an object has a name"));
+        let expected = format!("{name}-{}.yaml", kind.to_lowercase());
+        assert_eq!(
+            path.file_name().and_then(|name| name.to_str()),
+            Some(expected.as_str()),
+            "{}",
+            path.display()
+        );
+        assert!(!text.contains("\n---"), "{}: has more than one object", path.display());
+    }
+}
+
 #[test]
 fn manifests_are_what_kubernetes_takes() {
     script("manifests.sh", &[]);

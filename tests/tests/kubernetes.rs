@@ -4,7 +4,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use phalanx_protocol::view::JobState;
@@ -73,8 +74,8 @@ fn dashboards() -> Vec<PathBuf> {
     folder.map(|entry| entry.expect("it can be listed").path()).collect()
 }
 
-/// Every manifest of `k8s/` that is an object or changes one, with its path.
-fn manifests() -> Vec<(PathBuf, String)> {
+/// Every YAML file of `k8s/`, with its path.
+fn yaml() -> Vec<(PathBuf, String)> {
     let (mut found, mut open) = (Vec::new(), vec![root().join("k8s")]);
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).expect("it can be listed") {
@@ -87,8 +88,14 @@ fn manifests() -> Vec<(PathBuf, String)> {
             }
         }
     }
-    found.retain(|(path, text)| !path.ends_with("kustomization.yaml") && text.contains("\nkind: "));
     found
+}
+
+/// Those that are an object, or change one.
+fn manifests() -> Vec<(PathBuf, String)> {
+    let is_object =
+        |path: &Path, text: &str| !path.ends_with("kustomization.yaml") && text.contains("\nkind: ");
+    yaml().into_iter().filter(|(path, text)| is_object(path, text)).collect()
 }
 
 #[test]
@@ -104,6 +111,22 @@ fn each_object_has_a_file_of_its_own_that_is_named_after_it() {
             path.display()
         );
         assert!(!text.contains("\n---"), "{}: has more than one object", path.display());
+    }
+}
+
+#[test]
+fn containers_are_given_flags_that_the_binary_has() {
+    let help = |role: &str| {
+        let output = Command::new(binary("phalanx")).args([role, "--help"]).output().expect("it was built");
+        String::from_utf8(output.stdout).expect("help is UTF-8")
+    };
+    let known = help("coordinator") + &help("worker");
+    for (path, text) in yaml() {
+        let values =
+            text.lines().map(|line| line.trim_start().trim_start_matches("value: ").trim_start_matches("- "));
+        for flag in values.filter_map(|value| value.strip_prefix("--")?.split('=').next()) {
+            assert!(known.contains(&format!("--{flag} ")), "{}: there is no --{flag}", path.display());
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! What lies in `k8s/`: that manifests are what Kubernetes takes, alerts fire when they should, dashboards
-//! and alerts ask for metrics that exist, and the image is what it says. No cluster is needed.
+//! and alerts ask for metrics that exist, and the image is what it says. No node is needed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -133,6 +133,11 @@ fn containers_are_given_flags_that_the_binary_has() {
 #[test]
 fn manifests_are_what_kubernetes_takes() {
     script("manifests.sh", &[]);
+}
+
+#[test]
+fn every_overlay_is_taken_by_a_real_api_server_and_gives_nobody_too_much() {
+    script("test-k8s.sh", &[]);
 }
 
 #[test]

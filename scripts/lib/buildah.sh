@@ -7,11 +7,14 @@ readonly home=$cache/buildah
 
 # lacking: what this machine lacks for it; nothing where it lacks nothing.
 lacking() {
-    [[ $EUID -eq 0 ]] || printf 'it takes root, for chroot and mounts'
-    command -v apt-get dpkg-deb unshare > /dev/null || printf 'it takes apt-get, dpkg-deb and unshare'
+    [[ $EUID -eq 0 ]] || { printf 'it takes root, for chroot and mounts' && return; }
+    local tool
+    for tool in apt-get dpkg-deb perl unshare; do
+        command -v "$tool" > /dev/null || { printf 'there is no %s' "$tool" && return; }
+    done
 }
 
-# debian PACKAGES TARGET: a Debian with these packages beside the essential ones, in a folder or a *.tar.
+# debian PACKAGES TARGET: a Debian with these packages and the essential ones, in a folder or a *.tar.
 debian() {
     perl "$work/mmdebstrap/usr/bin/mmdebstrap" --quiet --mode=root --variant=minbase --include="$1" \
         "$suite" "$2" "deb $archive $suite main" > "$work/mmdebstrap.log" 2>&1 || { tail "$work/mmdebstrap.log" >&2 && return 1; }

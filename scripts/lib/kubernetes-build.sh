@@ -23,7 +23,7 @@ cp -r -- root/usr/share/gocode/src/github.com/modern-go/reflect2 "$reflect2"
 
 export LD_LIBRARY_PATH=$PWD/root/usr/lib/x86_64-linux-gnu:$PWD/root/lib/x86_64-linux-gnu
 export PATH=$PWD/root/usr/lib/go-1.19/bin:$PWD/root/usr/bin:$PATH
-export GOPATH=$PWD/go GOROOT=$PWD/root/usr/lib/go-1.19 GOCACHE=$PWD/cache GO111MODULE=off GOFLAGS= CGO_ENABLED=0 HOME=$PWD
+export GOPATH=$PWD/go GOROOT=$PWD/root/usr/lib/go-1.19 GOCACHE=$PWD/cache GO111MODULE=off GOFLAGS='' CGO_ENABLED=0 HOME=$PWD
 export GOMAXPROCS=${GOMAXPROCS:-$(nproc)} KUBE_GIT_VERSION=v1.20.2 KUBE_GIT_TREE_STATE=archive KUBE_GIT_COMMIT=debian
 export KUBE_GIT_MAJOR=1 KUBE_GIT_MINOR=20
 make -C go/src/k8s.io/kubernetes WHAT='cmd/kube-apiserver cmd/kube-controller-manager'

@@ -8,8 +8,7 @@ readonly home=$cache/buildah
 # lacking: what this machine lacks for it; nothing where it lacks nothing.
 lacking() {
     [[ $EUID -eq 0 ]] || { printf 'it takes root, for chroot and mounts' && return; }
-    local tool
-    for tool in apt-get dpkg-deb perl unshare; do
+    local tool && for tool in apt-get dpkg-deb perl unshare; do
         command -v "$tool" > /dev/null || { printf 'there is no %s' "$tool" && return; }
     done
 }
@@ -32,8 +31,7 @@ prepare() {
     debian ca-certificates "$work/base.tar"
     debian buildah,ca-certificates "$work/root"
     rm -rf -- "$home"
-    mkdir -- "$home"
-    mkdir -- "$work"/root/{source,given,out}
+    mkdir -- "$home" "$work"/root/{source,given,out}
     mv -- "$work/root" "$home/root"
     mv -- "$work/base.tar" "$home/base.tar"
     rm -rf -- "$work"

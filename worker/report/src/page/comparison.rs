@@ -38,7 +38,8 @@ fn contrasts(found: &Comparison, at: &Pointer) -> Markup {
     let all = found.contrasts.iter().flat_map(|of| [share(of, ends(of).0), share(of, ends(of).1)]);
     let scale = RowScale::over(all, Some(0.0));
     let head = html! {
-        th { "Metric" } th.number { (code(&found.a)) } th.number { (code(&found.b)) } th.drawing aria-hidden="true" { "worse | better" }
+        th { "Metric" } th.number { (code(&found.a)) } th.number { (code(&found.b)) }
+        th.drawing aria-hidden="true" { "worse | better" }
         th.number { "Difference" } th.number { "p, adjusted" } th { "Better" }
     };
     let rows = html! {

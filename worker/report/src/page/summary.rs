@@ -171,7 +171,8 @@ fn selected(class: &ClassFairness, at: &Pointer) -> Option<Markup> {
     let at = at.field("demographic_parity");
     let apart = parity.difference?;
     Some(html! {
-        "By " (class.column) ", rates of " (class.class) " differ by " b { (figure(&at.field("difference"), apart, Shown::Decimals(3))) }
+        "By " (class.column) ", rates of " (class.class) " differ by "
+        b { (figure(&at.field("difference"), apart, Shown::Decimals(3))) }
         @if let (Some(lowest), Some(highest)) = (&parity.lowest, &parity.highest) {
             " (lowest " (lowest) ", highest " (highest) ")"
         }
@@ -206,7 +207,10 @@ fn robustness(report: &Report) -> Option<Markup> {
     Some(if weak.is_empty() {
         html! { "It loses no more than " (tolerated) " of " (found.metric) " to the weakest disturbance of every kind." }
     } else {
-        html! { "Even the weakest disturbance by " (weak.join(" and ")) " costs it more than " (tolerated) " of " (found.metric) "." }
+        html! {
+            "Even the weakest disturbance by " (weak.join(" and ")) " costs it more than " (tolerated) " of "
+            (found.metric) "."
+        }
     })
 }
 

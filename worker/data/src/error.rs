@@ -157,6 +157,80 @@ pub enum PrepareError {
         /// Of what: `rows` or `bytes`.
         unit: &'static str,
     },
+    /// A glob that stands for nothing.
+    #[error("{pattern}: no file is like this")]
+    NoMatch {
+        /// The glob.
+        pattern: String,
+    },
+    /// An object store, a database or an interface does not give what is asked of it.
+    #[error("{url}: {reason}")]
+    Fetch {
+        /// The address, without secrets.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A packed file that would unpack to more than can be meant.
+    #[error("{}: it unpacks to more than {max} times its size; unpack it yourself if that is right", path.display(), max = crate::intake::RATIO_MAX)]
+    Bomb {
+        /// The file.
+        path: PathBuf,
+    },
+    /// One of several files is not like the first.
+    #[error("{}: {reason}, unlike {}", path.display(), first.display())]
+    Drift {
+        /// The file.
+        path: PathBuf,
+        /// The first file.
+        first: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+    /// Not a file of its kind, or half of one.
+    #[error("{}: it cannot be read: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// No image, or another one than is expected.
+    #[error("{}: {reason}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A step of cleaning, or an expectation, does not fit the data.
+    #[error("[data] {step}: {reason}")]
+    Step {
+        /// Which one.
+        step: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Cleaning has dropped every row.
+    #[error("[data] clean: none of {rows} rows is left; `phalanx data validate` shows which step drops them")]
+    NothingLeft {
+        /// Rows of the source.
+        rows: u64,
+    },
+    /// Expectations are not met.
+    #[error("the data is not as expected:\n  {}", reasons.join("\n  "))]
+    Expectations {
+        /// What is not, one line for each expectation.
+        reasons: Vec<String>,
+    },
+    /// What is made on the way cannot be kept on this machine.
+    #[error("{}: cannot be used while preparing: {reason}; `TMPDIR` names another folder", path.display())]
+    Scratch {
+        /// A file of ours.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// The job file's `[data]` cannot be followed; a checked job file has none of these.
     #[error("[data]: {reason}")]
     Recipe {
@@ -172,6 +246,17 @@ pub enum PrepareError {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl PrepareError {
+    /// What is wrong, without the place where it is.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Line { problem, .. } => problem.to_string(),
+            Self::Image { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Where in a file.
@@ -211,6 +296,14 @@ pub enum LineProblem {
     TooLong {
         /// The most allowed.
         max: usize,
+    },
+    /// No JSON object.
+    #[error("expected a JSON object, found something else in column {column}: {reason}")]
+    NotJson {
+        /// Where in the line, from 1.
+        column: usize,
+        /// What the parser said.
+        reason: String,
     },
 }
 
@@ -307,6 +400,14 @@ pub enum CellProblem {
         /// The cell.
         found: String,
     },
+    /// A cell that a step cannot cast.
+    #[error("expected {to}, found `{found}`; `failing` says what else may become of it")]
+    NotCast {
+        /// The type.
+        to: String,
+        /// The cell.
+        found: String,
+    },
     /// A target that is no number.
     #[error(
         "expected a finite number to predict, found `{found}`; remove the row, or set \
@@ -344,8 +445,12 @@ pub enum CellProblem {
 
 /// `text` for an error message: cut where it is too long to be read.
 pub(crate) fn shown(text: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    match text.char_indices().nth(CHARS_MAX) {
+    cut(text, 60)
+}
+
+/// The first `chars_max` characters of `text`.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

@@ -3,7 +3,7 @@
 //! values without a time or a host: apart from where the source lay and what code
 //! read it, content and recipe decide all of it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{
     reference::{FileRef, HashHex},
@@ -11,7 +11,7 @@ use phalanx_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoder, FeatureKind, Schema, Split, TargetKind};
+use crate::{Encoder, FeatureKind, Funnel, Outcome, Schema, SourceRecord, Split, TargetKind};
 
 /// Bytes of rows in one shard, at most (one row, if a single one is larger).
 /// Large enough to map and fetch well, small enough that one shard of each
@@ -20,7 +20,7 @@ pub const SHARD_BYTES: usize = 32 << 20;
 
 /// The layout that this code writes and reads. It is part of the version's
 /// hash: change it whenever other bytes would come of the same source.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The most bytes of a manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -57,6 +57,10 @@ pub struct SplitManifest {
     pub rows: u64,
     /// Where they lie, in order.
     pub shards: Vec<ShardRef>,
+    /// The same rows as they were before they were encoded, in the same order: Parquet files of all
+    /// columns but lists and bytes. None for the training split, and for text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raw: Vec<ShardRef>,
 }
 
 /// One shard: an Arrow IPC file of one record batch.
@@ -73,18 +77,23 @@ pub struct ShardRef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// The source's path when it was first prepared.
-    pub source: PathBuf,
-    /// The source's size.
-    pub source_bytes: u64,
-    /// The source's hash.
-    pub source_blake3: HashHex,
+    /// The files that it was made of, in order.
+    pub sources: Vec<SourceRecord>,
     /// The source's rows; bytes, for text.
     pub source_rows: u64,
-    /// How it was read and divided; `[data]` of the job file without the path.
+    /// How it was read, cleaned and divided; `[data]` of the job file without paths.
     pub recipe: DataSpec,
     /// The version of the code that prepared it.
     pub code_version: String,
+    /// What became of the rows on their way here, if there was anything to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub funnel: Option<Funnel>,
+    /// What came of the expectations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
+    /// Rows that were put aside: a JSON object with place and reason on each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<ShardRef>,
 }
 
 /// What a column holds.
@@ -133,10 +142,22 @@ impl DatasetManifest {
         Split::ALL.into_iter().flat_map(|split| &self.split(split).shards)
     }
 
+    /// Every file that it names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let raw = Split::ALL.into_iter().flat_map(|split| &self.split(split).raw);
+        self.shards().chain(raw).chain(&self.lineage.quarantine).map(|shard| &shard.file)
+    }
+
     /// What it is, in one line for people.
     pub(crate) fn summary(&self) -> String {
-        let name =
-            self.lineage.source.file_name().map_or_else(String::new, |name| name.display().to_string());
+        let name = |source: &SourceRecord| {
+            source.path.file_name().map_or_else(String::new, |name| name.display().to_string())
+        };
+        let name = match self.lineage.sources.as_slice() {
+            [] => String::new(),
+            [only] => name(only),
+            [first, rest @ ..] => format!("{} and {} more", name(first), grouped(rest.len() as u64)),
+        };
         let rows = |split| grouped(self.split(split).rows);
         let features = match &self.schema.features {
             FeatureKind::Dense { width } => {

@@ -53,6 +53,8 @@ impl fmt::Display for Split {
 #[derive(Debug, Clone)]
 pub(crate) struct Division {
     strata: Vec<Stratum>,
+    /// The split of each row, where that was decided before.
+    given: Option<Vec<Split>>,
 }
 
 /// Rows that are divided together: all of them, or those of one class.
@@ -69,18 +71,26 @@ impl Division {
             order: Order::keyed("phalanx division into splits", spec.seed, number, *rows),
             sizes: sizes(spec, *rows),
         };
-        Self { strata: (0..).zip(strata_rows).map(stratum).collect() }
+        Self { strata: (0..).zip(strata_rows).map(stratum).collect(), given: None }
+    }
+
+    /// The division that was decided before.
+    pub(crate) fn given(splits: Vec<Split>) -> Self {
+        Self { strata: Vec::new(), given: Some(splits) }
     }
 
     /// Rows of each split.
     pub(crate) fn sizes(&self) -> [u64; 3] {
+        if let Some(given) = &self.given {
+            return Split::ALL.map(|split| given.iter().filter(|row| **row == split).count() as u64);
+        }
         let sum = |split: usize| self.strata.iter().map(|stratum| stratum.sizes[split]).sum();
         [sum(0), sum(1), sum(2)]
     }
 
     /// Tells the split of row after row.
     pub(crate) fn walk(&self) -> Walk<'_> {
-        Walk { division: self, seen: vec![0; self.strata.len()] }
+        Walk { division: self, seen: vec![0; self.strata.len().max(1)] }
     }
 }
 
@@ -94,6 +104,11 @@ impl Walk<'_> {
     /// The split of the next row, whose stratum is `class` if the division is
     /// stratified. `None` if there are more rows than the division was made for.
     pub(crate) fn next(&mut self, class: Option<u32>) -> Option<Split> {
+        if let Some(given) = &self.division.given {
+            let split = given.get(self.seen[0] as usize).copied();
+            self.seen[0] += 1;
+            return split;
+        }
         let index = if self.seen.len() == 1 { 0 } else { class? as usize };
         let (stratum, seen) = (self.division.strata.get(index)?, self.seen.get_mut(index)?);
         let [train, validation, test] = stratum.sizes;

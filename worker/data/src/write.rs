@@ -15,13 +15,14 @@ use crate::{
 /// Where shards go; an error ends the pass.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Shard) -> Result<(), PrepareError>;
 
-/// Writes every row of a table.
+/// Writes every row of a table, and tells in `splits` where each went.
 pub(crate) fn write_table(
     table: &Table,
     plan: &Plan,
     profile: &Profile,
     division: &Division,
     encoder: &Encoder,
+    splits: &mut Vec<Split>,
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
     sink: Sink<'_>,
 ) -> Result<(), PrepareError> {
@@ -39,6 +40,7 @@ pub(crate) fn write_table(
         });
         for row in 0..rows {
             let split = walk.next(targets.class(row)).ok_or_else(changed)?;
+            splits.push(split);
             if let Some(shard) = builders[split as usize].push(&features, &targets, row) {
                 sink(shard)?;
             }

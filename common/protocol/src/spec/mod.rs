@@ -4,9 +4,11 @@
 //! Parsing reports every mistake at once, each with its line ([`JobFile`]);
 //! [`problems`](JobSpec::problems) holds the rules that types cannot say.
 
+mod clean;
 mod data;
 mod document;
 mod evaluate;
+mod expect;
 mod file;
 mod mistake;
 mod model;
@@ -14,13 +16,22 @@ mod problems;
 mod reference_page;
 mod schedule;
 mod schema;
+mod source;
 mod structure;
 mod suggest;
 mod train;
 
-pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
+pub use clean::{
+    CastStep, CastTo, CleanStep, DuplicatesStep, Failing, FoldRareStep, ImputeStep, ImputeWith,
+    NearDuplicatesStep, OutlierAction, OutlierRule, OutliersStep, SetMissingStep, TrimStep,
+};
+pub use data::{DataSpec, Malformed, Objective, SplitSpec};
 pub use evaluate::{
     CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, MeasuredOn, Metric, RegisterSpec,
+};
+pub use expect::{
+    Between, CountBetween, Expectation, FigureBetween, InSet, Matching, OfCells, OfColumn, OfType,
+    Satisfying, Then,
 };
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
@@ -28,6 +39,10 @@ pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, M
 pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use schedule::{PRIORITIES, SchedulingSpec};
+pub use source::{
+    ArrowSpec, CsvSpec, HttpSpec, ImagesSpec, JsonSpec, PageBy, PagesSpec, ParquetSpec, SourceSpec, SqlSpec,
+    TextSpec, is_glob, is_url,
+};
 pub use train::{
     CHECKPOINTS_MAX, CheckpointSpec, Compression, DilocoSpec, EarlyStopSpec, LANES_MAX, Optimizer,
     OptimizerSpec, Precision, STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,

@@ -133,9 +133,11 @@ impl Findings {
     fn list<'i>(&mut self, items: &mut DeArray<'i>, item: &'static Form, path: &str) {
         let before = items.len();
         let mut kept = Vec::with_capacity(before);
-        for mut value in std::mem::replace(items, DeArray::<'i>::new()) {
+        let has_keys = !item.keys().is_empty();
+        for (index, mut value) in std::mem::replace(items, DeArray::<'i>::new()).into_iter().enumerate() {
             let span = value.span();
-            if self.value(value.get_mut(), item, path, span) {
+            let numbered = if has_keys { format!("{path}[{index}]") } else { path.to_owned() };
+            if self.value(value.get_mut(), item, &numbered, span) {
                 kept.push(value);
             }
         }
@@ -163,7 +165,12 @@ impl Findings {
             // What was taken out for being wrong has been reported.
             [] if !was_empty => return false,
             [] => {
-                let sections: Vec<String> = keys.iter().map(|key| format!("[{path}.{}]", key.name)).collect();
+                // An item of a list is written inline.
+                let named = |key: &Key| match path.ends_with(']') {
+                    true => key.name.clone(),
+                    false => format!("[{path}.{}]", key.name),
+                };
+                let sections: Vec<String> = keys.iter().map(named).collect();
                 format!(
                     "`{path}` names nothing: expected {}",
                     listed(sections.iter().map(String::as_str), "or")

@@ -1,12 +1,7 @@
 //! Rules of `[data]`.
 
-use std::path::Path;
-
-use super::{Rules, Sections};
-use crate::spec::{DataSpec, Objective, SourceSpec, SplitSpec, suggest::listed};
-
-/// The longest context of a text sample, in bytes.
-const CONTEXT_MAX: u64 = 65_536;
+use super::{Rules, Sections, clean, source};
+use crate::spec::{DataSpec, Objective, SplitSpec};
 
 /// The most channels, and the most pixels on a side, of an image.
 const IMAGE_SIDE_MAX: u64 = 4_096;
@@ -16,14 +11,14 @@ const IMAGE_VALUES_MAX: usize = 1 << 24;
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     let Some(data) = sections.data else { return };
-    source(data, rules);
+    source::check(data, rules);
+    clean::check(data, rules);
     columns(data, rules);
     split(&data.split, rules);
+    let regression = data.objective == Some(Objective::Regression);
     let no_classes = match data.source() {
-        Some(SourceSpec::Text(_)) => Some("a text has no classes"),
-        Some(SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
-            (data.objective == Some(Objective::Regression)).then_some("the objective is regression")
-        }
+        Some(source) if source.is_text() => Some("a text has no classes"),
+        Some(_) => regression.then_some("the objective is regression"),
         None => None,
     };
     if let Some(reason) = no_classes.filter(|_| data.split.stratify) {
@@ -32,45 +27,6 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         });
     }
     used_splits(sections, data, rules);
-}
-
-fn source(data: &DataSpec, rules: &mut Rules) {
-    let given = [
-        data.csv.as_ref().map(|_| "[data.csv]"),
-        data.parquet.as_ref().map(|_| "[data.parquet]"),
-        data.text.as_ref().map(|_| "[data.text]"),
-    ];
-    let given: Vec<&str> = given.into_iter().flatten().collect();
-    rules.require(!given.is_empty(), ["data"], || {
-        "`data` names no source: expected one of `[data.csv]`, `[data.parquet]` or `[data.text]`".to_owned()
-    });
-    rules.require(given.len() < 2, ["data"], || {
-        format!("`data` must name one source, got {}: keep one", listed(given.iter().copied(), "and"))
-    });
-    if let Some(csv) = &data.csv {
-        path("data.csv.path", &csv.path, rules);
-        let delimiter = csv.delimiter;
-        let holds = delimiter == '\t' || (delimiter.is_ascii() && !delimiter.is_ascii_control());
-        let holds = holds && !delimiter.is_ascii_alphanumeric() && !matches!(delimiter, '"' | '.' | '-');
-        rules.require(holds, ["data.csv.delimiter"], || {
-            format!(
-                "`data.csv.delimiter` must be a tab or an ASCII sign that no cell begins with, got {delimiter:?}"
-            )
-        });
-    }
-    if let Some(parquet) = &data.parquet {
-        path("data.parquet.path", &parquet.path, rules);
-    }
-    if let Some(text) = &data.text {
-        path("data.text.path", &text.path, rules);
-        rules.whole("data.text.context", text.context, 1..=CONTEXT_MAX);
-    }
-}
-
-fn path(setting: &str, path: &Path, rules: &mut Rules) {
-    rules.require(!path.as_os_str().is_empty(), [setting], || {
-        format!("`{setting}` must name a file, got an empty text")
-    });
 }
 
 fn image(shape: [usize; 3], rules: &mut Rules) {
@@ -135,6 +91,8 @@ fn no_columns(data: &DataSpec, rules: &mut Rules) {
         ("data.ignore", !data.ignore.is_empty()),
         ("data.categorical", !data.categorical.is_empty()),
         ("data.shape", data.shape.is_some()),
+        ("data.clean", !data.clean.is_empty()),
+        ("data.expect", !data.expect.is_empty()),
     ];
     for (setting, is_given) in given {
         rules.require(!is_given, [setting, "data.text"], || {

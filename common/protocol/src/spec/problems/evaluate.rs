@@ -3,7 +3,7 @@
 use super::{Rules, Sections, not_a_name};
 use crate::{
     id::{NAME_CHARS_MAX, is_alias, is_name},
-    spec::{METRICS, MeasuredOn, Metric, ModelSpec, Objective, SourceSpec, suggest},
+    spec::{METRICS, MeasuredOn, Metric, ModelSpec, Objective, suggest},
 };
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
@@ -63,9 +63,8 @@ fn target(sections: &Sections<'_>) -> Option<MeasuredOn> {
         return None;
     }
     let data = sections.data?;
-    match data.source()? {
-        SourceSpec::Text(_) => return Some(MeasuredOn::Text),
-        SourceSpec::Csv(_) | SourceSpec::Parquet(_) => {}
+    if data.source()?.is_text() {
+        return Some(MeasuredOn::Text);
     }
     Some(match data.objective? {
         Objective::Classification => MeasuredOn::Classes,

@@ -3,10 +3,12 @@
 //! A rule names every setting that it looks at, so that whoever knows one of
 //! them to be wrong already can leave the rule's word out.
 
+mod clean;
 mod data;
 mod evaluate;
 mod model;
 mod schedule;
+mod source;
 #[cfg(test)]
 mod tests;
 mod train;

@@ -1,0 +1,395 @@
+//! Changes: what a step does to the cells of a row, whatever the other rows are.
+//! A change is stored with the model, with all that was learnt for it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arrow::{
+    array::{Array, ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray},
+    compute::{CastOptions, cast_with_options},
+    datatypes::{DataType, Field, Float64Type, Schema as ArrowSchema, SchemaRef},
+};
+use phalanx_protocol::spec::CastTo;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cells::{Value, numbers},
+    sql::Sql,
+};
+use crate::{
+    intake::{arrow_type, is_hidden, normal, normal_field},
+    plan::{listed, nearest},
+};
+
+/// A change of cells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Takes white space off both ends; what is empty then is missing.
+    Trim {
+        /// Of these columns.
+        columns: Vec<String>,
+    },
+    /// Takes cells with these texts for missing.
+    SetMissing {
+        /// In these columns.
+        columns: Vec<String>,
+        /// The texts.
+        values: Vec<String>,
+    },
+    /// Gives columns another type. Cells that do not fit are missing then.
+    Cast {
+        /// The columns.
+        columns: Vec<String>,
+        /// The type.
+        to: CastTo,
+    },
+    /// Renames columns.
+    Rename(BTreeMap<String, String>),
+    /// Takes columns out.
+    DropColumns(Vec<String>),
+    /// Makes columns by SQL.
+    Derive(BTreeMap<String, String>),
+    /// Puts a value in the place of missing cells.
+    Fill {
+        /// In this column.
+        column: String,
+        /// The value; without one cells stay missing.
+        value: Option<Value>,
+        /// Whether a column says where they were.
+        indicator: bool,
+    },
+    /// Puts a bound in the place of numbers beyond it.
+    Clip {
+        /// In this column.
+        column: String,
+        /// The bounds.
+        low: f64,
+        /// The bounds.
+        high: f64,
+    },
+    /// Says in a column of its own which numbers are beyond bounds.
+    Flag {
+        /// Of this column.
+        column: String,
+        /// The bounds.
+        low: f64,
+        /// The bounds.
+        high: f64,
+    },
+    /// Puts one text in the place of all but some.
+    Fold {
+        /// In this column.
+        column: String,
+        /// Those that stay, sorted.
+        kept: Vec<String>,
+        /// What takes the others' place.
+        into: String,
+    },
+}
+
+/// A change for a table whose columns are known.
+#[derive(Debug, Clone)]
+pub(crate) struct Changer {
+    change: Change,
+    sql: Vec<(String, Sql)>,
+    before: SchemaRef,
+    /// The columns afterwards.
+    pub(crate) after: SchemaRef,
+}
+
+impl Change {
+    /// Fits the change to a table.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit, in words.
+    pub(crate) fn over(self, before: &SchemaRef) -> Result<Changer, String> {
+        let mut fields: Vec<Field> = before.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let mut sql = Vec::new();
+        match &self {
+            Self::Trim { columns } | Self::SetMissing { columns, .. } => {
+                columns.iter().try_for_each(|name| text_column(before, name).map(drop))?;
+            }
+            Self::Cast { columns, to } => {
+                for name in columns {
+                    let index = column(before, name)?;
+                    fields[index] = Field::new(name, arrow_type(*to), true);
+                }
+            }
+            Self::Rename(names) => {
+                for (old, new) in names {
+                    fields[column(before, old)?] =
+                        before.fields()[column(before, old)?].as_ref().clone().with_name(new);
+                }
+            }
+            Self::DropColumns(names) => {
+                names.iter().try_for_each(|name| column(before, name).map(drop))?;
+                fields.retain(|field| !names.contains(field.name()));
+            }
+            Self::Derive(expressions) => {
+                for (name, text) in expressions {
+                    let expression =
+                        Sql::new(text, before).map_err(|reason| format!("`{name}`: {reason}"))?;
+                    let field = normal_field(&Field::new(name, expression.data_type(before), true));
+                    put(&mut fields, field);
+                    sql.push((name.clone(), expression));
+                }
+            }
+            Self::Fill { column: name, value, indicator } => {
+                let index = column(before, name)?;
+                let fits = match value {
+                    Some(Value::Float(_)) => {
+                        matches!(fields[index].data_type(), DataType::Int64 | DataType::Float64)
+                    }
+                    Some(Value::Int(_)) => *fields[index].data_type() == DataType::Int64,
+                    Some(Value::Text(_)) => *fields[index].data_type() == DataType::Utf8,
+                    Some(Value::Bool(_)) => *fields[index].data_type() == DataType::Boolean,
+                    None => true,
+                };
+                if !fits {
+                    return Err(format!("column `{name}` is of type {}", fields[index].data_type()));
+                }
+                // A mean of whole numbers is none.
+                if matches!(value, Some(Value::Float(_))) {
+                    fields[index] = Field::new(name, DataType::Float64, true);
+                }
+                if *indicator {
+                    put(&mut fields, Field::new(format!("{name}_missing"), DataType::Int64, true));
+                }
+            }
+            Self::Clip { column: name, .. } => {
+                let index = number_column(before, name)?;
+                fields[index] = Field::new(name, DataType::Float64, true);
+            }
+            Self::Flag { column: name, .. } => {
+                number_column(before, name)?;
+                put(&mut fields, Field::new(format!("{name}_outlier"), DataType::Int64, true));
+            }
+            Self::Fold { column: name, .. } => drop(text_column(before, name)?),
+        }
+        let mut names: Vec<&String> = fields.iter().map(Field::name).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("there would be two columns `{}`", pair[0]));
+        }
+        if let Some(name) = names.iter().find(|name| is_hidden(name) && before.index_of(name).is_err()) {
+            return Err(format!("a column cannot be called `{name}`"));
+        }
+        let after = Arc::new(ArrowSchema::new(fields));
+        Ok(Changer { change: self, sql, before: before.clone(), after })
+    }
+}
+
+impl Changer {
+    /// The change, without the table.
+    pub(super) fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Changes some rows: the rows, and how many cells became others.
+    pub(crate) fn apply(&self, batch: &RecordBatch) -> Result<(RecordBatch, u64), String> {
+        let mut columns: BTreeMap<&str, ArrayRef> = BTreeMap::new();
+        let mut touched = 0;
+        for (field, column) in self.before.fields().iter().zip(batch.columns()) {
+            columns.insert(field.name(), column.clone());
+        }
+        match &self.change {
+            Change::Trim { columns: names } => {
+                each_text(&mut columns, names, &mut touched, |cell| {
+                    Some(cell.trim()).filter(|cell| !cell.is_empty())
+                });
+            }
+            Change::SetMissing { columns: names, values } => {
+                each_text(&mut columns, names, &mut touched, |cell| {
+                    (!values.iter().any(|value| value == cell)).then_some(cell)
+                });
+            }
+            Change::Cast { columns: names, to } => {
+                for name in names {
+                    let (changed, lost) = cast_cells(&columns[name.as_str()], *to)?;
+                    touched += lost.iter().filter(|lost| **lost).count() as u64;
+                    columns.insert(name, changed);
+                }
+            }
+            Change::Rename(names) => {
+                let moved: Vec<(&String, ArrayRef)> =
+                    names.iter().map(|(old, new)| (new, columns[old.as_str()].clone())).collect();
+                columns.extend(moved.into_iter().map(|(new, column)| (new.as_str(), column)));
+            }
+            Change::DropColumns(_) => {}
+            Change::Derive(_) => {
+                for (name, sql) in &self.sql {
+                    let values = sql.values(batch).map_err(|reason| format!("`{name}`: {reason}"))?;
+                    let values = normal(&values).map_err(|error| error.to_string())?;
+                    touched += values.len() as u64;
+                    columns.insert(name, values);
+                }
+            }
+            Change::Fill { column, value, indicator } => {
+                touched += fill(&mut columns, column, value.as_ref(), *indicator)?
+            }
+            Change::Clip { column, low, high } => {
+                let cells = numbers(&columns[column.as_str()]).ok_or("expected numbers")?;
+                let beyond = cells.iter().flatten().filter(|cell| cell < low || cell > high).count();
+                touched += beyond as u64;
+                let clipped = cells.unary::<_, Float64Type>(|cell| cell.clamp(*low, *high));
+                columns.insert(column, Arc::new(clipped));
+            }
+            Change::Flag { column, low, high } => {
+                let cells = numbers(&columns[column.as_str()]).ok_or("expected numbers")?;
+                let flag =
+                    |cell: Option<f64>| i64::from(cell.is_some_and(|cell| cell < *low || cell > *high));
+                let flags: Int64Array = cells.iter().map(flag).collect();
+                touched += flags.values().iter().sum::<i64>() as u64;
+                return self.finish(columns, Some((format!("{column}_outlier"), Arc::new(flags))), touched);
+            }
+            Change::Fold { column, kept, into } => {
+                let cells = columns[column.as_str()].clone();
+                let stays = |cell: &str| kept.binary_search_by(|kept| kept.as_str().cmp(cell)).is_ok();
+                let cells = cells.as_string::<i32>();
+                touched += cells.iter().flatten().filter(|cell| !stays(cell)).count() as u64;
+                let folded = cells.iter().map(|cell| cell.map(|cell| if stays(cell) { cell } else { into }));
+                columns.insert(column, Arc::new(folded.collect::<StringArray>()));
+            }
+        }
+        let indicator = match &self.change {
+            Change::Fill { column, indicator: true, .. } => {
+                let index = self.before.index_of(column).map_err(|error| error.to_string())?;
+                let flags = batch.column(index);
+                let flags: Int64Array = (0..flags.len()).map(|row| i64::from(flags.is_null(row))).collect();
+                Some((format!("{column}_missing"), Arc::new(flags) as ArrayRef))
+            }
+            _ => None,
+        };
+        self.finish(columns, indicator, touched)
+    }
+
+    /// The columns in their order.
+    fn finish(
+        &self,
+        columns: BTreeMap<&str, ArrayRef>,
+        made: Option<(String, ArrayRef)>,
+        touched: u64,
+    ) -> Result<(RecordBatch, u64), String> {
+        let column = |field: &Arc<Field>| match &made {
+            Some((name, column)) if name == field.name() => column.clone(),
+            _ => columns[field.name().as_str()].clone(),
+        };
+        let columns = self.after.fields().iter().map(column).collect();
+        let batch = RecordBatch::try_new(self.after.clone(), columns).map_err(|error| error.to_string())?;
+        Ok((batch, touched))
+    }
+}
+
+/// `column` in another type, and which of its cells do not fit: they are missing in the result.
+pub(super) fn cast_cells(column: &ArrayRef, to: CastTo) -> Result<(ArrayRef, Vec<bool>), String> {
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let cast = cast_with_options(column, &arrow_type(to), &options).map_err(|error| error.to_string())?;
+    let fraction = |row: usize| match column.data_type() {
+        // A cast would cut the fraction off.
+        DataType::Float64 if to == CastTo::Int => {
+            let cells = column.as_primitive::<Float64Type>();
+            cells.is_valid(row) && cells.value(row).fract() != 0.0
+        }
+        _ => false,
+    };
+    let lost: Vec<bool> =
+        (0..column.len()).map(|row| column.is_valid(row) && (cast.is_null(row) || fraction(row))).collect();
+    if !lost.contains(&true) {
+        return Ok((cast, lost));
+    }
+    let mask: arrow::array::BooleanArray = lost.iter().map(|lost| Some(*lost)).collect();
+    Ok((arrow::compute::nullif(&cast, &mask).map_err(|error| error.to_string())?, lost))
+}
+
+/// Puts `value` in the place of missing cells, and counts them.
+fn fill(
+    columns: &mut BTreeMap<&str, ArrayRef>,
+    name: &str,
+    value: Option<&Value>,
+    indicator: bool,
+) -> Result<u64, String> {
+    let Some(value) = value else { return Ok(u64::from(indicator)) };
+    let slot = columns.get_mut(name).ok_or("expected the column")?;
+    let missing = slot.null_count() as u64;
+    let cells = match (value, slot.data_type()) {
+        (Value::Float(_), DataType::Int64) => Arc::new(numbers(slot).ok_or("expected numbers")?),
+        _ => slot.clone(),
+    };
+    *slot = value.fill(&cells).ok_or_else(|| format!("column `{name}` is of type {}", cells.data_type()))?;
+    Ok(missing)
+}
+
+/// Changes texts cell by cell.
+fn each_text(
+    columns: &mut BTreeMap<&str, ArrayRef>,
+    names: &[String],
+    touched: &mut u64,
+    change: impl for<'c> Fn(&'c str) -> Option<&'c str>,
+) {
+    for name in names {
+        let Some(column) = columns.get_mut(name.as_str()) else { continue };
+        let cells = column.as_string::<i32>();
+        let differs = cells.iter().flatten().filter(|cell| change(cell) != Some(cell)).count() as u64;
+        if differs > 0 {
+            *touched += differs;
+            *column = Arc::new(cells.iter().map(|cell| cell.and_then(&change)).collect::<StringArray>());
+        }
+    }
+}
+
+/// Puts a field in the place of the one of its name, or behind all but the hidden ones.
+fn put(fields: &mut Vec<Field>, field: Field) {
+    match fields.iter().position(|other| other.name() == field.name()) {
+        Some(index) => fields[index] = field,
+        None => {
+            let visible = fields.iter().position(|field| is_hidden(field.name())).unwrap_or(fields.len());
+            fields.insert(visible, field);
+        }
+    }
+}
+
+/// The number of a column.
+pub(super) fn column(schema: &SchemaRef, name: &str) -> Result<usize, String> {
+    let found = schema.index_of(name).ok().filter(|_| !is_hidden(name));
+    found.ok_or_else(|| {
+        let names: Vec<String> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .filter(|name| !is_hidden(name))
+            .collect();
+        let meant = nearest(name, &names).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+        format!("there is no column `{name}`; {meant}the columns are {}", listed(&names))
+    })
+}
+
+/// The number of a column of text.
+pub(super) fn text_column(schema: &SchemaRef, name: &str) -> Result<usize, String> {
+    typed(schema, name, "text", |found| *found == DataType::Utf8)
+}
+
+/// The number of a column of numbers.
+pub(super) fn number_column(schema: &SchemaRef, name: &str) -> Result<usize, String> {
+    typed(schema, name, "numbers", |found| matches!(found, DataType::Int64 | DataType::Float64))
+}
+
+fn typed(
+    schema: &SchemaRef,
+    name: &str,
+    expected: &str,
+    fits: impl Fn(&DataType) -> bool,
+) -> Result<usize, String> {
+    let index = column(schema, name)?;
+    let found = schema.field(index).data_type();
+    match fits(found) {
+        true => Ok(index),
+        false => Err(format!("column `{name}` is of type {found}, expected {expected}; `cast` it before")),
+    }
+}
+
+/// Columns of text.
+pub(super) fn text_columns(schema: &SchemaRef) -> Vec<String> {
+    let texts = schema.fields().iter().filter(|field| *field.data_type() == DataType::Utf8);
+    texts.map(|field| field.name().clone()).collect()
+}

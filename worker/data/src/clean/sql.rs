@@ -1,0 +1,158 @@
+//! SQL over the columns of one row, evaluated by DataFusion.
+//!
+//! What is written in a job file must mean the same each time, and for each row by
+//! itself: functions of time or chance, aggregates, windows and subqueries are refused.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::{
+    array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch},
+    datatypes::{DataType, SchemaRef},
+};
+use datafusion::{
+    common::{DFSchema, tree_node::TreeNode as _},
+    execution::{SessionState, context::SessionContext},
+    logical_expr::{Expr, Volatility},
+    physical_plan::PhysicalExpr,
+    prelude::SessionConfig,
+};
+
+/// An expression over the columns of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Sql {
+    expression: Arc<dyn PhysicalExpr>,
+}
+
+impl Sql {
+    /// Reads `text`, in which names are columns of `schema`, as they are written.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in words.
+    pub(crate) fn new(text: &str, schema: &SchemaRef) -> Result<Self, String> {
+        static STATE: LazyLock<SessionState> = LazyLock::new(|| {
+            let config =
+                SessionConfig::new().set_bool("datafusion.sql_parser.enable_ident_normalization", false);
+            SessionContext::new_with_config(config).state()
+        });
+        let told = |error: datafusion::error::DataFusionError| sentence(&error);
+        let columns = DFSchema::try_from(schema.as_ref().clone()).map_err(told)?;
+        let logical = STATE.create_logical_expr(text, &columns).map_err(told)?;
+        if let Some(reason) = refused(&logical) {
+            return Err(reason);
+        }
+        let expression = STATE.create_physical_expr(logical, &columns).map_err(told)?;
+        // What it is a type of shows only now that names have become columns.
+        expression.data_type(schema).map_err(told)?;
+        Ok(Self { expression })
+    }
+
+    /// A condition; see [`new`](Self::new).
+    pub(crate) fn condition(text: &str, schema: &SchemaRef) -> Result<Self, String> {
+        let sql = Self::new(text, schema)?;
+        match sql.data_type(schema) {
+            DataType::Boolean => Ok(sql),
+            other => Err(format!(
+                "expected a condition, which is true or false, found one that is of type {other}"
+            )),
+        }
+    }
+
+    /// The type of its values.
+    pub(crate) fn data_type(&self, schema: &SchemaRef) -> DataType {
+        self.expression.data_type(schema).unwrap_or(DataType::Null)
+    }
+
+    /// Its value for each row.
+    pub(crate) fn values(&self, batch: &RecordBatch) -> Result<ArrayRef, String> {
+        let values = self.expression.evaluate(batch).and_then(|values| values.into_array(batch.num_rows()));
+        values.map_err(|error| sentence(&error))
+    }
+
+    /// Whether the condition is true of each row; unknown is not true.
+    pub(crate) fn holds(&self, batch: &RecordBatch) -> Result<BooleanArray, String> {
+        let values = self.values(batch)?;
+        let values = values.as_boolean();
+        if values.null_count() == 0 {
+            return Ok(values.clone());
+        }
+        Ok(values.iter().map(|value| Some(value == Some(true))).collect())
+    }
+}
+
+/// Why an expression may not stand in a job file.
+fn refused(expression: &Expr) -> Option<String> {
+    let mut reason = None;
+    let walked = expression.apply(|part| {
+        let refuse = match part {
+            Expr::ScalarFunction(function)
+                if function.func.signature().volatility != Volatility::Immutable =>
+            {
+                Some(format!("`{}` gives something else each time", function.func.name()))
+            }
+            Expr::AggregateFunction(function) => {
+                Some(format!("`{}` is over many rows; a step sees one row at a time", function.func.name()))
+            }
+            Expr::WindowFunction(_) => {
+                Some("a window is over many rows; a step sees one row at a time".to_owned())
+            }
+            Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_) => {
+                Some("a query within is not possible; a step sees one row at a time".to_owned())
+            }
+            _ => None,
+        };
+        reason = reason.take().or(refuse);
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    });
+    walked.err().map(|error| sentence(&error)).or(reason)
+}
+
+/// DataFusion's error on one line, without the trace that it may carry.
+fn sentence(error: &datafusion::error::DataFusionError) -> String {
+    crate::error::cut(error.strip_backtrace().lines().next().unwrap_or_default(), 300)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::{
+        array::Int64Array,
+        datatypes::{Field, Schema},
+    };
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let ages: ArrayRef = Arc::new(Int64Array::from(vec![Some(16), Some(17), None]));
+        let names: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a", "b", "c"]));
+        let fields =
+            vec![Field::new("age", DataType::Int64, true), Field::new("First Name", DataType::Utf8, true)];
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![ages, names]).unwrap()
+    }
+
+    #[test]
+    fn a_condition_keeps_what_is_true_and_neither_false_nor_unknown() {
+        let batch = batch();
+        let check = |text: &str, expected: [bool; 3]| {
+            let holds = Sql::condition(text, &batch.schema()).unwrap().holds(&batch).unwrap();
+            assert_eq!(holds.iter().map(Option::unwrap).collect::<Vec<_>>(), expected, "{text}");
+        };
+        check("age >= 17", [false, true, false]);
+        check("\"First Name\" <> 'b' OR age = 17", [true, true, true]);
+        check("age IS NULL", [false, false, true]);
+    }
+
+    #[test]
+    fn what_depends_on_time_chance_or_other_rows_is_refused() {
+        let check = |text: &str, part: &str| {
+            let error = Sql::new(text, &batch().schema()).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        };
+        check("age + random()", "something else each time");
+        check("now()", "something else each time");
+        check("avg(age)", "many rows");
+        check("row_number() over ()", "many rows");
+        check("agee > 1", "agee");
+        check("age >", "");
+        assert!(Sql::condition("age + 1", &batch().schema()).unwrap_err().contains("a condition"));
+    }
+}

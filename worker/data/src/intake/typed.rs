@@ -1,0 +1,205 @@
+//! Parquet and Arrow IPC files, whose columns have types of their own. Integers,
+//! fractions and texts of all sizes become one type each, and a fraction that is
+//! no number is missing.
+
+use std::{fs::File, io::BufReader, sync::Arc};
+
+use arrow::{
+    array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, Field, Float64Type, Schema as ArrowSchema, SchemaRef, TimeUnit},
+    error::ArrowError,
+    ipc::reader::{FileReader, StreamReader},
+};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+
+use super::{SourceFile, at, damaged};
+use crate::{
+    PrepareError,
+    source::{check_names, open},
+};
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8_192;
+
+/// Files with types whose columns are known.
+#[derive(Debug)]
+pub(super) struct TypedForm {
+    names: Vec<String>,
+}
+
+/// The batches of one file.
+pub(crate) enum AnyBatches {
+    Parquet(parquet::arrow::arrow_reader::ParquetRecordBatchReader),
+    File(FileReader<BufReader<File>>),
+    Stream(StreamReader<BufReader<File>>),
+}
+
+impl TypedForm {
+    /// Reads the schemas, which must be alike.
+    pub(super) fn open(files: &[SourceFile]) -> Result<(Self, Vec<Field>), PrepareError> {
+        let fields = |file: &SourceFile| {
+            let schema = AnyBatches::open(file)?.schema();
+            let fields: Vec<Field> = schema.fields().iter().map(|field| normal_field(field)).collect();
+            check_names(&file.name, &fields.iter().map(|field| field.name().clone()).collect::<Vec<_>>())?;
+            Ok::<_, PrepareError>(fields)
+        };
+        let first = fields(&files[0])?;
+        for file in &files[1..] {
+            let drift = |reason: String| PrepareError::Drift {
+                path: file.name.clone(),
+                first: files[0].name.clone(),
+                reason,
+            };
+            let found = fields(file)?;
+            for field in &first {
+                let name = field.name();
+                let other = found.iter().find(|other| other.name() == name);
+                let other = other.ok_or_else(|| drift(format!("there is no column `{name}`")))?;
+                if other.data_type() != field.data_type() {
+                    let (expected, actual) = (field.data_type(), other.data_type());
+                    return Err(drift(format!("column `{name}` is of type {actual}, expected {expected}")));
+                }
+            }
+            if let Some(more) =
+                found.iter().find(|other| !first.iter().any(|field| field.name() == other.name()))
+            {
+                return Err(drift(format!("there is a column `{}` more", more.name())));
+            }
+        }
+        let names = first.iter().map(|field| field.name().clone()).collect();
+        Ok((Self { names }, first))
+    }
+
+    /// All batches as they are in the files, each with where its first row stands.
+    pub(super) fn batches<'a>(
+        &'a self,
+        files: &'a [SourceFile],
+    ) -> impl Iterator<Item = Result<(u64, RecordBatch), PrepareError>> + Send + use<'a> {
+        files.iter().enumerate().flat_map(move |(number, file)| {
+            let mut first = at(number, 1);
+            let mut opened = Some(AnyBatches::open(file));
+            let mut batches = None;
+            std::iter::from_fn(move || {
+                match opened.take() {
+                    Some(Ok(reader)) => batches = Some(reader),
+                    Some(Err(error)) => return Some(Err(error)),
+                    None => {}
+                }
+                let batch = batches.as_mut()?.next()?;
+                let from = first;
+                let batch = batch.and_then(|batch| self.arranged(&batch));
+                Some(match batch {
+                    Ok(batch) => {
+                        first += batch.num_rows() as u64;
+                        Ok((from, batch))
+                    }
+                    Err(error) => {
+                        batches = None;
+                        Err(damaged(files, from, &error))
+                    }
+                })
+            })
+        })
+    }
+
+    /// The columns in the order of the first file.
+    fn arranged(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let indices = self.names.iter().map(|name| batch.schema().index_of(name));
+        batch.project(&indices.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// A batch's columns in the types that they have here.
+    pub(super) fn parse(batch: &RecordBatch) -> Result<Vec<ArrayRef>, ArrowError> {
+        batch.columns().iter().map(normal).collect()
+    }
+}
+
+impl AnyBatches {
+    /// Opens a Parquet or Arrow IPC file, told apart by its first bytes.
+    pub(crate) fn open(file: &SourceFile) -> Result<Self, PrepareError> {
+        let handle = open(&file.path)?;
+        let mut magic = [0; 6];
+        let read = std::io::Read::read(&mut (&handle), &mut magic);
+        let read = read.map_err(|error| crate::source::unreadable(&file.name, error))?;
+        if read == 0 {
+            let expected = "a Parquet or Arrow file";
+            return Err(PrepareError::Empty { path: file.name.clone(), expected });
+        }
+        let handle = open(&file.path)?;
+        let failed = |error: &dyn std::error::Error| PrepareError::Damaged {
+            path: file.name.clone(),
+            reason: crate::error::shown(&error.to_string()),
+        };
+        if magic[..read].starts_with(b"PAR1") {
+            // A schema of Arrow's own in the file may hold types that say less than the columns do.
+            let options = ArrowReaderOptions::new();
+            let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(handle, options);
+            let reader = builder.map_err(|e| failed(&e))?.with_batch_size(BATCH_ROWS).build();
+            return reader.map(Self::Parquet).map_err(|e| failed(&e));
+        }
+        let handle = BufReader::new(handle);
+        match magic == *b"ARROW1" {
+            true => FileReader::try_new(handle, None).map(Self::File).map_err(|e| failed(&e)),
+            false => StreamReader::try_new(handle, None).map(Self::Stream).map_err(|e| failed(&e)),
+        }
+    }
+
+    pub(crate) fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Parquet(reader) => arrow::array::RecordBatchReader::schema(reader),
+            Self::File(reader) => reader.schema(),
+            Self::Stream(reader) => reader.schema(),
+        }
+    }
+}
+
+impl Iterator for AnyBatches {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Parquet(reader) => reader.next(),
+            Self::File(reader) => reader.next(),
+            Self::Stream(reader) => reader.next(),
+        }
+    }
+}
+
+/// A field with the type that its column has here.
+pub(crate) fn normal_field(field: &Field) -> Field {
+    Field::new(field.name(), normal_type(field.data_type()), true)
+}
+
+fn normal_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::UInt64 => DataType::Float64,
+        integer if integer.is_integer() => DataType::Int64,
+        number if number.is_numeric() => DataType::Float64,
+        DataType::Dictionary(_, value) => normal_type(value),
+        DataType::Date32 | DataType::Date64 => DataType::Date32,
+        DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, None),
+        other => other.clone(),
+    }
+}
+
+/// A column in the type that it has here.
+pub(crate) fn normal(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let wanted = normal_type(column.data_type());
+    let column = if *column.data_type() == wanted { column.clone() } else { cast(column, &wanted)? };
+    if wanted != DataType::Float64 {
+        return Ok(column);
+    }
+    let floats = column.as_primitive::<Float64Type>();
+    if !floats.values().iter().any(|value| value.is_nan()) {
+        return Ok(column);
+    }
+    let known = floats.iter().map(|value| value.filter(|value| !value.is_nan()));
+    Ok(Arc::new(known.collect::<arrow::array::Float64Array>()))
+}
+
+/// Fields as a schema.
+pub(crate) fn schema_of(fields: Vec<Field>) -> SchemaRef {
+    Arc::new(ArrowSchema::new(fields))
+}

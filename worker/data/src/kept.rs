@@ -1,0 +1,140 @@
+//! Rows that are kept as they were before they were encoded: those of the
+//! validation and the test split, so that a model can be measured on any part of
+//! them that is named by raw columns.
+//!
+//! They are Parquet files in the order of the encoded rows. Lists and bytes are left
+//! out: nobody names a part of the rows by the pixels of an image.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    compute::filter_record_batch,
+    datatypes::{DataType, SchemaRef},
+};
+use bytes::Bytes;
+use parquet::{
+    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    basic::{Compression, ZstdLevel},
+    file::properties::WriterProperties,
+};
+use phalanx_storage::Store;
+
+use crate::{
+    DatasetManifest, OpenError, PrepareError, Split,
+    build::{Outlet, Part},
+    intake::is_hidden,
+    manifest::SHARD_BYTES,
+};
+
+/// The splits whose rows are kept.
+const KEPT: [Split; 2] = [Split::Validation, Split::Test];
+
+/// Sends the rows of `read` to `outlet` that `splits` puts into the splits that are kept.
+pub(crate) fn send(
+    read: impl FnOnce(&mut dyn FnMut(RecordBatch) -> Result<(), PrepareError>) -> Result<(), PrepareError>,
+    splits: &[Split],
+    outlet: &Outlet,
+) -> Result<(), PrepareError> {
+    let mut files = KEPT.map(Kept::new);
+    let mut seen = 0;
+    read(&mut |batch| {
+        let of_rows = splits
+            .get(seen..seen + batch.num_rows())
+            .ok_or_else(|| PrepareError::Changed { path: "the source".into() })?;
+        seen += batch.num_rows();
+        let batch = visible(&batch);
+        files.iter_mut().try_for_each(|file| file.add(&batch, of_rows, outlet))
+    })?;
+    files.into_iter().try_for_each(|file| file.finish(outlet))
+}
+
+/// The rows of a split, while they are gathered.
+struct Kept {
+    split: Split,
+    number: usize,
+    rows: u64,
+    writer: Option<ArrowWriter<Vec<u8>>>,
+}
+
+impl Kept {
+    fn new(split: Split) -> Self {
+        Self { split, number: 0, rows: 0, writer: None }
+    }
+
+    fn add(&mut self, batch: &RecordBatch, splits: &[Split], outlet: &Outlet) -> Result<(), PrepareError> {
+        let ours: BooleanArray = splits.iter().map(|split| Some(*split == self.split)).collect();
+        let rows = filter_record_batch(batch, &ours).map_err(|error| failed(&error))?;
+        if rows.num_rows() == 0 || rows.num_columns() == 0 {
+            return Ok(());
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(writer(rows.schema())?),
+        };
+        writer.write(&rows).map_err(|error| failed(&error))?;
+        self.rows += rows.num_rows() as u64;
+        if writer.bytes_written() + writer.in_progress_size() > SHARD_BYTES {
+            self.send(outlet)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, outlet: &Outlet) -> Result<(), PrepareError> {
+        self.send(outlet)
+    }
+
+    fn send(&mut self, outlet: &Outlet) -> Result<(), PrepareError> {
+        let Some(mut writer) = self.writer.take() else { return Ok(()) };
+        writer.flush().map_err(|error| failed(&error))?;
+        let content = writer.into_inner().map_err(|error| failed(&error))?;
+        let (split, number, rows) = (self.split, self.number, std::mem::take(&mut self.rows));
+        self.number += 1;
+        outlet.send(Part::Raw { split, number, rows, content: content.into() })
+    }
+}
+
+fn writer(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, PrepareError> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        // The name of the code that wrote a file would make its bytes others with each version.
+        .set_created_by("phalanx".to_owned());
+    ArrowWriter::try_new(Vec::new(), schema, Some(properties.build())).map_err(|error| failed(&error))
+}
+
+/// The columns that are kept.
+fn visible(batch: &RecordBatch) -> RecordBatch {
+    let is_kept = |(_, field): &(usize, &Arc<arrow::datatypes::Field>)| {
+        !is_hidden(field.name()) && !field.data_type().is_nested() && *field.data_type() != DataType::Binary
+    };
+    let schema = batch.schema();
+    let kept: Vec<usize> =
+        schema.fields().iter().enumerate().filter(is_kept).map(|(index, _)| index).collect();
+    batch.project(&kept).expect("invariant: the columns are those of the batch")
+}
+
+fn failed(error: &dyn std::error::Error) -> PrepareError {
+    PrepareError::Scratch { path: "memory".into(), reason: error.to_string() }
+}
+
+/// The raw rows of a split that keeps them, in the order of its encoded rows.
+///
+/// # Errors
+///
+/// If a file is absent or damaged.
+pub async fn raw_rows(
+    manifest: &DatasetManifest,
+    split: Split,
+    store: &Store,
+) -> Result<Vec<RecordBatch>, OpenError> {
+    let mut batches = Vec::new();
+    for shard in &manifest.split(split).raw {
+        let content: Bytes = store.read(&shard.file).await?;
+        let failed = |reason: String| OpenError::Shard { path: shard.file.path.clone(), reason };
+        let reader = ParquetRecordBatchReaderBuilder::try_new(content).and_then(|builder| builder.build());
+        for batch in reader.map_err(|error| failed(error.to_string()))? {
+            batches.push(batch.map_err(|error| failed(error.to_string()))?);
+        }
+    }
+    Ok(batches)
+}

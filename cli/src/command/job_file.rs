@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::Read as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
@@ -30,6 +30,11 @@ pub(super) struct JobFileArgs {
 }
 
 impl JobFileArgs {
+    /// The job file at `path`, as it is.
+    pub(super) fn of(path: &Path) -> Self {
+        Self { file: path.to_owned(), settings: Vec::new() }
+    }
+
     /// Reads the job, and checks that its data are there. Mistakes are printed.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod cancel;
 mod check;
 mod completions;
 mod coordinator;
+mod data;
 mod drain;
 mod follow;
 mod gc;
@@ -86,6 +87,7 @@ pub(crate) enum Asked {
     Submit(submit::Submit),
     Workers(workers::Workers),
     Drain(drain::Drain),
+    Data(data::Data),
     Gc(gc::Gc),
     Coordinator(Box<coordinator::Coordinator>),
     #[command(display_order = 998)]
@@ -113,6 +115,7 @@ impl Asked {
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
             Self::Drain(command) => command.run().await,
+            Self::Data(command) => Box::pin(command.run()).await,
             Self::Gc(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,
             Self::Bench(command) => command.run().await,

@@ -6,6 +6,7 @@
 //! or `NO_COLOR` is set.
 
 mod chart;
+mod data;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod garbage;
@@ -25,6 +26,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) use data::{dataset, diff, validation};
 pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};
 pub(crate) use model::{model, version};

@@ -2,25 +2,28 @@
 //! its first byte to its last shard. Knows no store: what it makes leaves
 //! through an outlet.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
-use phalanx_protocol::spec::{CsvSpec, DataSpec, Malformed, SourceSpec, SplitSpec, TextSpec};
+use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitSpec, TextSpec};
 use phalanx_storage::StorageError;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Encoder, FeatureKind, Funnel, Outcome, PrepareError, Progress, Schema, Split, Stage, TargetKind,
-    clean::{self, CleanTable, clean},
+    ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, PrepareError, Progress, Schema, Split, Stage,
+    TargetKind,
+    clean::{self, Batches, Cleaned},
+    cleaner::Cleaner,
     encoder::Rules,
     fit::{Fitted, fit},
-    intake::{self, Input, SourceFile, is_packed},
+    intake::Input,
     kept,
     manifest::ColumnSummary,
+    material::Material,
     plan::{Plan, WIDTH_MAX},
     profile::{Profile, Target, profile},
     shard::Shard,
-    source::{ArrowTable, CsvTable, Dialect, ParquetTable, Table, TextFile},
+    source::{CsvTable, Dialect, ParquetTable, Table, TextFile},
     split::{Division, sizes},
     write::{windows, write_table, write_text},
 };
@@ -49,6 +52,8 @@ pub(crate) struct Built {
     pub(crate) schema: Schema,
     pub(crate) encoder: Encoder,
     pub(crate) columns: Vec<ColumnSummary>,
+    /// All columns before they were encoded; none for text.
+    pub(crate) profile: Vec<ColumnProfile>,
     /// Rows of the source; bytes, for text.
     pub(crate) rows: u64,
     pub(crate) funnel: Option<Funnel>,
@@ -57,29 +62,19 @@ pub(crate) struct Built {
     pub(crate) quarantine: Option<(Bytes, u64)>,
 }
 
-/// What is built from.
-#[derive(Debug, Clone)]
-pub(crate) struct Material {
-    pub(crate) spec: DataSpec,
-    /// The source's files, on this machine.
-    pub(crate) files: Vec<SourceFile>,
-    /// A folder for what is made on the way.
-    pub(crate) scratch: PathBuf,
-}
-
 /// Reads the source and sends what comes of it to `outlet`.
 pub(crate) fn build(material: &Material, outlet: &Outlet) -> Result<Built, PrepareError> {
-    let Material { spec, files, .. } = material;
+    let spec = &material.spec;
     // How a CSV file is read that a model of this data set is given later.
     let plain = Dialect { delimiter: ',', missing: vec![String::new()] };
     match source(spec)? {
-        SourceSpec::Text(text) => build_text(text, &plain_text(material)?, &spec.split, outlet),
-        SourceSpec::Csv(csv) if is_plain(material) => {
+        SourceSpec::Text(text) => build_text(text, &material.plain_text()?, &spec.split, outlet),
+        SourceSpec::Csv(csv) if material.is_plain() => {
             let dialect = dialect(csv);
             let table = Table::Csv(CsvTable::open(&csv.path, &dialect)?);
             build_plain(&table, material, &dialect, outlet)
         }
-        SourceSpec::Parquet(parquet) if is_plain(material) => {
+        SourceSpec::Parquet(parquet) if material.is_plain() => {
             let table = Table::Parquet(ParquetTable::open(&parquet.path)?);
             build_plain(&table, material, &plain, outlet)
         }
@@ -93,29 +88,20 @@ pub(crate) fn build(material: &Material, outlet: &Outlet) -> Result<Built, Prepa
     }
 }
 
-/// Whether the source is one file that can be read as it is, and nothing is to be done to it.
-fn is_plain(material: &Material) -> bool {
-    let Material { spec, files, .. } = material;
-    let as_it_is = |file: &SourceFile| file.name == file.path && !is_packed(file);
-    let untouched = spec.clean.is_empty() && spec.expect.is_empty() && spec.malformed == Malformed::Fail;
-    untouched && matches!(files.as_slice(), [only] if as_it_is(only))
-}
-
-/// A text's bytes as one file: the source's own, or what its files hold one after the other.
-fn plain_text(material: &Material) -> Result<PathBuf, PrepareError> {
-    if let [only] = material.files.as_slice()
-        && !is_packed(only)
-    {
-        return Ok(only.path.clone());
-    }
-    let path = material.scratch.join("text");
-    let failed =
-        |error: std::io::Error| PrepareError::Scratch { path: path.clone(), reason: error.to_string() };
-    let mut text = std::fs::File::create(&path).map_err(failed)?;
-    for file in &material.files {
-        intake::copy_plain(file, &mut text)?;
-    }
-    Ok(path)
+/// A source that is cleaned first.
+fn build_clean(material: &Material, dialect: &Dialect, outlet: &Outlet) -> Result<Built, PrepareError> {
+    let Cleaned { table, raw, funnel, changes, outcomes, quarantine } = material.clean()?;
+    clean::refuse(&outcomes)?;
+    let given = clean::splits(&table)?;
+    let (mut built, splits) = build_table(&material.table(&table), &material.spec, dialect, given, outlet)?;
+    built.profile = kept::send(&Batches::Table(table), &splits, outlet)?;
+    built.encoder.clean = Cleaner::new(&raw, material.spec.target().unwrap_or_default(), changes);
+    built.rows = funnel.rows_read;
+    built.funnel = Some(funnel);
+    built.outcomes = outcomes;
+    let rows = quarantine.rows();
+    built.quarantine = quarantine.finish()?.map(|content| (content.into(), rows));
+    Ok(built)
 }
 
 /// A source that is read as it is.
@@ -125,48 +111,10 @@ fn build_plain(
     dialect: &Dialect,
     outlet: &Outlet,
 ) -> Result<Built, PrepareError> {
-    let (built, splits) = build_table(table, &material.spec, dialect, None, outlet)?;
+    let (mut built, splits) = build_table(table, &material.spec, dialect, None, outlet)?;
     let input = Input::open(&material.spec, material.files.clone())?;
-    kept::send(|fold| input.read(|rows| Ok(rows.batch), fold), &splits, outlet)?;
+    built.profile = kept::send(&Batches::Source(&input), &splits, outlet)?;
     Ok(built)
-}
-
-/// A source that is cleaned first.
-fn build_clean(material: &Material, dialect: &Dialect, outlet: &Outlet) -> Result<Built, PrepareError> {
-    let Material { spec, files, scratch } = material;
-    let input = Input::open(spec, files.clone())?;
-    let divide = |table: &CleanTable| divide_rows(&Table::Clean(ArrowTable::new(table, files)), spec);
-    let cleaned = clean(&input, spec, scratch, &divide)?;
-    let given = clean::splits(&cleaned.table)?;
-    let table = Table::Clean(ArrowTable::new(&cleaned.table, files));
-    let (mut built, splits) = build_table(&table, spec, dialect, given, outlet)?;
-    let path = &cleaned.table.path;
-    kept::send(|fold| clean::read_batches(path)?.try_for_each(|batch| fold(batch?)), &splits, outlet)?;
-    built.rows = cleaned.funnel.rows_read;
-    built.funnel = Some(cleaned.funnel);
-    built.outcomes = cleaned.outcomes;
-    let rows = cleaned.quarantine.rows();
-    built.quarantine = cleaned.quarantine.finish()?.map(|content| (content.into(), rows));
-    Ok(built)
-}
-
-/// The split of each row of a table.
-fn divide_rows(table: &Table, spec: &DataSpec) -> Result<Vec<Split>, PrepareError> {
-    let mut plan = Plan::of_target(table, spec)?;
-    let profile = profile(table, &mut plan, |_| Ok(()))?;
-    let division = divide(&profile, &plan, &spec.split)?;
-    check_sizes(&spec.split, division.sizes(), division.sizes(), table.path(), "rows")?;
-    let changed = || PrepareError::Changed { path: table.path().to_owned() };
-    let (mut walk, mut splits) = (division.walk(), Vec::new());
-    for chunk in table.chunks(&plan.selected())? {
-        let chunk = chunk?;
-        let cells = chunk.columns.last().ok_or_else(changed)?;
-        let targets = profile.target.read(cells, chunk.rows).ok_or_else(changed)?;
-        for row in 0..chunk.rows {
-            splits.push(walk.next(targets.class(row)).ok_or_else(changed)?);
-        }
-    }
-    Ok(splits)
 }
 
 /// Fails if `spec` cannot be followed as far as that shows without its source.
@@ -223,7 +171,7 @@ fn build_table(
     Ok((Built::new(schema, encoder, columns, profile.rows), splits))
 }
 
-fn divide(profile: &Profile, plan: &Plan, split: &SplitSpec) -> Result<Division, PrepareError> {
+pub(crate) fn divide(profile: &Profile, plan: &Plan, split: &SplitSpec) -> Result<Division, PrepareError> {
     match &profile.target {
         Target::Classes(classes) if split.stratify => Ok(Division::new(split, &classes.rows)),
         Target::Number if split.stratify => Err(PrepareError::Recipe {
@@ -247,18 +195,19 @@ fn build_text(
     write_text(&mut text, spec.context, stretches, outlet.tell(Stage::Write), &mut sink)?;
     let schema =
         Schema { features: FeatureKind::Bytes { context: spec.context }, target: TargetKind::NextByte };
-    let encoder = Encoder { rules: Rules::Text { context: spec.context } };
+    let encoder = Encoder { rules: Rules::Text { context: spec.context }, clean: None };
     Ok(Built::new(schema, encoder, Vec::new(), text.bytes()))
 }
 
 impl Built {
     fn new(schema: Schema, encoder: Encoder, columns: Vec<ColumnSummary>, rows: u64) -> Self {
-        Self { schema, encoder, columns, rows, funnel: None, outcomes: Vec::new(), quarantine: None }
+        let (profile, outcomes) = (Vec::new(), Vec::new());
+        Self { schema, encoder, columns, profile, rows, funnel: None, outcomes, quarantine: None }
     }
 }
 
 /// Fails if a split that was asked for has no rows.
-fn check_sizes(
+pub(crate) fn check_sizes(
     spec: &SplitSpec,
     rows: [u64; 3],
     units: [u64; 3],

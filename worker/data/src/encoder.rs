@@ -13,15 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Features,
+    cleaner::Cleaner,
     error::{CellProblem, PrepareError, shown},
     source::{Cells, Chunk, Dialect, ListForm, ListValues},
 };
 
 /// Turns raw columns into a model's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(deny_unknown_fields)]
 pub struct Encoder {
     pub(crate) rules: Rules,
+    /// What rows go through before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clean: Option<Cleaner>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,12 +5,10 @@
 //! They are Parquet files in the order of the encoded rows. Lists and bytes are left
 //! out: nobody names a part of the rows by the pixels of an image.
 
-use std::sync::Arc;
-
 use arrow::{
     array::{BooleanArray, RecordBatch},
     compute::filter_record_batch,
-    datatypes::{DataType, SchemaRef},
+    datatypes::{DataType, Field, SchemaRef},
 };
 use bytes::Bytes;
 use parquet::{
@@ -21,32 +19,40 @@ use parquet::{
 use phalanx_storage::Store;
 
 use crate::{
-    DatasetManifest, OpenError, PrepareError, Split,
+    ColumnProfile, DatasetManifest, OpenError, PrepareError, Split,
     build::{Outlet, Part},
-    intake::is_hidden,
+    census::Census,
+    clean::Batches,
+    intake::{Rows, is_hidden},
     manifest::SHARD_BYTES,
 };
 
 /// The splits whose rows are kept.
 const KEPT: [Split; 2] = [Split::Validation, Split::Test];
 
-/// Sends the rows of `read` to `outlet` that `splits` puts into the splits that are kept.
+/// Sends the rows to `outlet` that `splits` puts into the splits that are kept, and takes a census of all.
 pub(crate) fn send(
-    read: impl FnOnce(&mut dyn FnMut(RecordBatch) -> Result<(), PrepareError>) -> Result<(), PrepareError>,
+    batches: &Batches<'_>,
     splits: &[Split],
     outlet: &Outlet,
-) -> Result<(), PrepareError> {
+) -> Result<Vec<ColumnProfile>, PrepareError> {
+    let changed = || PrepareError::Changed { path: "the source".into() };
     let mut files = KEPT.map(Kept::new);
-    let mut seen = 0;
-    read(&mut |batch| {
-        let of_rows = splits
-            .get(seen..seen + batch.num_rows())
-            .ok_or_else(|| PrepareError::Changed { path: "the source".into() })?;
+    let (mut seen, mut all) = (0, None);
+    let work = |_, rows: Rows| {
+        let batch = visible(&rows.batch);
+        Ok((Census::of(&batch), batch))
+    };
+    batches.read(work, |(census, batch)| {
+        let of_rows = splits.get(seen..seen + batch.num_rows()).ok_or_else(changed)?;
         seen += batch.num_rows();
-        let batch = visible(&batch);
-        files.iter_mut().try_for_each(|file| file.add(&batch, of_rows, outlet))
+        let (whole, _) = all.get_or_insert_with(|| (Census::new(&batch.schema()), batch.schema()));
+        whole.add(census);
+        let named = named(&batch);
+        files.iter_mut().try_for_each(|file| file.add(&named, of_rows, outlet))
     })?;
-    files.into_iter().try_for_each(|file| file.finish(outlet))
+    files.into_iter().try_for_each(|file| file.finish(outlet))?;
+    Ok(all.map(|(census, schema)| census.finish(&schema)).unwrap_or_default())
 }
 
 /// The rows of a split, while they are gathered.
@@ -102,14 +108,20 @@ fn writer(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, PrepareError> {
     ArrowWriter::try_new(Vec::new(), schema, Some(properties.build())).map_err(|error| failed(&error))
 }
 
-/// The columns that are kept.
-fn visible(batch: &RecordBatch) -> RecordBatch {
-    let is_kept = |(_, field): &(usize, &Arc<arrow::datatypes::Field>)| {
-        !is_hidden(field.name()) && !field.data_type().is_nested() && *field.data_type() != DataType::Binary
-    };
+/// The columns that are not hidden.
+pub(crate) fn visible(batch: &RecordBatch) -> RecordBatch {
+    project(batch, |field| !is_hidden(field.name()))
+}
+
+/// The columns by which somebody may name a part of the rows.
+fn named(batch: &RecordBatch) -> RecordBatch {
+    project(batch, |field| !field.data_type().is_nested() && *field.data_type() != DataType::Binary)
+}
+
+fn project(batch: &RecordBatch, is_kept: impl Fn(&Field) -> bool) -> RecordBatch {
     let schema = batch.schema();
-    let kept: Vec<usize> =
-        schema.fields().iter().enumerate().filter(is_kept).map(|(index, _)| index).collect();
+    let fields = schema.fields().iter().enumerate();
+    let kept: Vec<usize> = fields.filter(|(_, field)| is_kept(field)).map(|(index, _)| index).collect();
     batch.project(&kept).expect("invariant: the columns are those of the batch")
 }
 

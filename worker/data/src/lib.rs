@@ -18,17 +18,23 @@
 
 mod batch;
 mod build;
+mod census;
 mod clean;
+mod cleaner;
 mod dataset;
+mod diff;
 mod encoder;
 mod error;
+mod export;
 mod features;
 mod fit;
 mod gather;
 mod http;
+mod inspect;
 mod intake;
 mod kept;
 mod manifest;
+mod material;
 mod moments;
 mod order;
 mod ordered;
@@ -41,14 +47,19 @@ mod shard;
 mod source;
 mod split;
 mod sql;
+mod versions;
 mod write;
 
 pub use batch::{Batch, Features, Targets};
+pub use census::{ColumnProfile, ProfileValues};
 pub use clean::{Change, Funnel, Outcome, StepReport};
 pub use dataset::{Dataset, OpenError};
+pub use diff::{ColumnDiff, Diff, diff};
 pub use encoder::Encoder;
 pub use error::{CellProblem, ColumnProblem, LineProblem, Place, PrepareError};
+pub use export::{ExportFormat, Exporter};
 pub use features::{FeatureReader, read_features};
+pub use inspect::{Validation, clean_rows, validate};
 pub use intake::SourceRecord;
 pub use kept::raw_rows;
 pub use manifest::{
@@ -58,3 +69,4 @@ pub use order::Order;
 pub use prepare::{Prepared, Progress, Stage, prepare};
 pub use schema::{FeatureKind, Schema, TargetKind};
 pub use split::Split;
+pub use versions::{FindError, find_version, versions};

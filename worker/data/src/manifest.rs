@@ -11,7 +11,7 @@ use phalanx_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoder, FeatureKind, Funnel, Outcome, Schema, SourceRecord, Split, TargetKind};
+use crate::{ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, Schema, SourceRecord, Split, TargetKind};
 
 /// Bytes of rows in one shard, at most (one row, if a single one is larger).
 /// Large enough to map and fetch well, small enough that one shard of each
@@ -47,6 +47,9 @@ pub struct DatasetManifest {
     pub lineage: Lineage,
     /// The columns that were read, features first, then the target. None for text.
     pub columns: Vec<ColumnSummary>,
+    /// All columns as they were before they were encoded, over all rows: for people, and to compare versions by.
+    /// None for text.
+    pub profile: Vec<ColumnProfile>,
 }
 
 /// The rows of one split.
@@ -210,7 +213,10 @@ fn grouped(number: u64) -> String {
     text
 }
 
+/// The folder of all versions in the store.
+pub(crate) const FOLDER: &str = "datasets";
+
 /// The folder of `version` in the store.
 pub(crate) fn folder(version: &str) -> String {
-    format!("datasets/{version}")
+    format!("{FOLDER}/{version}")
 }

@@ -23,10 +23,11 @@ use tracing::{debug, info, warn};
 
 use crate::{
     DatasetManifest, Lineage, PrepareError, ShardRef, Split, SplitManifest,
-    build::{self, Material, Outlet, Part},
+    build::{self, Outlet, Part},
     gather::gather,
     intake::{self, SourceFile, is_unchanged},
     manifest::{FORMAT, MANIFEST_BYTES_MAX, folder},
+    material::Material,
 };
 
 /// Shards that wait to be stored.
@@ -107,7 +108,7 @@ pub async fn prepare(
 }
 
 /// A folder for what is made on the way; it goes when preparing ends.
-fn scratch() -> Result<TempDir, PrepareError> {
+pub(crate) fn scratch() -> Result<TempDir, PrepareError> {
     TempDir::with_prefix("phalanx-data-")
         .map_err(|error| PrepareError::Scratch { path: std::env::temp_dir(), reason: error.to_string() })
 }
@@ -178,6 +179,7 @@ async fn store_parts(
             quarantine,
         },
         columns: built.columns,
+        profile: built.profile,
     })
 }
 

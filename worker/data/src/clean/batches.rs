@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Rows in the order of the source.
-pub(super) enum Batches<'a> {
+pub(crate) enum Batches<'a> {
     Source(&'a Input),
     Table(CleanTable),
 }
@@ -16,7 +16,7 @@ pub(super) enum Batches<'a> {
 impl Batches<'_> {
     /// Reads all rows once: `work` is done on several threads, with the number of the batch, and
     /// `fold` in the order of the rows.
-    pub(super) fn read<R: Send>(
+    pub(crate) fn read<R: Send>(
         &self,
         work: impl Fn(usize, Rows) -> Result<R, PrepareError> + Sync,
         fold: impl FnMut(R) -> Result<(), PrepareError>,

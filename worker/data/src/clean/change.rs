@@ -87,6 +87,38 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The change for rows that lack a column; `None` if nothing is left of it.
+    pub(crate) fn without(&self, name: &str) -> Option<Self> {
+        let left = |columns: &Vec<String>| {
+            let left: Vec<String> = columns.iter().filter(|column| *column != name).cloned().collect();
+            (!left.is_empty()).then_some(left)
+        };
+        let other = |column: &String| column != name;
+        match self {
+            Self::Trim { columns } => Some(Self::Trim { columns: left(columns)? }),
+            Self::SetMissing { columns, values } => {
+                Some(Self::SetMissing { columns: left(columns)?, values: values.clone() })
+            }
+            Self::Cast { columns, to } => Some(Self::Cast { columns: left(columns)?, to: *to }),
+            Self::DropColumns(columns) => left(columns).map(Self::DropColumns),
+            Self::Rename(names) => {
+                let left: BTreeMap<String, String> = names
+                    .iter()
+                    .filter(|(old, _)| other(old))
+                    .map(|(old, new)| (old.clone(), new.clone()))
+                    .collect();
+                (!left.is_empty()).then_some(Self::Rename(left))
+            }
+            Self::Derive(_) => Some(self.clone()),
+            Self::Fill { column, .. }
+            | Self::Clip { column, .. }
+            | Self::Flag { column, .. }
+            | Self::Fold { column, .. } => other(column).then(|| self.clone()),
+        }
+    }
+}
+
 /// A change for a table whose columns are known.
 #[derive(Debug, Clone)]
 pub(crate) struct Changer {

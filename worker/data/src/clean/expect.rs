@@ -134,7 +134,7 @@ pub(super) fn check(
 }
 
 /// An error if an expectation was not met that must be.
-pub(super) fn refuse(outcomes: &[Outcome]) -> Result<(), PrepareError> {
+pub(crate) fn refuse(outcomes: &[Outcome]) -> Result<(), PrepareError> {
     let failing = |outcome: &&Outcome| !outcome.met && outcome.expectation.then() == Then::Fail;
     let reasons: Vec<String> = outcomes.iter().filter(failing).map(Outcome::sentence).collect();
     if reasons.is_empty() { Ok(()) } else { Err(PrepareError::Expectations { reasons }) }

@@ -43,12 +43,12 @@ pub(super) enum Answer {
 
 /// Moments of the numbers of a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Figures {
-    pub(super) count: u64,
-    pub(super) mean: f64,
+pub(crate) struct Figures {
+    pub(crate) count: u64,
+    pub(crate) mean: f64,
     squares: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Default for Figures {
@@ -59,7 +59,7 @@ impl Default for Figures {
 
 impl Figures {
     /// Of some numbers (Welford).
-    pub(super) fn of(numbers: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn of(numbers: impl Iterator<Item = f64>) -> Self {
         let mut figures = Self::default();
         for number in numbers {
             figures.count += 1;
@@ -73,7 +73,7 @@ impl Figures {
     }
 
     /// Joined with those of later rows (Chan et al.).
-    pub(super) fn join(self, later: Self) -> Self {
+    pub(crate) fn join(self, later: Self) -> Self {
         if self.count == 0 || later.count == 0 {
             return if self.count == 0 { later } else { self };
         }
@@ -90,7 +90,7 @@ impl Figures {
     }
 
     /// The deviation, of the population.
-    pub(super) fn deviation(&self) -> f64 {
+    pub(crate) fn deviation(&self) -> f64 {
         (self.squares / (self.count.max(1)) as f64).max(0.0).sqrt()
     }
 }

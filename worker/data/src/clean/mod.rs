@@ -19,6 +19,7 @@ mod change;
 mod duplicates;
 mod expect;
 mod fit;
+mod functions;
 mod learn;
 mod near;
 mod order_statistics;
@@ -29,13 +30,17 @@ mod sieve;
 mod sql;
 mod table;
 
+pub(crate) use self::{
+    batches::Batches,
+    cells::{numbers, text as cell_text},
+    expect::refuse,
+    fit::Figures,
+    quarantine::Quarantine,
+    run::{Cleaned, clean, clean_with, splits},
+    table::{CleanTable, read_batches},
+};
 pub use self::{
     change::Change,
     expect::Outcome,
     run::{Funnel, StepReport},
-};
-pub(crate) use self::{
-    quarantine::Quarantine,
-    run::{clean, splits},
-    table::{CleanTable, read_batches},
 };

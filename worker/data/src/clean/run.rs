@@ -4,6 +4,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use arrow::datatypes::SchemaRef;
 use phalanx_protocol::spec::{CleanStep, DataSpec, DuplicatesStep, NearDuplicatesStep};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +67,8 @@ pub struct StepReport {
 #[derive(Debug)]
 pub(crate) struct Cleaned {
     pub(crate) table: CleanTable,
+    /// The columns before.
+    pub(crate) raw: SchemaRef,
     pub(crate) funnel: Funnel,
     /// What a row to predict goes through.
     pub(crate) changes: Vec<Change>,
@@ -89,7 +92,25 @@ pub(crate) fn clean(
     };
     cleaning.funnel.rows_clean = table.rows;
     let Cleaning { funnel, changes, quarantine, .. } = cleaning;
-    Ok(Cleaned { table, funnel, changes, outcomes, quarantine })
+    Ok(Cleaned { table, raw: input.schema.clone(), funnel, changes, outcomes, quarantine })
+}
+
+/// Makes `changes` to all rows of a source, and nothing else.
+pub(crate) fn clean_with(
+    input: &Input,
+    changes: Vec<Change>,
+    scratch: &Path,
+) -> Result<CleanTable, PrepareError> {
+    let mut cleaning = Cleaning::new(input, &DataSpec::default(), scratch);
+    for change in changes {
+        let failed = |reason| PrepareError::Step { step: "clean, as for training".to_owned(), reason };
+        cleaning.pipeline.change(usize::MAX, change).map_err(failed)?;
+    }
+    cleaning.write(|_| Ok(()), |()| Ok(()))?;
+    match cleaning.batches {
+        Batches::Table(table) => Ok(table),
+        Batches::Source(_) => unreachable!("a table has been written"),
+    }
 }
 
 struct Cleaning<'a> {

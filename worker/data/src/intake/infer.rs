@@ -7,7 +7,7 @@ use arrow::{
 };
 use std::sync::Arc;
 
-use super::{Reading, SourceFile, file_of, place};
+use super::{Reading, SourceFile, arrow_type, file_of, place};
 use crate::{
     PrepareError,
     error::{CellProblem, shown},
@@ -84,17 +84,27 @@ impl Seen {
     ) -> Result<Field, PrepareError> {
         let named = |names: &[String]| names.iter().any(|named| named == name);
         let numbers = self.ints + self.floats;
-        let data_type = match &self.first_text {
+        let known = reading.types.get(name).map(|known| arrow_type(*known));
+        let data_type = match (&self.first_text, known) {
+            (Some((at, found)), Some(DataType::Int64 | DataType::Float64)) => {
+                let (path, place) = place(files, *at);
+                let problem = CellProblem::NotANumber { found: found.clone() };
+                return Err(PrepareError::Cell { path, place, column: name.to_owned(), problem });
+            }
+            // Numbers may have got fractions, or lost them.
+            (None, Some(DataType::Int64 | DataType::Float64)) if self.floats > 0 => DataType::Float64,
+            (None, Some(known @ (DataType::Int64 | DataType::Float64))) => known,
+            (_, Some(_)) => DataType::Utf8,
             _ if named(&reading.as_text) => DataType::Utf8,
-            Some((at, found)) if numbers > self.texts && reading.is_read(name) => {
+            (Some((at, found)), None) if numbers > self.texts && reading.is_read(name) => {
                 let (path, place) = place(files, *at);
                 let problem = CellProblem::MixedTypes { found: found.clone() };
                 return Err(PrepareError::Cell { path, place, column: name.to_owned(), problem });
             }
-            Some(_) => DataType::Utf8,
-            None if self.floats > 0 => DataType::Float64,
-            None if self.ints > 0 => DataType::Int64,
-            None => DataType::Utf8,
+            (Some(_), None) => DataType::Utf8,
+            (None, None) if self.floats > 0 => DataType::Float64,
+            (None, None) if self.ints > 0 => DataType::Int64,
+            (None, None) => DataType::Utf8,
         };
         Ok(Field::new(name, data_type, true))
     }

@@ -16,13 +16,13 @@ mod lines;
 mod plain;
 mod typed;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, io::Read as _, path::Path, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, UInt64Array},
     datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef},
 };
-use phalanx_protocol::spec::{CastTo, CleanStep, DataSpec, Malformed, Objective, SourceSpec};
+use phalanx_protocol::spec::{CastTo, CleanStep, CsvSpec, DataSpec, Malformed, Objective, SourceSpec};
 
 use self::{csv::CsvForm, images::ImagesForm, json::JsonForm, typed::TypedForm};
 pub(crate) use self::{
@@ -36,6 +36,7 @@ use crate::{
     PrepareError,
     error::Place,
     ordered::{ordered, threads},
+    source::unreadable,
 };
 
 /// The hidden column that says where a row stands: see [`place`].
@@ -103,6 +104,8 @@ pub(crate) struct Reading {
     pub(crate) ignored: Vec<String>,
     /// The columns that are read, where not all are.
     pub(crate) read: Option<Vec<String>>,
+    /// The types of columns that are known before.
+    pub(crate) types: BTreeMap<String, CastTo>,
 }
 
 impl Reading {
@@ -127,11 +130,28 @@ impl Reading {
                 | CleanStep::FoldRare(_) => {}
             }
         }
-        Self { malformed: spec.malformed, as_text, ignored: spec.ignore.clone(), read: spec.features.clone() }
+        Self {
+            malformed: spec.malformed,
+            as_text,
+            ignored: spec.ignore.clone(),
+            read: spec.features.clone(),
+            types: BTreeMap::new(),
+        }
     }
 }
 
 impl Reading {
+    /// For rows whose columns have these types.
+    pub(crate) fn of_types(types: &BTreeMap<String, CastTo>) -> Self {
+        Self {
+            malformed: Malformed::Fail,
+            as_text: Vec::new(),
+            ignored: Vec::new(),
+            read: None,
+            types: types.clone(),
+        }
+    }
+
     /// Whether somebody reads the column `name`.
     fn is_read(&self, name: &str) -> bool {
         let named = |names: &Vec<String>| names.iter().any(|named| named == name);
@@ -163,6 +183,28 @@ impl Input {
             Some(SourceSpec::Text(_)) | None => {
                 let reason = "expected a source with columns".to_owned();
                 return Err(PrepareError::Recipe { reason });
+            }
+        };
+        Ok(Self { schema: with_at(fields), files, form, malformed: reading.malformed })
+    }
+
+    /// Opens one file, whose kind is told by its first bytes; `csv` says how a CSV file is written.
+    pub(crate) fn detect(file: SourceFile, csv: &CsvSpec, reading: &Reading) -> Result<Self, PrepareError> {
+        let mut start = [0; 6];
+        let read = open_plain(&file)?.read(&mut start).map_err(|error| unreadable(&file.name, error))?;
+        let files = vec![file];
+        let (form, fields) = match &start[..read] {
+            [b'P', b'A', b'R', b'1', ..] | b"ARROW1" => {
+                let (form, fields) = TypedForm::open(&files)?;
+                (Form::Typed(form), fields)
+            }
+            [b'{', ..] => {
+                let (form, fields) = JsonForm::open(&files, reading)?;
+                (Form::Json(form), fields)
+            }
+            _ => {
+                let (form, fields) = CsvForm::open(csv, &files, reading)?;
+                (Form::Csv(form), fields)
             }
         };
         Ok(Self { schema: with_at(fields), files, form, malformed: reading.malformed })

@@ -16,6 +16,7 @@
 //! store's and that of sources. Shards and fitted statistics are decided by content and recipe alone: no
 //! clock, no path, no ambient randomness. Statistics come from the training split alone.
 
+mod anything;
 mod batch;
 mod build;
 mod census;
@@ -50,6 +51,8 @@ mod sql;
 mod versions;
 mod write;
 
+#[doc(hidden)]
+pub use anything::read_anything;
 pub use batch::{Batch, Features, Targets};
 pub use census::{ColumnProfile, ProfileValues};
 pub use clean::{Change, Funnel, Outcome, StepReport};

@@ -5,6 +5,7 @@
 //! results. All queues are short: memory is bounded by a few pieces.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, mpsc},
     thread,
 };
@@ -27,16 +28,20 @@ pub(crate) fn ordered<P: Send, R: Send>(
     pieces: impl Iterator<Item = Result<P, PrepareError>> + Send,
     work: impl Fn(P) -> Result<R, PrepareError> + Sync,
     mut fold: impl FnMut(R) -> Result<(), PrepareError>,
-    lost: impl Fn() -> PrepareError,
+    lost: impl Fn() -> PrepareError + Sync,
 ) -> Result<(), PrepareError> {
     let threads = threads.max(1);
+    let (to_work, waiting) = mpsc::sync_channel::<(P, mpsc::Sender<Result<R, PrepareError>>)>(threads);
+    let (in_order, results) = mpsc::sync_channel(threads * PIECES_AHEAD);
+    let waiting = Mutex::new(waiting);
+    let (work, waiting, lost) = (&work, &waiting, &lost);
     thread::scope(|scope| {
-        let (to_work, waiting) = mpsc::sync_channel::<(P, mpsc::Sender<Result<R, PrepareError>>)>(threads);
-        let (in_order, results) = mpsc::sync_channel(threads * PIECES_AHEAD);
-        let waiting = Mutex::new(waiting);
-        let (work, waiting) = (&work, &waiting);
         scope.spawn(move || {
-            for piece in pieces {
+            let mut pieces = pieces;
+            loop {
+                // A reader of damaged files may panic, too.
+                let next = catch_unwind(AssertUnwindSafe(|| pieces.next()));
+                let Some(piece) = next.unwrap_or_else(|_| Some(Err(lost()))) else { break };
                 let (done, result) = mpsc::channel();
                 // Either end is gone if folding has ended with an error.
                 if in_order.send(result).is_err() {
@@ -59,7 +64,7 @@ pub(crate) fn ordered<P: Send, R: Send>(
                 loop {
                     let next = waiting.lock().expect("invariant: nobody panics while waiting").recv();
                     let Ok((piece, done)) = next else { break };
-                    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(piece)));
+                    let result = catch_unwind(AssertUnwindSafe(|| work(piece)));
                     // Without a result the sender is dropped, which the other end notices.
                     if let Ok(result) = result {
                         let _ = done.send(result);

@@ -362,7 +362,7 @@ fn each_text(
     for name in names {
         let Some(column) = columns.get_mut(name.as_str()) else { continue };
         let cells = column.as_string::<i32>();
-        let differs = cells.iter().flatten().filter(|cell| change(cell) != Some(cell)).count() as u64;
+        let differs = cells.iter().flatten().filter(|cell| change(cell) != Some(*cell)).count() as u64;
         if differs > 0 {
             *touched += differs;
             *column = Arc::new(cells.iter().map(|cell| cell.and_then(&change)).collect::<StringArray>());

@@ -372,7 +372,7 @@ impl Test {
             Expectation::NotBeInSet(of) => in_set(column(schema, &of.column)?, &of.values, false),
             Expectation::BeBetween(of) => {
                 let (index, min, max) = (number_column(schema, &of.column)?, of.min, of.max);
-                Self::Rows(Box::new(move |batch| {
+                Self::Rows(Box::new(move |batch: &RecordBatch| {
                     let cells = numbers(batch.column(index)).ok_or("expected numbers")?;
                     Ok(cells.iter().map(|cell| verdict(cell.map(|cell| between(cell, min, max)))).collect())
                 }))
@@ -390,7 +390,7 @@ impl Test {
             }
             Expectation::SatisfySql(of) => {
                 let condition = Sql::condition(&of.sql, schema)?;
-                Self::Rows(Box::new(move |batch| {
+                Self::Rows(Box::new(move |batch: &RecordBatch| {
                     Ok(condition
                         .holds(batch)?
                         .iter()
@@ -428,7 +428,7 @@ fn between(figure: f64, min: Option<f64>, max: Option<f64>) -> bool {
 }
 
 fn nulls(index: usize, expected: bool) -> Test {
-    Test::Rows(Box::new(move |batch| {
+    Test::Rows(Box::new(move |batch: &RecordBatch| {
         let column = batch.column(index);
         Ok((0..column.len()).map(|row| verdict(Some(column.is_null(row) == expected))).collect())
     }))
@@ -436,7 +436,7 @@ fn nulls(index: usize, expected: bool) -> Test {
 
 fn in_set(index: usize, values: &[String], expected: bool) -> Test {
     let values: HashSet<String> = values.iter().cloned().collect();
-    Test::Rows(Box::new(move |batch| {
+    Test::Rows(Box::new(move |batch: &RecordBatch| {
         let column = batch.column(index);
         let right = |row| cells::text(column, row).map(|text| values.contains(&text) == expected);
         Ok((0..column.len()).map(|row| verdict(right(row))).collect())
@@ -449,7 +449,7 @@ fn matching(index: usize, regex: &str, expected: bool) -> Result<Test, String> {
 }
 
 fn texts(index: usize, right: impl Fn(&str) -> bool + Send + Sync + 'static) -> Test {
-    Test::Rows(Box::new(move |batch| {
+    Test::Rows(Box::new(move |batch: &RecordBatch| {
         let cells = batch.column(index).as_string::<i32>();
         Ok(cells.iter().map(|cell| verdict(cell.map(&right))).collect())
     }))

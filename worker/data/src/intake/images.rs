@@ -53,7 +53,7 @@ impl ImagesForm {
         let shape = shape.ok_or_else(|| PrepareError::Recipe {
             reason: "`shape` must say the images' channels, height and width".to_owned(),
         })?;
-        let labels = spec.labels.as_deref().map(|path| read_labels(path)).transpose()?;
+        let labels = spec.labels.as_deref().map(read_labels).transpose()?;
         let mut images = Vec::new();
         for (number, file) in files.iter().enumerate().filter(|(_, file)| is_image(&file.name)) {
             let label = match &labels {

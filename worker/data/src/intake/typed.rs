@@ -2,21 +2,27 @@
 //! fractions and texts of all sizes become one type each, and a fraction that is
 //! no number is missing.
 
-use std::{fs::File, io::BufReader, sync::Arc};
+use std::{
+    fs::File,
+    io::{BufReader, Read as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, RecordBatch},
     compute::cast,
-    datatypes::{DataType, Field, Float64Type, Schema as ArrowSchema, SchemaRef, TimeUnit},
+    datatypes::{DataType, Field, Float64Type, SchemaRef, TimeUnit},
     error::ArrowError,
     ipc::reader::{FileReader, StreamReader},
 };
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::{SourceFile, at, damaged};
 use crate::{
     PrepareError,
-    source::{check_names, open},
+    error::shown,
+    source::{check_names, open, unreadable},
 };
 
 /// Rows of a batch.
@@ -30,7 +36,7 @@ pub(super) struct TypedForm {
 
 /// The batches of one file.
 pub(crate) enum AnyBatches {
-    Parquet(parquet::arrow::arrow_reader::ParquetRecordBatchReader),
+    Parquet(ParquetRecordBatchReader),
     File(FileReader<BufReader<File>>),
     Stream(StreamReader<BufReader<File>>),
 }
@@ -118,31 +124,30 @@ impl TypedForm {
 impl AnyBatches {
     /// Opens a Parquet or Arrow IPC file, told apart by its first bytes.
     pub(crate) fn open(file: &SourceFile) -> Result<Self, PrepareError> {
-        let handle = open(&file.path)?;
         let mut magic = [0; 6];
-        let read = std::io::Read::read(&mut (&handle), &mut magic);
-        let read = read.map_err(|error| crate::source::unreadable(&file.name, error))?;
+        let read = open(&file.path)?.read(&mut magic).map_err(|error| unreadable(&file.name, error))?;
         if read == 0 {
             let expected = "a Parquet or Arrow file";
             return Err(PrepareError::Empty { path: file.name.clone(), expected });
         }
         let handle = open(&file.path)?;
-        let failed = |error: &dyn std::error::Error| PrepareError::Damaged {
-            path: file.name.clone(),
-            reason: crate::error::shown(&error.to_string()),
+        // Readers of damaged files may panic where they should give an error.
+        let opened = catch_unwind(AssertUnwindSafe(|| match &magic[..read] {
+            [b'P', b'A', b'R', b'1', ..] => Self::parquet(handle),
+            b"ARROW1" => FileReader::try_new(BufReader::new(handle), None).map(Self::File),
+            _ => StreamReader::try_new(BufReader::new(handle), None).map(Self::Stream),
+        }));
+        let reason = match opened {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the reader gave up".to_owned(),
         };
-        if magic[..read].starts_with(b"PAR1") {
-            // A schema of Arrow's own in the file may hold types that say less than the columns do.
-            let options = ArrowReaderOptions::new();
-            let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(handle, options);
-            let reader = builder.map_err(|e| failed(&e))?.with_batch_size(BATCH_ROWS).build();
-            return reader.map(Self::Parquet).map_err(|e| failed(&e));
-        }
-        let handle = BufReader::new(handle);
-        match magic == *b"ARROW1" {
-            true => FileReader::try_new(handle, None).map(Self::File).map_err(|e| failed(&e)),
-            false => StreamReader::try_new(handle, None).map(Self::Stream).map_err(|e| failed(&e)),
-        }
+        Err(PrepareError::Damaged { path: file.name.clone(), reason: shown(&reason) })
+    }
+
+    fn parquet(handle: File) -> Result<Self, ArrowError> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(handle)?;
+        Ok(Self::Parquet(builder.with_batch_size(BATCH_ROWS).build()?))
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -197,9 +202,4 @@ pub(crate) fn normal(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     }
     let known = floats.iter().map(|value| value.filter(|value| !value.is_nan()));
     Ok(Arc::new(known.collect::<arrow::array::Float64Array>()))
-}
-
-/// Fields as a schema.
-pub(crate) fn schema_of(fields: Vec<Field>) -> SchemaRef {
-    Arc::new(ArrowSchema::new(fields))
 }

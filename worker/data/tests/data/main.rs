@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod clean;
+mod expect;
 mod predict;
 mod prepare;
+mod sources;
 mod support;
 mod versions;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use arrow::array::RecordBatch;
-use phalanx_protocol::spec::{DataSpec, Then};
+use phalanx_protocol::spec::{DataSpec, SourceSpec, Then};
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
@@ -17,10 +17,11 @@ use crate::{
     kept::visible,
     material::Material,
     prepare::scratch,
+    source::TextFile,
 };
 
-/// What came of looking at a source.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What came of looking at a source; of a text, that it can be read.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Validation {
     /// What became of the rows.
     pub funnel: Funnel,
@@ -49,6 +50,10 @@ pub async fn validate(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Validation, PrepareError> {
     look(spec, progress, |material| {
+        if material.spec.source().is_some_and(SourceSpec::is_text) {
+            TextFile::open(&material.plain_text()?)?;
+            return Ok(Validation::default());
+        }
         let Cleaned { table, funnel, outcomes, quarantine, .. } = material.clean()?;
         let mut census: Option<Census> = None;
         let mut schema = None;

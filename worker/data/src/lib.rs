@@ -34,6 +34,7 @@ mod http;
 mod inspect;
 mod intake;
 mod kept;
+mod label_noise;
 mod manifest;
 mod material;
 mod moments;
@@ -65,6 +66,7 @@ pub use features::{FeatureReader, read_features};
 pub use inspect::{Validation, clean_rows, validate};
 pub use intake::SourceRecord;
 pub use kept::raw_rows;
+pub use label_noise::{LabelIssue, LabelNoise, LabelNoiseError, label_noise};
 pub use manifest::{
     ColumnSummary, ColumnValues, DatasetManifest, Lineage, SHARD_BYTES, ShardRef, SplitManifest,
 };

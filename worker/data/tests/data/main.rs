@@ -5,6 +5,7 @@
 mod bad_input;
 mod clean;
 mod expect;
+mod http;
 mod predict;
 mod prepare;
 mod sources;

@@ -136,6 +136,144 @@ impl Change {
     ///
     /// What does not fit, in words.
     pub(crate) fn over(self, before: &SchemaRef) -> Result<Changer, String> {
+        let mut sql = Vec::new();
+        if let Self::Derive(expressions) = &self {
+            for (name, text) in expressions {
+                let expression = Sql::new(text, before).map_err(|reason| format!("`{name}`: {reason}"))?;
+                sql.push((name.clone(), expression));
+            }
+        }
+        let mut fields: Vec<Field> = before.fields().iter().map(|field| field.as_ref().clone()).collect();
+        self.change_fields(&mut fields, before, &sql)?;
+        let mut names: Vec<&String> = fields.iter().map(Field::name).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("there would be two columns `{}`", pair[0]));
+        }
+        if let Some(name) = names.iter().find(|name| is_hidden(name) && before.index_of(name).is_err()) {
+            return Err(format!("a column cannot be called `{name}`"));
+        }
+        let after = Arc::new(ArrowSchema::new(fields));
+        Ok(Changer { change: self, sql, before: before.clone(), after })
+    }
+
+    /// Makes `fields`, which are those of `before`, the fields afterwards.
+    fn change_fields(
+        &self,
+        fields: &mut Vec<Field>,
+        before: &SchemaRef,
+        sql: &[(String, Sql)],
+    ) -> Result<(), String> {
+        match self {
+            Self::Trim { columns } | Self::SetMissing { columns, .. } => {
+                columns.iter().try_for_each(|name| text_column(before, name).map(drop))?;
+            }
+            Self::Cast { columns, to } => {
+                for name in columns {
+                    fields[column(before, name)?] = Field::new(name, arrow_type(*to), true);
+                }
+            }
+            Self::Rename(names) => {
+                for (old, new) in names {
+                    let index = column(before, old)?;
+                    fields[index] = before.field(index).clone().with_name(new);
+                }
+            }
+            Self::DropColumns(names) => {
+                names.iter().try_for_each(|name| column(before, name).map(drop))?;
+                fields.retain(|field| !names.contains(field.name()));
+            }
+            Self::Derive(_) => {
+                for (name, expression) in sql {
+                    put(fields, normal_field(&Field::new(name, expression.data_type(before), true)));
+                }
+            }
+            Self::Fill { column: name, value, indicator } => {
+                let index = column(before, name)?;
+                let filled = filled_type(value.as_ref(), before.field(index).data_type());
+                let filled = filled.ok_or_else(|| {
+                    format!("column `{name}` is of type {}", before.field(index).data_type())
+                })?;
+                fields[index] = Field::new(name, filled, true);
+                if *indicator {
+                    put(fields, Field::new(format!("{name}_missing"), DataType::Int64, true));
+                }
+            }
+            Self::Clip { column: name, .. } => {
+                fields[number_column(before, name)?] = Field::new(name, DataType::Float64, true);
+            }
+            Self::Flag { column: name, .. } => {
+                number_column(before, name)?;
+                put(fields, Field::new(format!("{name}_outlier"), DataType::Int64, true));
+            }
+            Self::Fold { column: name, .. } => drop(text_column(before, name)?),
+        }
+        Ok(())
+    }
+}
+
+/// The type of a column whose missing cells are filled with a value; `None` if the value does not belong there.
+fn filled_type(value: Option<&Value>, data_type: &DataType) -> Option<DataType> {
+    match (value, data_type) {
+        (None, other) => Some(other.clone()),
+        // A mean of whole numbers is none.
+        (Some(Value::Float(_)), DataType::Int64 | DataType::Float64) => Some(DataType::Float64),
+        (Some(Value::Int(_)), DataType::Int64)
+        | (Some(Value::Text(_)), DataType::Utf8)
+        | (Some(Value::Bool(_)), DataType::Boolean) => Some(data_type.clone()),
+        (Some(_), _) => None,
+    }
+}
+
+impl Change {
+    /// The change for rows that lack a column; `None` if nothing is left of it.
+    pub(crate) fn without(&self, name: &str) -> Option<Self> {
+        let left = |columns: &Vec<String>| {
+            let left: Vec<String> = columns.iter().filter(|column| *column != name).cloned().collect();
+            (!left.is_empty()).then_some(left)
+        };
+        let other = |column: &String| column != name;
+        match self {
+            Self::Trim { columns } => Some(Self::Trim { columns: left(columns)? }),
+            Self::SetMissing { columns, values } => {
+                Some(Self::SetMissing { columns: left(columns)?, values: values.clone() })
+            }
+            Self::Cast { columns, to } => Some(Self::Cast { columns: left(columns)?, to: *to }),
+            Self::DropColumns(columns) => left(columns).map(Self::DropColumns),
+            Self::Rename(names) => {
+                let left: BTreeMap<String, String> = names
+                    .iter()
+                    .filter(|(old, _)| other(old))
+                    .map(|(old, new)| (old.clone(), new.clone()))
+                    .collect();
+                (!left.is_empty()).then_some(Self::Rename(left))
+            }
+            Self::Derive(_) => Some(self.clone()),
+            Self::Fill { column, .. }
+            | Self::Clip { column, .. }
+            | Self::Flag { column, .. }
+            | Self::Fold { column, .. } => other(column).then(|| self.clone()),
+        }
+    }
+}
+
+/// A change for a table whose columns are known.
+#[derive(Debug, Clone)]
+pub(crate) struct Changer {
+    change: Change,
+    sql: Vec<(String, Sql)>,
+    before: SchemaRef,
+    /// The columns afterwards.
+    pub(crate) after: SchemaRef,
+}
+
+impl Change {
+    /// Fits the change to a table.
+    ///
+    /// # Errors
+    ///
+    /// What does not fit, in words.
+    pub(crate) fn over(self, before: &SchemaRef) -> Result<Changer, String> {
         let mut fields: Vec<Field> = before.fields().iter().map(|field| field.as_ref().clone()).collect();
         let mut sql = Vec::new();
         match &self {
@@ -220,91 +358,73 @@ impl Changer {
 
     /// Changes some rows: the rows, and how many cells became others.
     pub(crate) fn apply(&self, batch: &RecordBatch) -> Result<(RecordBatch, u64), String> {
-        let mut columns: BTreeMap<&str, ArrayRef> = BTreeMap::new();
-        let mut touched = 0;
-        for (field, column) in self.before.fields().iter().zip(batch.columns()) {
-            columns.insert(field.name(), column.clone());
-        }
-        match &self.change {
+        let names = self.before.fields().iter().map(|field| field.name().as_str());
+        let mut columns: BTreeMap<&str, ArrayRef> = names.zip(batch.columns().iter().cloned()).collect();
+        let touched = match &self.change {
             Change::Trim { columns: names } => {
-                each_text(&mut columns, names, &mut touched, |cell| {
-                    Some(cell.trim()).filter(|cell| !cell.is_empty())
-                });
+                each_text(&mut columns, names, |cell| Some(cell.trim()).filter(|cell| !cell.is_empty()))
             }
-            Change::SetMissing { columns: names, values } => {
-                each_text(&mut columns, names, &mut touched, |cell| {
-                    (!values.iter().any(|value| value == cell)).then_some(cell)
-                });
-            }
+            Change::SetMissing { columns: names, values } => each_text(&mut columns, names, |cell| {
+                (!values.iter().any(|value| value == cell)).then_some(cell)
+            }),
             Change::Cast { columns: names, to } => {
+                let mut touched = 0;
                 for name in names {
                     let (changed, lost) = cast_cells(&columns[name.as_str()], *to)?;
                     touched += lost.iter().filter(|lost| **lost).count() as u64;
                     columns.insert(name, changed);
                 }
+                touched
             }
             Change::Rename(names) => {
-                let moved: Vec<(&String, ArrayRef)> =
-                    names.iter().map(|(old, new)| (new, columns[old.as_str()].clone())).collect();
-                columns.extend(moved.into_iter().map(|(new, column)| (new.as_str(), column)));
+                let moved: Vec<(&str, ArrayRef)> =
+                    names.iter().map(|(old, new)| (new.as_str(), columns[old.as_str()].clone())).collect();
+                columns.extend(moved);
+                0
             }
-            Change::DropColumns(_) => {}
+            Change::DropColumns(_) => 0,
             Change::Derive(_) => {
                 for (name, sql) in &self.sql {
                     let values = sql.values(batch).map_err(|reason| format!("`{name}`: {reason}"))?;
-                    let values = normal(&values).map_err(|error| error.to_string())?;
-                    touched += values.len() as u64;
-                    columns.insert(name, values);
+                    columns.insert(name, normal(&values).map_err(|error| error.to_string())?);
                 }
+                (self.sql.len() * batch.num_rows()) as u64
             }
             Change::Fill { column, value, indicator } => {
-                touched += fill(&mut columns, column, value.as_ref(), *indicator)?
+                let before = columns[column.as_str()].clone();
+                let touched = fill(&mut columns, column, value.as_ref())?;
+                let flags = (0..before.len()).map(|row| i64::from(before.is_null(row)));
+                let made = indicator.then(|| (format!("{column}_missing"), flags.collect()));
+                return self.finish(columns, made, touched);
             }
             Change::Clip { column, low, high } => {
                 let cells = numbers(&columns[column.as_str()]).ok_or("expected numbers")?;
-                let beyond = cells.iter().flatten().filter(|cell| cell < low || cell > high).count();
-                touched += beyond as u64;
                 let clipped = cells.unary::<_, Float64Type>(|cell| cell.clamp(*low, *high));
                 columns.insert(column, Arc::new(clipped));
+                cells.iter().flatten().filter(|cell| cell < low || cell > high).count() as u64
             }
             Change::Flag { column, low, high } => {
                 let cells = numbers(&columns[column.as_str()]).ok_or("expected numbers")?;
                 let flag =
                     |cell: Option<f64>| i64::from(cell.is_some_and(|cell| cell < *low || cell > *high));
                 let flags: Int64Array = cells.iter().map(flag).collect();
-                touched += flags.values().iter().sum::<i64>() as u64;
-                return self.finish(columns, Some((format!("{column}_outlier"), Arc::new(flags))), touched);
+                let touched = flags.values().iter().sum::<i64>() as u64;
+                return self.finish(columns, Some((format!("{column}_outlier"), flags)), touched);
             }
-            Change::Fold { column, kept, into } => {
-                let cells = columns[column.as_str()].clone();
-                let stays = |cell: &str| kept.binary_search_by(|kept| kept.as_str().cmp(cell)).is_ok();
-                let cells = cells.as_string::<i32>();
-                touched += cells.iter().flatten().filter(|cell| !stays(cell)).count() as u64;
-                let folded = cells.iter().map(|cell| cell.map(|cell| if stays(cell) { cell } else { into }));
-                columns.insert(column, Arc::new(folded.collect::<StringArray>()));
-            }
-        }
-        let indicator = match &self.change {
-            Change::Fill { column, indicator: true, .. } => {
-                let index = self.before.index_of(column).map_err(|error| error.to_string())?;
-                let flags = batch.column(index);
-                let flags: Int64Array = (0..flags.len()).map(|row| i64::from(flags.is_null(row))).collect();
-                Some((format!("{column}_missing"), Arc::new(flags) as ArrayRef))
-            }
-            _ => None,
+            Change::Fold { column, kept, into } => fold(&mut columns, column, kept, into),
         };
-        self.finish(columns, indicator, touched)
+        self.finish(columns, None, touched)
     }
 
     /// The columns in their order.
     fn finish(
         &self,
         columns: BTreeMap<&str, ArrayRef>,
-        made: Option<(String, ArrayRef)>,
+        made: Option<(String, Int64Array)>,
         touched: u64,
     ) -> Result<(RecordBatch, u64), String> {
         let column = |field: &Arc<Field>| match &made {
-            Some((name, column)) if name == field.name() => column.clone(),
+            Some((name, column)) if name == field.name() => Arc::new(column.clone()) as ArrayRef,
             _ => columns[field.name().as_str()].clone(),
         };
         let columns = self.after.fields().iter().map(column).collect();
@@ -335,16 +455,11 @@ pub(super) fn cast_cells(column: &ArrayRef, to: CastTo) -> Result<(ArrayRef, Vec
 }
 
 /// Puts `value` in the place of missing cells, and counts them.
-fn fill(
-    columns: &mut BTreeMap<&str, ArrayRef>,
-    name: &str,
-    value: Option<&Value>,
-    indicator: bool,
-) -> Result<u64, String> {
-    let Some(value) = value else { return Ok(u64::from(indicator)) };
+fn fill(columns: &mut BTreeMap<&str, ArrayRef>, name: &str, value: Option<&Value>) -> Result<u64, String> {
+    let Some(value) = value else { return Ok(0) };
     let slot = columns.get_mut(name).ok_or("expected the column")?;
     let missing = slot.null_count() as u64;
-    let cells = match (value, slot.data_type()) {
+    let cells: ArrayRef = match (value, slot.data_type()) {
         (Value::Float(_), DataType::Int64) => Arc::new(numbers(slot).ok_or("expected numbers")?),
         _ => slot.clone(),
     };
@@ -352,22 +467,36 @@ fn fill(
     Ok(missing)
 }
 
-/// Changes texts cell by cell.
+/// Changes texts cell by cell, and counts those that became others.
 fn each_text(
     columns: &mut BTreeMap<&str, ArrayRef>,
     names: &[String],
-    touched: &mut u64,
     change: impl for<'c> Fn(&'c str) -> Option<&'c str>,
-) {
+) -> u64 {
+    let mut touched = 0;
     for name in names {
         let Some(column) = columns.get_mut(name.as_str()) else { continue };
         let cells = column.as_string::<i32>();
         let differs = cells.iter().flatten().filter(|cell| change(cell) != Some(*cell)).count() as u64;
         if differs > 0 {
-            *touched += differs;
+            touched += differs;
             *column = Arc::new(cells.iter().map(|cell| cell.and_then(&change)).collect::<StringArray>());
         }
     }
+    touched
+}
+
+/// Puts `into` in the place of all texts but those that are `kept`, and counts them.
+fn fold(columns: &mut BTreeMap<&str, ArrayRef>, name: &str, kept: &[String], into: &str) -> u64 {
+    let Some(column) = columns.get_mut(name) else { return 0 };
+    let stays = |cell: &str| kept.binary_search_by(|kept| kept.as_str().cmp(cell)).is_ok();
+    let cells = column.as_string::<i32>();
+    let touched = cells.iter().flatten().filter(|cell| !stays(cell)).count() as u64;
+    if touched > 0 {
+        let folded = cells.iter().map(|cell| cell.map(|cell| if stays(cell) { cell } else { into }));
+        *column = Arc::new(folded.collect::<StringArray>());
+    }
+    touched
 }
 
 /// Puts a field in the place of the one of its name, or behind all but the hidden ones.

@@ -44,9 +44,9 @@ fn image(shape: [usize; 3], rules: &mut Rules) {
 /// What the columns of a table are for.
 fn columns(data: &DataSpec, rules: &mut Rules) {
     match data.source() {
-        Some(SourceSpec::Text(_)) => return no_columns(data, rules),
-        Some(SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
-            let named = data.target.as_deref().is_some_and(|target| !target.is_empty());
+        Some(source) if source.is_text() => return no_columns(data, rules),
+        Some(_) => {
+            let named = data.target().is_some_and(|target| !target.is_empty());
             rules.require(named, ["data.target"], || {
                 "`data.target` must name the column to predict".to_owned()
             });

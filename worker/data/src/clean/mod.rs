@@ -16,6 +16,7 @@
 mod batches;
 mod cells;
 mod change;
+mod changer;
 mod duplicates;
 mod expect;
 mod fit;

@@ -11,7 +11,8 @@ use phalanx_protocol::spec::{CastTo, Failing};
 
 use super::{
     cells,
-    change::{Change, Changer, cast_cells},
+    change::Change,
+    changer::{Changer, cast_cells},
     sieve::Sieve,
 };
 use crate::{

@@ -32,6 +32,7 @@ const COMMANDS: &[&str] = &[
     "workers",
     "data",
     "gc",
+    "audit",
     "coordinator",
     "worker",
     "bench",

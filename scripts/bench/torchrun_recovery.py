@@ -18,7 +18,7 @@ import tempfile
 import time
 
 # Seconds after which a round counts as lost, and of training between two rounds.
-LOST_AFTER = 60
+LOST_AFTER = 30
 REST = 3
 
 
@@ -78,6 +78,18 @@ def wait(folder, after, agent):
     return None
 
 
+def stop(agent, folder, workers):
+    """Ends the agent and its workers, hung ones too."""
+    agent.kill()
+    agent.wait()
+    for number in range(workers):
+        try:
+            with open(os.path.join(folder, f"pid-{number}")) as file:
+                os.kill(int(file.read()), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            pass
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--workers", type=int, default=4)
@@ -88,11 +100,10 @@ def main():
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.workers}",
                    "--max-restarts=1000", "--monitor-interval=0.1", os.path.abspath(__file__), "--train", folder]
         for _ in range(options.rounds):
-            if agent is None or agent.poll() is not None:
+            if agent is None:
                 agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            if wait(folder, time.time(), agent) is None:
-                lost += 1
-                continue
+                if wait(folder, time.time(), agent) is None:
+                    sys.exit("torchrun_recovery.py: torchrun makes no step: run it by hand to see why")
             time.sleep(REST)
             with open(os.path.join(folder, f"pid-{random.randrange(options.workers)}")) as file:
                 killed, moment = int(file.read()), time.time()
@@ -100,11 +111,14 @@ def main():
             # Steps that were under way may still be written.
             time.sleep(0.2)
             stepped = wait(folder, max(moment + 0.2, last_step(folder)), agent)
-            lost += stepped is None
-            times += [] if stepped is None else [stepped - moment]
+            if stepped is None:
+                lost += 1
+                stop(agent, folder, options.workers)
+                agent = None
+            else:
+                times.append(stepped - moment)
         if agent is not None:
-            agent.terminate()
-            agent.wait()
+            stop(agent, folder, options.workers)
     shown = f"median {statistics.median(times):.2f} s, worst {max(times):.2f} s" if times else "none survived"
     print(f"torchrun, SIGKILL of a worker to the next finished step: {shown}; {options.rounds - lost} of {options.rounds} survived")
 

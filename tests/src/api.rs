@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use serde::de::DeserializeOwned;
 use serde_json::from_slice;
 
 /// The longest that an answer may take.
@@ -31,16 +32,34 @@ impl Api {
     /// # Errors
     ///
     /// Where the coordinator is away or answers something else.
-    pub fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> io::Result<T> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> io::Result<T> {
+        self.call(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address))
+    }
+
+    /// What `POST path` with a body gives, read from JSON.
+    ///
+    /// # Errors
+    ///
+    /// Where the coordinator is away or refuses it.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &serde_json::Value) -> io::Result<T> {
+        let (address, body) = (&self.address, body.to_string());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.call(&(head + &body))
+    }
+
+    fn call<T: DeserializeOwned>(&self, request: &str) -> io::Result<T> {
         let mut connection = self.connection.borrow_mut();
-        let answer = self.ask(&mut connection, path);
+        let answer = self.ask(&mut connection, request);
         if answer.is_err() {
             *connection = None;
         }
         Ok(from_slice(&answer?)?)
     }
 
-    fn ask(&self, connection: &mut Option<BufReader<TcpStream>>, path: &str) -> io::Result<Vec<u8>> {
+    fn ask(&self, connection: &mut Option<BufReader<TcpStream>>, request: &str) -> io::Result<Vec<u8>> {
         let connection = match connection {
             Some(connection) => connection,
             None => {
@@ -50,7 +69,6 @@ impl Api {
                 connection.insert(BufReader::new(stream))
             }
         };
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
         connection.get_mut().write_all(request.as_bytes())?;
         let (mut line, mut length, mut status) = (String::new(), 0, String::new());
         loop {
@@ -71,6 +89,9 @@ impl Api {
         }
         let mut body = vec![0; length];
         connection.read_exact(&mut body)?;
-        if status.contains(" 200 ") { Ok(body) } else { Err(io::Error::other(status)) }
+        if status.contains(" 20") {
+            return Ok(body);
+        }
+        Err(io::Error::other(format!("{}: {}", status.trim_end(), String::from_utf8_lossy(&body))))
     }
 }

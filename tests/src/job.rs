@@ -12,7 +12,7 @@ pub fn examples() -> PathBuf {
 pub struct Job {
     name: &'static str,
     data: String,
-    model: &'static str,
+    model: String,
     train: String,
     rest: String,
 }
@@ -28,6 +28,13 @@ impl Job {
         Self::new("mlp", data, "[model.mlp]\nhidden = [16]\ndropout = 0.1\n")
     }
 
+    /// [`mlp`](Self::mlp) whose test split is most of the data, so that measuring it takes a while.
+    pub fn much_to_measure() -> Self {
+        let mut job = Self::mlp();
+        job.data.push_str("train = 0.2\nvalidation = 0.0\ntest = 0.8\n");
+        job
+    }
+
     /// A perceptron of 670,000 numbers on digits, whose steps take milliseconds.
     pub fn wide_mlp() -> Self {
         let data = format!(
@@ -35,10 +42,8 @@ impl Job {
             examples().join("data/mnist.parquet")
         );
         let split = "[data.split]\ntrain = 0.98\nvalidation = 0.0\ntest = 0.02\n";
-        let mut job = Self::new("wide", data + split, "[model.mlp]\nhidden = [512, 512]\n");
-        job.train =
-            job.train.replace("batch_size = 48", "batch_size = 128").replace("lanes = 4", "lanes = 8");
-        job
+        let job = Self::new("wide", data + split, "[model.mlp]\nhidden = [512, 512]\n");
+        job.train("batch_size", "128").lanes(8)
     }
 
     /// A convolutional network with batch normalisation and dropout on digits.
@@ -65,25 +70,42 @@ impl Job {
         )
     }
 
-    fn new(name: &'static str, data: String, model: &'static str) -> Self {
+    fn new(name: &'static str, data: String, model: &str) -> Self {
         let train = "[train]\nbatch_size = 48\nlanes = 4\nlearning_rate = 0.003\nclip_norm = 1.0\nseed = 7\n";
-        Self { name, data, model, train: train.to_owned(), rest: String::new() }.steps(12)
+        Self { name, data, model: model.to_owned(), train: train.to_owned(), rest: String::new() }.steps(12)
     }
 
     /// Ends after so many steps.
     #[must_use]
-    pub fn steps(mut self, steps: u64) -> Self {
-        let mut lines: Vec<_> = self.train.lines().filter(|line| !line.starts_with("steps")).collect();
-        let line = format!("steps = {steps}");
-        lines.push(&line);
-        self.train = lines.join("\n") + "\n";
-        self
+    pub fn steps(self, steps: u64) -> Self {
+        self.train("steps", &steps.to_string())
     }
 
     /// Cuts every batch into so many lanes.
     #[must_use]
-    pub fn lanes(mut self, lanes: u32) -> Self {
-        self.train = self.train.replace("lanes = 4", &format!("lanes = {lanes}"));
+    pub fn lanes(self, lanes: u32) -> Self {
+        self.train("lanes", &lanes.to_string())
+    }
+
+    /// Trains with another setting of `[train]`.
+    #[must_use]
+    pub fn train(mut self, key: &str, value: &str) -> Self {
+        let others = self.train.lines().filter(|line| line.split(' ').next() != Some(key));
+        let mut lines: Vec<_> = others.map(str::to_owned).collect();
+        lines.push(format!("{key} = {value}"));
+        self.train = lines.join("\n") + "\n";
+        self
+    }
+
+    /// A perceptron with other hidden layers.
+    ///
+    /// # Panics
+    ///
+    /// Where it is none.
+    #[must_use]
+    pub fn hidden(mut self, layers: &str) -> Self {
+        let (before, _) = self.model.split_once("hidden = ").expect("a perceptron");
+        self.model = format!("{before}hidden = {layers}\n");
         self
     }
 

@@ -48,6 +48,8 @@ const PORTS: [&str; 10] = [
 #[derive(Debug)]
 pub struct SeaweedFs {
     weed: PathBuf,
+    /// The address at which it is called.
+    host: String,
     folder: TempDir,
     ports: [u16; PORTS.len()],
     child: Option<Child>,
@@ -61,6 +63,15 @@ impl SeaweedFs {
     ///
     /// Where it does not start.
     pub fn start(what: &str) -> Option<Self> {
+        Self::start_at("127.0.0.1", what)
+    }
+
+    /// [`start`](Self::start) at another address of this machine.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not start.
+    pub fn start_at(host: &str, what: &str) -> Option<Self> {
         let Some(weed) = std::env::var_os("PHALANX_WEED").filter(|weed| !weed.is_empty()) else {
             eprintln!("SKIPPED: {what} needs PHALANX_WEED=$(scripts/seaweedfs.sh)");
             return None;
@@ -69,7 +80,8 @@ impl SeaweedFs {
         fs::create_dir(folder.path().join("data")).expect("the temporary folder can be written");
         fs::write(folder.path().join("identities.json"), IDENTITIES)
             .expect("the temporary folder can be written");
-        let mut server = Self { weed: weed.into(), folder, ports: free_ports(), child: None };
+        let ports = free_ports();
+        let mut server = Self { weed: weed.into(), host: host.to_owned(), folder, ports, child: None };
         for _ in 1..STARTS_MAX {
             if server.spawn() {
                 return Some(server);
@@ -88,7 +100,7 @@ impl SeaweedFs {
     /// What a user sets to reach it, as the environment's variables.
     pub fn settings(&self) -> Vec<(String, String)> {
         let settings = [
-            ("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.ports[0])),
+            ("AWS_ENDPOINT", format!("http://{}:{}", self.host, self.ports[0])),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_ACCESS_KEY_ID", "tester".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "open sesame".to_owned()),
@@ -130,13 +142,8 @@ impl SeaweedFs {
         let log = fs::File::create(place("log")).expect("the temporary folder can be written");
         let mut command = Command::new(&self.weed);
         command.arg("mini").args(PORTS.iter().zip(self.ports).map(|(flag, port)| format!("-{flag}={port}")));
-        command.args([
-            "-ip=127.0.0.1",
-            "-ip.bind=127.0.0.1",
-            "-admin.ui=false",
-            "-webdav=false",
-            "-s3.iam=false",
-        ]);
+        command.args([format!("-ip={}", self.host), format!("-ip.bind={}", self.host)]);
+        command.args(["-admin.ui=false", "-webdav=false", "-s3.iam=false"]);
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
         command.arg("-s3.autoCreateBucket=false").arg(format!("-bucket={BUCKET}"));
         command
@@ -153,20 +160,35 @@ impl SeaweedFs {
         })
     }
 
+    /// The files below `prefix`, as far as one listing goes: path and bytes of each.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not answer.
+    pub fn list(&self, prefix: &str) -> Vec<(String, u64)> {
+        let answer = self.asked(prefix).expect("it answers");
+        let between = |text: &str, tag: &str| {
+            let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+            Some(rest.split_once("</")?.0.to_owned())
+        };
+        let files = answer.split("<Contents>").skip(1);
+        files.filter_map(|file| Some((between(file, "Key")?, between(file, "Size")?.parse().ok()?))).collect()
+    }
+
     /// Whether it lists the bucket.
     fn answers(&self) -> bool {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0]))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            write!(
-                stream,
-                "GET /{BUCKET}?list-type=2 HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+        self.asked("").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    }
+
+    /// Its listing of what is below `prefix`.
+    fn asked(&self, prefix: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((self.host.as_str(), self.ports[0]))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let path = format!("/{BUCKET}?list-type=2&prefix={prefix}");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: phalanx\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     fn log(&self) -> String {

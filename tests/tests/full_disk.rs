@@ -19,7 +19,7 @@ fn a_job_whose_store_is_full_pauses_with_its_reason_and_goes_on_when_there_is_ro
         return;
     };
     let store = disk.path().join("store");
-    let job = Job::mlp().steps(1_500).with("[checkpoint]\nevery = 100\nkeep = 1\n");
+    let job = Job::mlp().steps(8_000).with("[checkpoint]\nevery = 100\nkeep = 1\n");
     let mut cluster = Cluster::with_store(home, store.clone());
     cluster.add_worker();
     cluster.submit(&job);

@@ -3,8 +3,9 @@
 //! another process of this machine, or in this process.
 //!
 //! Of several coordinators one leads. A call that cannot reach one, or finds it
-//! standing by, goes to the leader that is named there and to each of the others;
-//! one that broke on the way does not, since it may have been heard.
+//! standing by, goes to the leader that is named there and to each of the others.
+//! One that broke on the way or is not answered does so only if it changes nothing,
+//! since it may have been heard.
 
 mod collection;
 mod follow;
@@ -28,6 +29,7 @@ use phalanx_protocol::{
 };
 use reqwest::{Method, RequestBuilder, StatusCode, Url, header::HeaderMap};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 pub(crate) use collection::Collection;
 pub(crate) use follow::Follow;
@@ -40,6 +42,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A call that takes longer has failed.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A coordinator that answers nothing for so long hangs: another one is asked, if there is one.
+const HANG_MAX: Duration = Duration::from_secs(10);
 
 /// The most bytes of an answer: a job with a confusion matrix of a thousand classes has seven million.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -55,12 +60,21 @@ pub(crate) struct Client {
     /// The one that answered last as the leader.
     leader: Arc<Mutex<Url>>,
     http: reqwest::Client,
+    /// How long is waited for the beginning of an answer where another coordinator can be asked.
+    hang_max: Duration,
 }
 
 /// Where a request is made for.
 struct At<'a> {
     base: &'a Url,
     http: &'a reqwest::Client,
+}
+
+/// A coordinator that did not answer.
+struct Unanswered {
+    /// Whether it may have heard the request.
+    perhaps_heard: bool,
+    error: ClientError,
 }
 
 /// A call that did not succeed.
@@ -135,7 +149,7 @@ impl Client {
             .build()
             .map_err(|_| ClientError::Address(address.to_owned()))?;
         let leader = Arc::new(Mutex::new(bases[0].clone()));
-        Ok(Self { bases, leader, http })
+        Ok(Self { bases, leader, http, hang_max: HANG_MAX })
     }
 
     /// Its address; of several coordinators all, with commas between.
@@ -277,15 +291,22 @@ impl Client {
                 continue;
             }
             asked.push(base.clone());
-            let response = match request(At { base: &base, http: &self.http }).send().await {
+            let request = request(At { base: &base, http: &self.http }).build();
+            let request = request.map_err(|error| unreachable(&base, &error))?;
+            let changes_nothing = request.method().is_safe();
+            let others = waiting.iter().any(|other| !asked.contains(other));
+            let limit = if changes_nothing && others { self.hang_max } else { CALL_TIMEOUT };
+            let response = match self.ask(&base, request, limit).await {
                 Ok(response) => response,
-                Err(error) if error.is_connect() => {
-                    away.push(unreachable(&base, &error));
+                Err(Unanswered { perhaps_heard, error }) => {
+                    if perhaps_heard {
+                        self.turn_from(&base);
+                    }
+                    if perhaps_heard && !changes_nothing {
+                        return Err(error);
+                    }
+                    away.push(error);
                     continue;
-                }
-                Err(error) => {
-                    self.turn_from(&base);
-                    return Err(unreachable(&base, &error));
                 }
             };
             let status = response.status();
@@ -311,6 +332,26 @@ impl Client {
         match away.into_iter().next() {
             Some(error) if stand_by.is_empty() => Err(error),
             _ => Err(ClientError::NoLeader { stand_by }),
+        }
+    }
+
+    /// Sends a request to one coordinator, whose answer must begin within `limit`.
+    async fn ask(
+        &self,
+        base: &Url,
+        request: reqwest::Request,
+        limit: Duration,
+    ) -> Result<reqwest::Response, Unanswered> {
+        match timeout(limit, self.http.execute(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                Err(Unanswered { perhaps_heard: !error.is_connect(), error: unreachable(base, &error) })
+            }
+            Err(_) => {
+                let reason = format!("it has not answered for {limit:?}");
+                let error = ClientError::Unreachable { url: shown(base), reason };
+                Err(Unanswered { perhaps_heard: true, error })
+            }
         }
     }
 
@@ -379,6 +420,11 @@ fn innermost(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
     use super::*;
 
     #[test]
@@ -396,6 +442,46 @@ mod tests {
         assert_eq!(shown(&client.leader()), "http://b:2");
         client.turn_from(&client.leader());
         assert_eq!(shown(&client.leader()), "http://a:1");
+    }
+
+    /// A coordinator that takes connections and answers with `answer`, if with anything.
+    async fn coordinator(answer: Option<&'static str>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                if let Some(answer) = answer {
+                    let _ = stream.read(&mut [0; 4_096]).await;
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                        answer.len()
+                    );
+                    let _ = stream.write_all((head + answer).as_bytes()).await;
+                }
+                open.push(stream);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_is_not_waited_for_by_who_only_asks() {
+        let addresses = [coordinator(None).await, coordinator(Some("[]")).await];
+        let mut client = Client::new(&addresses.join(",")).unwrap();
+        client.hang_max = Duration::from_millis(50);
+        assert!(client.jobs().await.unwrap().is_empty());
+        assert_eq!(
+            shown(&client.leader()),
+            format!("http://{}", addresses[1]),
+            "it is asked first from now on"
+        );
+        client.turn_to(&client.bases[0].clone());
+        let follow = timeout(Duration::from_secs(5), client.follow("job-1").next()).await;
+        assert!(matches!(follow, Ok(Err(ClientError::Strange { .. }))), "it was asked for its lines");
+        // What changes something may have been heard.
+        client.turn_to(&client.bases[0].clone());
+        assert!(timeout(Duration::from_millis(200), client.cancel("job-1")).await.is_err());
     }
 
     #[test]

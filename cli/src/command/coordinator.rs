@@ -8,6 +8,8 @@ use phalanx_protocol::id::is_name;
 use phalanx_server::{Config, EtcdAccess, HTTP_PORT, Password, StartError, StateError};
 use phalanx_storage::StorageError;
 use phalanx_telemetry::install_metrics;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
 
 use super::telemetry;
 use crate::{
@@ -122,6 +124,7 @@ impl Coordinator {
         let quotas = each_once(self.quotas)?;
         let _telemetry = telemetry::init(&self.telemetry, "phalanx-coordinator")?;
         let mut signals = StopSignals::listen()?;
+        raise_descriptors();
         let mut server = phalanx_server::start(Config {
             http_addr: self.listen,
             rpc_addr: self.rpc,
@@ -151,6 +154,14 @@ impl Coordinator {
             () = signals.next() => {}
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Every worker has a connection, and many systems give a process 1,024 descriptors unless it asks for more.
+fn raise_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        warn!(?current, ?maximum, %error, "the limit of open files stays as it is");
     }
 }
 

@@ -4,6 +4,7 @@
 //! of the answer.
 
 mod alias;
+mod audit;
 mod bench;
 mod cancel;
 mod check;
@@ -89,6 +90,7 @@ pub(crate) enum Asked {
     Drain(drain::Drain),
     Data(data::Data),
     Gc(gc::Gc),
+    Audit(audit::Audit),
     Coordinator(Box<coordinator::Coordinator>),
     #[command(display_order = 998)]
     Bench(bench::Bench),
@@ -117,6 +119,7 @@ impl Asked {
             Self::Drain(command) => command.run().await,
             Self::Data(command) => Box::pin(command.run()).await,
             Self::Gc(command) => command.run().await,
+            Self::Audit(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,
             Self::Bench(command) => command.run().await,
             Self::Completions(command) => command.run(),

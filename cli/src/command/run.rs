@@ -75,7 +75,7 @@ impl Run {
         self.local.check_devices()?;
         let workers = self.local.count(&spec)?;
         let min = spec.workers.min.map(|min| min.min(workers));
-        spec.workers = WorkersSpec { min, start: Some(workers), max: Some(workers) };
+        spec.workers = WorkersSpec { min, start: Some(workers), max: Some(workers), ..spec.workers };
         announce(&self.job.name(), &spec);
         self.local.train(Home::at(&self.home), Begin::Submit { spec: Box::new(spec), workers }).await
     }

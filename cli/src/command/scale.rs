@@ -26,9 +26,9 @@ pub(crate) struct Scale {
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     workers: u32,
 
-    /// The fewest workers that it trains with
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
-    min: u32,
+    /// The fewest workers that it trains with; as before where it is not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    min: Option<u32>,
 
     /// Print the job as JSON
     #[arg(long)]
@@ -41,12 +41,12 @@ pub(crate) struct Scale {
 impl Scale {
     /// Scales it.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
-        if self.min > self.workers {
-            let Self { min, workers, .. } = self;
+        let workers = self.workers;
+        if let Some(min) = self.min.filter(|min| *min > workers) {
             return Err(CliError::usage(format!("--min {min} is more than the {workers} that it may take")));
         }
         let connection = self.at.connect().await?;
-        let workers = WorkersSpec { min: Some(self.min), start: None, max: Some(self.workers) };
+        let workers = WorkersSpec { min: self.min, max: Some(workers), ..WorkersSpec::default() };
         let job = connection.client().scale(&self.id, &workers).await?;
         if self.json {
             show::print_json(&job)?;

@@ -5,6 +5,7 @@
 //! Colours are part of the text and taken out where it does not reach a terminal
 //! or `NO_COLOR` is set.
 
+mod audit;
 mod chart;
 mod data;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod lists;
 mod metrics;
 mod model;
 mod number;
+mod ranks;
 mod report;
 mod screen;
 mod style;
@@ -26,6 +28,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) use audit::{AuditProgress, audit};
 pub(crate) use data::{dataset, diff, validation};
 pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};

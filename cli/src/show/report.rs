@@ -7,6 +7,7 @@ use super::{
     lists::state,
     metrics::metrics,
     number::{between, bytes, count, duration, figure, moment},
+    ranks::ranks,
     style::{DIM, STRONG, styled},
 };
 
@@ -47,6 +48,10 @@ pub(crate) fn report(job: &JobView, curve: &Curve, place: &Place, columns: usize
     } else if !job.validation.is_empty() {
         text.push_str(&section("validation split"));
         text.push_str(&metrics(&job.validation, None));
+    }
+    if !job.ranks.is_empty() {
+        text.push_str(&section("ranks"));
+        text.push_str(&ranks(&job.ranks));
     }
     if let Some(sample) = &job.sample {
         text.push_str(&section("sample"));
@@ -105,6 +110,9 @@ fn facts(job: &JobView, place: &Place) -> Vec<(&'static str, String)> {
         let (step, size) = (count(checkpoint.step), bytes(checkpoint.bytes));
         facts.push(("checkpoint", format!("step {step} ({size}), {}", moment(checkpoint.written_at))));
     }
+    if let Some(away) = &job.store_away {
+        facts.push(("store", format!("away since {}: {}", moment(away.since), away.why)));
+    }
     if job.world_size > 0 {
         facts.push(("workers", format!("{} in generation {}", job.world_size, job.generation)));
     }
@@ -125,6 +133,8 @@ fn quoted(sample: &str, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use phalanx_protocol::view::StoreAway;
+
     use super::*;
     use crate::show::fixture;
 
@@ -148,6 +158,17 @@ mod tests {
         let job = fixture::queued("waits for 2 workers; 1 is free");
         let text = plain(&report(&job, &Curve::default(), &Place::new(""), 80));
         assert!(text.starts_with("mnist-3 queued\nwaits for 2 workers; 1 is free\n"), "{text}");
+    }
+
+    #[test]
+    fn a_job_whose_store_is_away_says_since_when_and_why() {
+        let since = "2026-11-24T17:05:40Z".parse().unwrap();
+        let store_away = Some(StoreAway { since, why: "connection refused".to_owned() });
+        let reason = Some("checkpoints are stalled while training goes on".to_owned());
+        let job = JobView { store_away, reason, ..fixture::training() };
+        let text = plain(&report(&job, &Curve::default(), &Place::new(""), 80));
+        let expected = format!("away since {}: connection refused", moment(since));
+        assert!(text.contains(&expected) && text.contains("checkpoints are stalled"), "{text}");
     }
 
     #[test]

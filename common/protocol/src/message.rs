@@ -10,6 +10,7 @@
 //!            ◄──────────────────────────────────────── Formed
 //!            ◄─────────── Progress, Validated, Verified
 //!            ◄──────────────────────────────────────── CheckpointPart
+//!            ◄──────────────────────────────────────── StoreAway, StoreBack
 //!   Fetch    ─────────────────────────────────────────────────────────►          (the next one will be larger)
 //!            ◄───────────────────────────────────────────────────────── Fetched
 //!   Stop     ────────────────────────────────────────►   (cancel, interrupt, others join or leave)
@@ -194,6 +195,12 @@ pub struct Assignment {
     /// The newest checkpoint, from which the job goes on unless a rank holds a state that is
     /// at least as new; `None` is the state that the seed makes.
     pub resume: Option<CheckpointRef>,
+    /// States that were kept in this generation, or before it, are not to be trusted: ranks
+    /// differed then, and nobody knew which of them was right.
+    pub disputed: Option<Generation>,
+    /// A step on whose state ranks have disagreed. If they come to it they compare their states,
+    /// whatever `train.verify_every` says, and rank 0 reports [`Event::Verified`] where all agree.
+    pub verify_at: Option<u64>,
     /// The span that this work belongs to.
     pub trace: Option<TraceParent>,
 }
@@ -274,6 +281,15 @@ pub enum Event {
     },
     /// This rank's part of a checkpoint is durable.
     CheckpointPart(Box<CheckpointPart>),
+    /// The object store does not answer this worker: what it writes or reads waits, and steps go on.
+    StoreAway {
+        /// For how long it has not answered.
+        lasting: Duration,
+        /// What the last try ended in.
+        why: String,
+    },
+    /// The object store answers this worker again.
+    StoreBack,
     /// The rank has stopped as it was told.
     Stopped {
         /// Steps finished.
@@ -285,6 +301,31 @@ pub enum Event {
     Finished(Box<Finished>),
     /// The rank cannot go on.
     Failed(Failure),
+}
+
+impl Event {
+    /// The steps that it says are finished.
+    pub fn step(&self) -> Option<u64> {
+        match self {
+            Self::Formed { step, .. }
+            | Self::Progress(Progress { step, .. })
+            | Self::Validated { step, .. }
+            | Self::Verified { step, .. }
+            | Self::Stopped { step }
+            | Self::Failed(Failure::Peer { step, .. } | Failure::Differs { step, .. }) => Some(*step),
+            Self::CheckpointPart(part) => Some(part.step),
+            Self::Finished(finished) => Some(finished.step),
+            Self::Preparing { .. }
+            | Self::Prepared { .. }
+            | Self::Fetched
+            | Self::Evaluating
+            | Self::StoreAway { .. }
+            | Self::StoreBack
+            | Self::Failed(
+                Failure::Job { .. } | Failure::CheckpointDamaged { .. } | Failure::Storage { .. },
+            ) => None,
+        }
+    }
 }
 
 /// Where the state comes from with which a generation begins.

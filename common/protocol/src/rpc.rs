@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{Generation, WorkerId},
     message::{Attached, Hello, Numbered, Report},
+    pace::Pace,
 };
 
 /// The version of the messages. Their encoding has no field names, so worker and coordinator must
@@ -22,9 +23,9 @@ pub trait Coordinator {
     /// Enters the cluster. The worker's lease begins.
     async fn attach(hello: Hello) -> Result<Attached, NotAttached>;
 
-    /// Renews the lease and waits up to the heartbeat time for directives after
-    /// number `after`; an empty answer is a heartbeat.
-    async fn directives(worker: WorkerId, after: u64) -> Result<Vec<Numbered>, Rejected>;
+    /// Renews the lease, tells the pace since the last call where the worker trains, and waits up
+    /// to the heartbeat time for directives after number `after`; an empty answer is a heartbeat.
+    async fn directives(worker: WorkerId, after: u64, pace: Option<Pace>) -> Result<Vec<Numbered>, Rejected>;
 
     /// Tells what happened. When this returns, it is in the state store.
     async fn report(worker: WorkerId, report: Report) -> Result<(), Rejected>;
@@ -89,6 +90,9 @@ pub enum Rejected {
         /// The job's generation.
         current: Generation,
     },
+    /// It cannot be true, and saying it again does not help.
+    #[error("that cannot be true: {0}")]
+    Impossible(String),
     /// The coordinator is stopping, or its queue is not served; say it again later.
     #[error("the coordinator cannot take it now: {0}")]
     Unavailable(String),

@@ -107,16 +107,24 @@ pub struct JobView {
     pub confusion: Option<Confusion>,
     /// Workers that serve it now; none unless a generation is under way.
     pub workers: Vec<WorkerId>,
+    /// How fast its ranks are, by rank; those of which that is not known yet are left out.
+    pub ranks: Vec<RankView>,
     /// Members of its generation, or of its last one if none is under way; 0 if it never had one.
     pub world_size: u32,
     /// Its lanes: the most workers that it can have.
     pub lanes: u32,
+    /// Samples of one step.
+    pub batch_size: u32,
+    /// Whether it keeps a ledger, which `phalanx audit` checks.
+    pub ledger: bool,
     /// Its generation.
     pub generation: Generation,
     /// Hash of parameters, optimizer state and cursor at the end, or at the newest checkpoint.
     pub state_hash: Option<HashHex>,
     /// Whole checkpoints, the newest last.
     pub checkpoints: Vec<CheckpointRef>,
+    /// The outage of the object store that its checkpoints, and whatever else it writes or reads, wait for.
+    pub store_away: Option<StoreAway>,
     /// The dataset version.
     pub dataset: Option<DatasetRef>,
     /// The model version that it made.
@@ -133,6 +141,32 @@ pub struct JobView {
     pub started_at: Option<Timestamp>,
     /// When it was over.
     pub finished_at: Option<Timestamp>,
+}
+
+/// An object store that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreAway {
+    /// Since when.
+    pub since: Timestamp,
+    /// What the last try ended in that was told.
+    pub why: String,
+}
+
+/// How fast a rank is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RankView {
+    /// The rank.
+    pub rank: u32,
+    /// Its worker.
+    pub worker: WorkerId,
+    /// Seconds of a step in which it works itself: the median over the last heartbeats.
+    pub step_seconds: f64,
+    /// The share of a step that passes in the reduction, from 0 to 1. Most of it is the wait for the slowest rank.
+    pub waiting: f64,
+    /// How many times as long as the median of the ranks it takes for a lane; `None` before that can be told.
+    pub slowdown: Option<f64>,
+    /// Whether it is a straggler: slower than the median for long.
+    pub straggler: bool,
 }
 
 /// Something that happened to a job, told to people.

@@ -1,7 +1,7 @@
 //! Every message between coordinator and worker comes back from the wire as it was sent. The wire
 //! has no field names, so whatever leaves something out, or asks what comes next, would not.
 
-use std::{collections::BTreeMap, fmt::Debug, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Debug, fs, path::Path, time::Duration};
 
 use phalanx_protocol::{
     codec::{FRAME_BYTES_MAX, decode, encode},
@@ -106,6 +106,7 @@ fn a_worker_and_its_coordinator_understand_how_they_meet() {
     let rejected = [
         Rejected::UnknownWorker(WorkerId::new(9)),
         Rejected::StaleGeneration { got: Generation::new(1), current: Generation::new(2) },
+        Rejected::Impossible("step 9 of 5".to_owned()),
         Rejected::Unavailable("full".to_owned()),
         Rejected::Standby(Standby { leader: Some("host:7701".to_owned()) }),
     ];
@@ -155,6 +156,8 @@ fn a_directive_carries_a_whole_job() {
                 spec: spec.clone(),
                 dataset: dataset(),
                 resume,
+                disputed: Some(Generation::new(1)),
+                verify_at: Some(5),
                 trace: trace(),
             })));
         }
@@ -209,6 +212,8 @@ fn a_report_carries_every_event() {
         Event::Validated { step: 7, metrics: metrics() },
         Event::CheckpointPart(Box::new(part)),
         Event::Stopped { step: 7 },
+        Event::StoreAway { lasting: Duration::from_secs(7), why: "connection refused".to_owned() },
+        Event::StoreBack,
         Event::Evaluating,
         Event::Finished(Box::new(finished)),
         Event::Failed(Failure::Job { reason: reason() }),

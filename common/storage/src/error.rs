@@ -15,7 +15,8 @@ pub enum StorageError {
     /// No space left.
     #[error("the object store is full: {0}")]
     Full(String),
-    /// The service did not answer, or said that it cannot now, for a whole minute. It may be back.
+    /// The service did not answer, or said that it cannot now, for a whole minute; or a folder's file
+    /// system did not. It may be back.
     #[error("the object store is away: {0}")]
     Away(String),
     /// The service takes us for nobody, or for somebody who may not do this.
@@ -90,6 +91,7 @@ impl StorageError {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound(path.display().to_string()),
             _ if is_full(error) => Self::Full(text),
+            kind if is_unreachable(kind) => Self::Away(text),
             _ => Self::Other(text),
         }
     }
@@ -178,8 +180,24 @@ fn is_unanswered(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
+/// Whether a file system says that the machine behind it does not answer, as NFS and FUSE do.
+fn is_unreachable(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::TimedOut
+            | io::ErrorKind::StaleNetworkFileHandle
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    )
+}
+
 /// The text of the first cause, which is what a person can act on.
-fn innermost(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
@@ -257,6 +275,14 @@ mod tests {
         check("409 Conflict", "ConditionalRequestConflict", StorageError::is_transient, "a/b");
         check("507 Insufficient Storage", "", |e| matches!(e, StorageError::Full(_)), "a/b");
         check("400 Bad Request", "InvalidPart", |e| matches!(e, StorageError::Other(_)), "InvalidPart");
+    }
+
+    #[test]
+    fn a_folder_of_a_machine_that_does_not_answer_is_away() {
+        let stale = StorageError::io(Path::new("/mnt/store"), &io::Error::from_raw_os_error(116));
+        assert!(stale.is_transient(), "{stale:?}");
+        let broken = StorageError::io(Path::new("/mnt/store"), &io::Error::from_raw_os_error(5));
+        assert!(!broken.is_transient(), "{broken:?}");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    sync::mpsc,
+    thread,
     time::Duration,
 };
 
@@ -21,10 +23,13 @@ use jiff::Timestamp;
 use tempfile::NamedTempFile;
 use tracing::{debug, info};
 
-use crate::{Listed, StorageError, path, store::LIST_FILES_MAX};
+use crate::{Content, Listed, StorageError, outage::Health, path, store::LIST_FILES_MAX};
 
 /// Where files are written before they get their path; on the same file system.
 const STAGING: &str = ".tmp";
+
+/// How much of a file is written before the disk is given it.
+const HAND_OVER_BYTES: usize = 32 << 20;
 
 /// A staged file that nobody has written to for this long belongs to a process
 /// that is gone.
@@ -34,6 +39,7 @@ const STAGED_AGE_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
+    health: Health,
 }
 
 impl Folder {
@@ -43,7 +49,12 @@ impl Folder {
         let staging = root.join(STAGING);
         create_folders(&staging).map_err(|e| StorageError::io(&staging, &e))?;
         remove_abandoned(&staging, "");
-        Ok(Self { root })
+        Ok(Self { root, health: Health::default() })
+    }
+
+    /// Whether the file system answers, which may be another machine's.
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The file behind a checked path.
@@ -52,7 +63,7 @@ impl Folder {
     }
 
     /// Creates the file durably. [`StorageError::Exists`] if there is one.
-    pub(crate) fn create(&self, path: &str, content: &[u8]) -> Result<(), StorageError> {
+    pub(crate) fn create(&self, path: &str, content: &Content) -> Result<(), StorageError> {
         let target = self.file(path);
         let folder = target.parent().expect("invariant: a file lies below the root");
         let failed = |e: io::Error| match e.kind() {
@@ -65,8 +76,7 @@ impl Folder {
 
         // First of all, so that a store that is gone is not begun anew.
         let mut staged = self.stage().map_err(failed)?;
-        staged.write_all(content).map_err(failed)?;
-        staged.as_file().sync_all().map_err(failed)?;
+        write_durably(staged.as_file_mut(), content).map_err(failed)?;
         self.create_folders(folder).map_err(failed)?;
         match staged.persist_noclobber(&target) {
             Ok(_) => sync_folder(folder).map_err(failed),
@@ -225,6 +235,33 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
         }
         Err(e) => Err(e),
     }
+}
+
+/// Writes `content` and makes it durable. The disk is busy while more is written: a large file is
+/// handed to it in between, by another thread, and little is left to wait for in the end.
+fn write_durably(file: &mut File, content: &Content) -> io::Result<()> {
+    if content.len() <= HAND_OVER_BYTES {
+        content.pieces().iter().try_for_each(|piece| file.write_all(piece))?;
+        return file.sync_all();
+    }
+    let mut disk = file.try_clone()?;
+    thread::scope(|scope| {
+        let (written, handed_over) = mpsc::channel();
+        let syncing = scope.spawn(move || {
+            while handed_over.recv().is_ok() {
+                while handed_over.try_recv().is_ok() {}
+                file.sync_data()?;
+            }
+            file.sync_all()
+        });
+        for chunk in content.pieces().iter().flat_map(|piece| piece.chunks(HAND_OVER_BYTES)) {
+            disk.write_all(chunk)?;
+            // It has ended where the disk has failed it, which it tells below.
+            let _ = written.send(());
+        }
+        drop(written);
+        syncing.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs has panicked")))
+    })
 }
 
 /// Makes the entries of a folder durable.

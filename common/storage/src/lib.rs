@@ -3,8 +3,8 @@
 //!
 //! In reading order: the store, its errors, which paths are let in, the two
 //! kinds of store behind it (a local folder; a remote service, how it is talked
-//! to, and how large files are sent to it), local copies, and the manifests that
-//! name what belongs together.
+//! to, and how large files are sent to it), local copies, waiting for a store that is
+//! away, and the manifests that name what belongs together.
 //!
 //! Architecture invariants: a file never changes once it is there, and nothing
 //! half-written is ever seen under its path. Which file is the newest, and who
@@ -12,16 +12,20 @@
 
 pub mod manifest;
 
+mod content;
 mod error;
 mod folder;
 mod local;
+mod outage;
 mod path;
 mod remote;
 mod service;
 mod store;
 mod uploads;
 
+pub use content::Content;
 pub use error::{StorageError, is_full};
 pub use folder::create_folders;
 pub use local::clean_cache;
+pub use outage::{Away, Outage, Patience};
 pub use store::{Listed, Store};

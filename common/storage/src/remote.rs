@@ -22,7 +22,8 @@ use url::Url;
 
 use crate::{
     Listed, StorageError,
-    service::{Connector, Health},
+    outage::Health,
+    service::Connector,
     uploads::{CLAIMS, Uploads},
 };
 
@@ -117,7 +118,7 @@ impl Remote {
         })
     }
 
-    /// Since when the service does not answer.
+    /// Whether the service answers.
     pub(crate) fn health(&self) -> &Health {
         &self.health
     }

@@ -8,10 +8,7 @@
 //!
 //! Also notes since when the service has not answered.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use object_store::{
@@ -22,24 +19,7 @@ use object_store::{
     },
 };
 
-/// Whether a service answers.
-#[derive(Debug, Default)]
-pub(crate) struct Health {
-    away_since: Mutex<Option<Instant>>,
-}
-
-impl Health {
-    /// Since when every answer has failed to come or was that the service cannot now.
-    pub(crate) fn away_since(&self) -> Option<Instant> {
-        *self.away_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes how a request ended that was sent at `begun`.
-    fn note(&self, answers: bool, begun: Instant) {
-        let mut away_since = self.away_since.lock().unwrap_or_else(PoisonError::into_inner);
-        *away_since = if answers { None } else { Some(away_since.unwrap_or(begun)) };
-    }
-}
+use crate::{error::innermost, outage::Health};
 
 /// Makes clients that follow the rules above.
 #[derive(Debug, Default)]
@@ -68,11 +48,14 @@ impl HttpService for Service {
         }
         let begun = Instant::now();
         let answer = self.client.execute(request).await;
-        // 507 is an answer: there is no room.
-        let answers = answer
-            .as_ref()
-            .is_ok_and(|answer| !answer.status().is_server_error() || answer.status().as_u16() == 507);
-        self.health.note(answers, begun);
+        match &answer {
+            // 507 is an answer: there is no room.
+            Ok(answer) if !answer.status().is_server_error() || answer.status().as_u16() == 507 => {
+                self.health.answers();
+            }
+            Ok(answer) => self.health.fails(begun, &format!("it answers {}", answer.status())),
+            Err(error) => self.health.fails(begun, &innermost(error)),
+        }
         answer.map_err(|error| match error.kind() {
             HttpErrorKind::Timeout | HttpErrorKind::Interrupted => {
                 HttpError::new(HttpErrorKind::Request, error)

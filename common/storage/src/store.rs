@@ -17,9 +17,10 @@ use tracing::warn;
 use url::Url;
 
 use crate::{
-    StorageError,
+    Content, StorageError,
     folder::Folder,
     local::{self, Download},
+    outage::Away,
     path,
     remote::{EXPECTED, Remote},
 };
@@ -107,12 +108,12 @@ impl Store {
         &self.url
     }
 
-    /// Since when the service has not answered, or only that it cannot now; `None` for a folder. Calls
-    /// go on trying for a minute before they fail, and this tells what they wait for.
-    pub fn away_since(&self) -> Option<Instant> {
+    /// Since when the store has not answered, or only that it cannot now, and why. Calls to a service go
+    /// on trying for a minute before they fail, and this tells what they wait for.
+    pub fn away(&self) -> Option<Away> {
         match &self.kind {
-            Kind::Folder(_) => None,
-            Kind::Remote(remote) => remote.health().away_since(),
+            Kind::Folder(folder) => folder.health().away(),
+            Kind::Remote(remote) => remote.health().away(),
         }
     }
 
@@ -125,18 +126,24 @@ impl Store {
     /// Also [`StorageError::Full`], [`StorageError::Away`], [`StorageError::Denied`],
     /// [`StorageError::NoBucket`], [`StorageError::Path`] and [`StorageError::Other`]. After
     /// [`Away`](StorageError::Away) it may be called again, and finds what it has created.
-    pub async fn create(&self, path: &str, content: Bytes) -> Result<FileRef, StorageError> {
+    pub async fn create(&self, path: &str, content: impl Into<Content>) -> Result<FileRef, StorageError> {
         let object = path::checked(path)?;
-        let bytes = content.len() as u64;
-        let hashed = content.clone();
-        let blake3 = blocking(move || Ok(blake3::hash(&hashed).to_hex().to_string())).await?;
-        let reference = FileRef { path: path.to_owned(), bytes, blake3 };
-
-        let created = match &self.kind {
+        let content = content.into();
+        let (bytes, hashed) = (content.len() as u64, content.clone());
+        let hashing = blocking(move || Ok(hashed.hash().to_hex().to_string()));
+        let refer = |blake3: String| FileRef { path: path.to_owned(), bytes, blake3 };
+        let (reference, created) = match &self.kind {
             Kind::Folder(folder) => {
-                on_folder(folder, path, move |folder, path| folder.create(path, &content)).await
+                let creating = on_folder(folder, path, move |folder, path| folder.create(path, &content));
+                let (blake3, created) = tokio::join!(hashing, creating);
+                (refer(blake3?), created)
             }
-            Kind::Remote(remote) => remote.create(&object, &reference, content).await,
+            Kind::Remote(remote) => {
+                let reference = refer(hashing.await?);
+                let content = blocking(move || Ok(content.into_bytes())).await?;
+                let created = remote.create(&object, &reference, content).await;
+                (reference, created)
+            }
         };
         match created {
             Ok(()) => Ok(reference),
@@ -348,8 +355,13 @@ async fn on_folder<T: Send + 'static>(
     path: &str,
     work: impl FnOnce(&Folder, &str) -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
-    let (folder, path) = (Arc::clone(folder), path.to_owned());
-    blocking(move || work(&folder, &path)).await
+    let (used, path, begun) = (Arc::clone(folder), path.to_owned(), Instant::now());
+    let worked = blocking(move || work(&used, &path)).await;
+    match &worked {
+        Err(error) if error.is_transient() => folder.health().fails(begun, &error.to_string()),
+        Ok(_) | Err(_) => folder.health().answers(),
+    }
+    worked
 }
 
 /// Runs `work` on a thread for blocking work. What it has begun it also ends,

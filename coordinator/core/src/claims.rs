@@ -16,7 +16,7 @@ use crate::{
     Coordinator,
     job::{Job, Phase},
     record::{Goal, JobRecord},
-    schedule::{Availability, Candidate, Claim, Readiness, Standing},
+    schedule::{Availability, Candidate, Claim, Readiness, Situation},
     worker::{Duty, Worker},
 };
 
@@ -31,8 +31,6 @@ pub(crate) struct Waiting<'a> {
     pub(crate) task: Option<&'a str>,
     /// The kind of processor that it must stay on.
     pub(crate) kind: Option<&'a str>,
-    /// Whether it waits for those of its last generation.
-    pub(crate) readiness: Readiness,
 }
 
 impl Coordinator {
@@ -72,6 +70,7 @@ impl Coordinator {
                 kind: &worker.hello.kind,
                 tasks: &worker.hello.tasks,
                 availability: self.availability(id, worker),
+                holds: worker.holds.as_ref(),
             })
             .collect()
     }
@@ -80,10 +79,12 @@ impl Coordinator {
 impl Coordinator {
     fn availability<'a>(&self, id: WorkerId, worker: &'a Worker) -> Availability<'a> {
         let ends = |job: &Job| job.phase().state() == JobState::Stopping || job.gives_up(id);
+        if let Some(why) = worker.unusable() {
+            return Availability::Unusable(why);
+        }
         match &worker.duty {
-            _ if !worker.can_work() => Availability::Draining,
             Duty::Idle => Availability::Idle,
-            Duty::Leaving { .. } => Availability::Leaving(None),
+            Duty::Released { .. } => Availability::Leaving(None),
             Duty::Serving(job) | Duty::Homing { job, .. } if self.jobs.get(job).is_some_and(ends) => {
                 Availability::Leaving(Some(job))
             }
@@ -111,21 +112,21 @@ fn claim<'a>(
         workers_max,
         task: record.spec.model.custom_task(),
         kind: record.kind.as_deref(),
-        elastic: job.is_elastic(at),
-        standing: Standing::Ending,
+        elastic: job.is_elastic(),
+        situation: Situation::Ending,
     };
     match job.phase() {
         Phase::Queued { .. } => {
             let waiting = job.waiting(kind_is_there)?;
-            let Waiting { workers_min, workers_max, task, kind, readiness } = waiting;
-            let standing = Standing::Waiting { readiness, reserved };
+            let Waiting { workers_min, workers_max, task, kind } = waiting;
+            let situation = Situation::Waiting { readiness: Readiness::Ready, reserved };
             // It will be, once it runs.
             let elastic = true;
-            Some(Claim { workers_min, workers_max, task, kind, standing, elastic, ..claim })
+            Some(Claim { workers_min, workers_max, task, kind, situation, elastic, ..claim })
         }
         Phase::Stopping { goal: Goal::Regroup, .. } | Phase::Regrouping { .. } if job.is_preempted() => {
-            let standing = Standing::Waiting { readiness: Readiness::Saving, reserved };
-            Some(Claim { standing, ..claim })
+            let situation = Situation::Waiting { readiness: Readiness::Saving, reserved };
+            Some(Claim { situation, ..claim })
         }
         Phase::Preparing { .. }
         | Phase::Forming { .. }
@@ -135,7 +136,7 @@ fn claim<'a>(
         | Phase::Regrouping { .. } => {
             let preemptible = job.phase().state() == JobState::Training;
             let unsaved = unsaved(record, at);
-            Some(Claim { standing: Standing::Running { members, preemptible, unsaved }, ..claim })
+            Some(Claim { situation: Situation::Running { members, preemptible, unsaved }, ..claim })
         }
         Phase::Stopping { .. } => Some(claim),
         Phase::Registering { .. }

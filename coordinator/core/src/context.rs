@@ -37,6 +37,11 @@ impl Context<'_> {
         self.turn.effects.push(Effect::Persist(record));
     }
 
+    /// Queues the record of what is remembered of processes.
+    pub(crate) fn remember_processes(&mut self) {
+        self.persist(Record::Processes(self.fleet.processes().stored()));
+    }
+
     /// Queues a directive; one for a worker that is no longer attached is dropped.
     pub(crate) fn tell(&mut self, worker: WorkerId, directive: Directive) {
         if self.fleet.send(worker, directive) {

@@ -6,24 +6,25 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     message::{Directive, Hello, Numbered, Report},
+    pace::Pace,
     rpc,
     spec::JobSpec,
     view::{Curve, JobState, JobView, ModelView, WorkerView},
 };
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::{
     Completion, Config, Effect, Input, Now, Record, Rejected, Reply,
     context::{Context, Turn},
     job::Job,
-    record::{Counters, WORKER_BLOCK},
+    placement::LastPlan,
+    processes::Processes,
+    record::{Counters, Process, WORKER_BLOCK},
     registry::Registry,
-    schedule::{Problem, Verdict, solve},
-    worker::{Fleet, Seen},
+    worker::{DIRECTIVE_NUMBERS, Fleet, Seen},
 };
 
 /// The state of a coordinator.
@@ -37,16 +38,11 @@ pub struct Coordinator {
     /// Those of `jobs` that are not over: the others stay as they are until somebody asks for
     /// something, and are not looked at whenever time passes.
     pub(crate) live: BTreeSet<JobId>,
+    /// When something is due for a job, of those for which something is: few, where many wait.
+    pub(crate) deadlines: BTreeMap<JobId, Duration>,
+    /// Whether a job or a worker has begun to wait since the last plan.
+    pub(crate) placement_due: bool,
     pub(crate) last_plan: LastPlan,
-}
-
-/// What is remembered of the last plan.
-#[derive(Debug, Default)]
-pub(crate) struct LastPlan {
-    /// When it was made.
-    pub(crate) at: Timestamp,
-    /// The workers that it keeps for waiting jobs.
-    pub(crate) reserved: BTreeMap<JobId, Vec<WorkerId>>,
 }
 
 impl Coordinator {
@@ -56,10 +52,12 @@ impl Coordinator {
         Self {
             config,
             counters,
-            fleet: Fleet::new(counters.workers_reserved),
+            fleet: Fleet::new(counters.workers_reserved, Processes::default()),
             registry: Registry::default(),
             jobs: BTreeMap::new(),
             live: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
+            placement_due: false,
             last_plan: LastPlan::default(),
         }
     }
@@ -68,6 +66,9 @@ impl Coordinator {
     /// effects are to be done even if the input was rejected: time has passed,
     /// and leases that have ended meanwhile are dealt with first.
     ///
+    /// Which jobs get which workers is decided by [`place`](Self::place), once for all inputs
+    /// that are taken together.
+    ///
     /// # Errors
     ///
     /// [`Rejected`] says why the input was not taken.
@@ -75,14 +76,13 @@ impl Coordinator {
         let mut turn = Turn::default();
         self.pass_time(now, &mut turn);
         let result = self.dispatch(now, input, &mut turn);
-        self.finish_turn(now, turn, out);
+        self.finish_turn(turn, out);
         result
     }
 
     /// When [`Input::Tick`] is due, on the clock of [`Now::instant`].
     pub fn next_deadline(&self) -> Option<Duration> {
-        let jobs = self.live_jobs().filter_map(|job| job.phase().deadline());
-        jobs.chain(self.fleet.next_deadline()).min()
+        self.deadlines.values().copied().chain(self.fleet.next_deadline()).min()
     }
 
     /// The directives in a worker's queue after number `after`; `None` if the worker is not attached.
@@ -115,9 +115,19 @@ impl Coordinator {
         self.jobs.values().map(|job| job.phase().state())
     }
 
+    /// Jobs that wait for the object store, which is away.
+    pub fn jobs_with_store_away(&self) -> usize {
+        self.jobs.values().filter(|job| job.record().outage.is_some()).count()
+    }
+
     /// Generations that have ever begun, of all jobs together.
     pub fn generations_begun(&self) -> u64 {
         self.jobs.values().map(|job| job.record().generation.get()).fold(0, u64::saturating_add)
+    }
+
+    /// Members of running jobs that are slower than the others for long.
+    pub fn straggler_count(&self) -> usize {
+        self.live_jobs().map(Job::stragglers).sum()
     }
 
     /// How many workers are attached.
@@ -183,25 +193,30 @@ impl Coordinator {
         (jobs, Context { now, config, fleet, registry, turn })
     }
 
-    /// Ends the turn of one input: places jobs if any may start, and queues
-    /// what it has led to.
-    pub(crate) fn finish_turn(&mut self, now: Now, mut turn: Turn, out: &mut Vec<Effect>) {
-        for id in &turn.changed {
-            match self.jobs.get(id) {
-                Some(job) if !job.phase().state().is_over() => self.live.insert(id.clone()),
-                Some(_) | None => self.live.remove(id),
-            };
-        }
-        if turn.placement_due {
-            self.place_jobs(now, &mut turn);
-        }
+    /// Ends a turn: queues what it has led to.
+    pub(crate) fn finish_turn(&mut self, mut turn: Turn, out: &mut Vec<Effect>) {
+        turn.changed.iter().for_each(|id| self.index(id));
         for worker in self.fleet.drained() {
             self.fleet.send(worker, Directive::Leave);
             turn.effects.push(Effect::Send { worker });
         }
-        let Turn { effects, changed, placement_due: _ } = turn;
+        let Turn { effects, changed, placement_due } = turn;
+        self.placement_due |= placement_due;
         out.extend(effects);
         out.extend(changed.into_iter().map(Effect::JobChanged));
+    }
+
+    /// Notes whether a job is live, and when something is due for it.
+    pub(crate) fn index(&mut self, id: &JobId) {
+        let live = self.jobs.get(id).filter(|job| !job.phase().state().is_over());
+        match live {
+            Some(_) => self.live.insert(id.clone()),
+            None => self.live.remove(id),
+        };
+        match live.and_then(Job::deadline) {
+            Some(deadline) => self.deadlines.insert(id.clone(), deadline),
+            None => self.deadlines.remove(id),
+        };
     }
 
     fn dispatch(&mut self, now: Now, input: Input, turn: &mut Turn) -> Result<Reply, Rejected> {
@@ -217,8 +232,8 @@ impl Coordinator {
                 turn.effects.extend(changed.map(Effect::Persist));
             }
             Input::Attach(hello) => return Ok(Reply::Attached(self.attach(now, turn, *hello)?)),
-            Input::Poll { worker, after } => {
-                return Ok(self.poll(now, turn, worker, after).map(Reply::Directives)?);
+            Input::Poll { worker, after, pace } => {
+                return Ok(self.poll(now, turn, worker, (after, pace)).map(Reply::Directives)?);
             }
             Input::Report { worker, report } => self.report(now, turn, worker, *report)?,
             Input::Scale { job, workers } => {
@@ -226,7 +241,7 @@ impl Coordinator {
             }
             Input::Drain { worker } => self.drain(now, turn, worker)?,
             Input::Disconnected { worker } => self.disconnected(now, turn, worker),
-            Input::Detach { worker } => self.lose(now, turn, worker, "it has left"),
+            Input::Detach { worker } => self.detach(now, turn, worker),
             Input::Tick => {}
             Input::EffectDone(completion) => self.complete(now, turn, completion),
         }
@@ -277,7 +292,7 @@ impl Coordinator {
             let coordinator = rpc::VERSION.to_owned();
             return Err(rpc::NotAttached::Version { worker: hello.version, coordinator });
         }
-        let before = self.fleet.same_process(&hello);
+        let before = self.fleet.of_process(&Process::of(&hello));
         let limit = self.config.workers_max;
         if before.is_none() && self.fleet.len() >= limit {
             return Err(rpc::NotAttached::Full { limit });
@@ -300,9 +315,18 @@ impl Coordinator {
         now: Now,
         turn: &mut Turn,
         worker: WorkerId,
-        after: u64,
+        (after, pace): (u64, Option<Pace>),
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
+        if after >= DIRECTIVE_NUMBERS {
+            return Err(rpc::Rejected::Impossible(format!("worker {worker} has seen directive {after}")));
+        }
         self.hear(now, turn, worker)?;
+        if let Some(pace) = pace {
+            let (jobs, mut cx) = self.split(now, turn);
+            if let Some(job) = jobs.get_mut(&pace.job) {
+                job.paced(&mut cx, worker, &pace);
+            }
+        }
         match self.fleet.confirm(worker, after) {
             Seen::Nothing => {}
             Seen::Idle => turn.placement_due = true,
@@ -341,6 +365,7 @@ impl Coordinator {
         self.fleet.drain(id);
         turn.placement_due = true;
         let (jobs, mut cx) = self.split(now, turn);
+        cx.remember_processes();
         if let Some(job) = serves.and_then(|job| jobs.get_mut(&job)) {
             job.drain(&mut cx, id);
         }
@@ -362,6 +387,15 @@ impl Coordinator {
         let lease_ends = now.instant.saturating_add(self.config.timeouts.lease);
         turn.placement_due |= self.fleet.hear(worker, lease_ends)?;
         Ok(())
+    }
+
+    /// A worker leaves, and with it its process.
+    fn detach(&mut self, now: Now, turn: &mut Turn, id: WorkerId) {
+        let process = self.fleet.get(id).map(|worker| Process::of(&worker.hello));
+        self.lose(now, turn, id, "it has left");
+        if process.is_some_and(|process| self.fleet.has_left(&process)) {
+            self.split(now, turn).1.remember_processes();
+        }
     }
 
     /// A worker is no longer there: its generation learns of it.
@@ -388,6 +422,16 @@ impl Coordinator {
                     job.model_manifest_written(&mut cx, &version, result.map(|_| ()));
                 }
             }
+            Completion::StoreAway { job, lasting, why } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.store_is_away(&mut cx, None, lasting, why);
+                }
+            }
+            Completion::StoreBack { job } => {
+                if let Some(job) = jobs.get_mut(&job) {
+                    job.store_is_back(&mut cx, None);
+                }
+            }
         }
     }
 
@@ -397,69 +441,18 @@ impl Coordinator {
             let why = format!("it was not heard of for {:?}", self.config.timeouts.lease);
             self.lose(now, turn, worker, &why);
         }
-        let is_overdue = |job: &&Job| job.phase().deadline().is_some_and(|deadline| deadline <= now.instant);
-        let overdue: Vec<JobId> =
-            self.live_jobs().filter(is_overdue).map(|job| job.record().id.clone()).collect();
+        let due = self.deadlines.iter().filter(|(_, deadline)| **deadline <= now.instant);
+        let due: Vec<JobId> = due.map(|(id, _)| id.clone()).collect();
         let (jobs, mut cx) = self.split(now, turn);
-        for id in overdue {
-            if let Some(job) = jobs.get_mut(&id) {
-                job.overdue(&mut cx);
+        for id in &due {
+            if let Some(job) = jobs.get_mut(id) {
+                job.pass_time(&mut cx);
             }
         }
+        due.iter().for_each(|id| self.index(id));
     }
 
-    fn live_jobs(&self) -> impl Iterator<Item = &Job> {
+    pub(crate) fn live_jobs(&self) -> impl Iterator<Item = &Job> {
         self.live.iter().filter_map(|id| self.jobs.get(id))
     }
-
-    /// What becomes of each live job, in the order of their submission.
-    pub(crate) fn plan(&self, at: Timestamp) -> Vec<(JobId, Verdict)> {
-        let teams = self.teams();
-        let (claims, workers) = (self.claims(at, &teams), self.candidates());
-        let problem = Problem { claims: &claims, workers: &workers, quotas: &self.config.quotas };
-        let verdicts = solve(&problem);
-        debug!(jobs = claims.len(), workers = workers.len(), "jobs scheduled");
-        claims.iter().map(|claim| claim.id.clone()).zip(verdicts).collect()
-    }
-
-    /// Gives idle workers to jobs that wait, and those left over to jobs that can grow.
-    fn place_jobs(&mut self, now: Now, turn: &mut Turn) {
-        let plan = self.plan(now.wall);
-        self.last_plan = LastPlan { at: now.wall, reserved: reserved(&plan) };
-        let (jobs, mut cx) = self.split(now, turn);
-        for (id, verdict) in plan {
-            if let Some(job) = jobs.get_mut(&id) {
-                apply(job, &mut cx, verdict);
-            }
-        }
-    }
-}
-
-/// Carries out what was decided for one job: the one place from which the scheduler changes jobs.
-fn apply(job: &mut Job, cx: &mut Context<'_>, verdict: Verdict) {
-    match verdict {
-        Verdict::Start(members) => job.start(cx, members),
-        Verdict::Wait { why, reserved: _ } => job.goes_on_waiting(cx, why.to_string()),
-        Verdict::Keep => {}
-        Verdict::Grow(newcomers) => job.grow(cx, newcomers),
-        Verdict::Shrink(leaving) => job.shrink(cx, leaving),
-        Verdict::Preempt { by, reserved: _ } => job.preempt(cx, &by),
-    }
-}
-
-/// The workers that a plan keeps for jobs.
-fn reserved(plan: &[(JobId, Verdict)]) -> BTreeMap<JobId, Vec<WorkerId>> {
-    plan.iter()
-        .filter_map(|(id, verdict)| match verdict {
-            Verdict::Wait { reserved, .. } | Verdict::Preempt { reserved, .. } if !reserved.is_empty() => {
-                Some((id.clone(), reserved.clone()))
-            }
-            Verdict::Start(_)
-            | Verdict::Wait { .. }
-            | Verdict::Keep
-            | Verdict::Grow(_)
-            | Verdict::Shrink(_)
-            | Verdict::Preempt { .. } => None,
-        })
-        .collect()
 }

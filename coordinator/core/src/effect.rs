@@ -29,7 +29,7 @@ pub enum Effect {
         worker: WorkerId,
     },
     /// Write the manifest (JSON) to `path`, created once. Need not be done
-    /// before the call is answered, and may be tried for a while. Answered by
+    /// before the call is answered, and may wait for the store. Answered by
     /// [`Completion::CheckpointManifest`](crate::Completion::CheckpointManifest).
     WriteCheckpointManifest {
         /// The job.

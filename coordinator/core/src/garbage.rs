@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `checkpoints/JOB/gG-sS/…` | a record names it, or JOB is not over and G is its generation: its workers may be writing it |
 //! | `artifacts/JOB/gG/…` | the same |
+//! | `ledgers/JOB/…` | always: a job can be audited as long as it is known |
 //! | `models/NAME/V/manifest.json` | V is registered or reserved |
 //! | `datasets/VERSION/…` | a job or a model version names VERSION, or some job is preparing a data set: which one is not known yet |
 //! | anything else | always |
@@ -88,6 +89,9 @@ impl Named {
                 None => Verdict::Kept,
             },
             ["artifacts", job, generation, _] => self.of_job(job, generation, GarbageKind::Artifact),
+            ["ledgers", job, _] if !self.jobs.contains_key(job) => {
+                Verdict::Foreign { owner: format!("job {job}") }
+            }
             ["models", name, version, "manifest.json"] => self.of_model(name, version),
             ["datasets", version, _] if !self.needs_dataset(version) => {
                 Verdict::Garbage(GarbageKind::Dataset)
@@ -102,7 +106,9 @@ impl Named {
         let segments: Vec<&str> = file.path.split('/').collect();
         let may_be_written = match segments[..] {
             // One that was never known here is somebody else's.
-            ["checkpoints" | "artifacts", job, ..] => self.jobs.get(job).is_none_or(Option::is_some),
+            ["checkpoints" | "artifacts" | "ledgers", job, ..] => {
+                self.jobs.get(job).is_none_or(Option::is_some)
+            }
             ["datasets", ..] => self.preparing.is_some(),
             _ => false,
         };

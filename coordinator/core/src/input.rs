@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     message::{Hello, Numbered, Report},
+    pace::Pace,
     reference::FileRef,
     rpc,
     spec::{JobSpec, WorkersSpec},
@@ -47,14 +48,14 @@ pub enum Input {
     Resume {
         /// The job.
         job: JobId,
-        /// How many workers it takes from now on; as before if `None`.
+        /// How many workers it takes from now on; what is not set stays as before.
         workers: Option<WorkersSpec>,
     },
     /// A user changes how many workers a job takes, while it waits or runs.
     Scale {
         /// The job.
         job: JobId,
-        /// How many it takes from now on.
+        /// How many it takes from now on; what is not set stays as it is.
         workers: WorkersSpec,
     },
     /// A user moves an alias.
@@ -77,6 +78,8 @@ pub enum Input {
         worker: WorkerId,
         /// The last directive that it has seen; 0 for none.
         after: u64,
+        /// How fast it has trained since it polled last.
+        pace: Option<Pace>,
     },
     /// A worker tells what happened. Renews its lease.
     Report {
@@ -107,7 +110,7 @@ pub enum Input {
     EffectDone(Completion),
 }
 
-/// The outcome of an effect that is answered.
+/// The outcome of an effect that is answered, or what it waits for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Completion {
     /// Of [`Effect::WriteCheckpointManifest`](crate::Effect::WriteCheckpointManifest).
@@ -129,6 +132,20 @@ pub enum Completion {
         version: ModelVersionRef,
         /// The durable manifest, or why it could not be written.
         result: Result<FileRef, WriteFailed>,
+    },
+    /// Either of them waits for the object store; its own completion comes later.
+    StoreAway {
+        /// The job.
+        job: JobId,
+        /// For how long the store has not answered.
+        lasting: Duration,
+        /// What the last try ended in.
+        why: String,
+    },
+    /// Neither waits for the object store any more.
+    StoreBack {
+        /// The job.
+        job: JobId,
     },
 }
 

@@ -6,7 +6,8 @@ use phalanx_protocol::{spec::CHECKPOINTS_MAX, view::CURVE_POINTS_MAX};
 use crate::{
     Coordinator,
     checkpoint::SAVES_MAX,
-    job::{Job, Phase},
+    job::{EVICTED_MAX, Job, Phase},
+    processes::PROCESSES_MAX,
     record::MESSAGES_MAX,
     registry::ALIAS_CHANGES_MAX,
     schedule::Verdict,
@@ -38,11 +39,19 @@ impl Coordinator {
         self.check_memberships()?;
         self.check_registry()?;
         self.check_nobody_waits_in_vain()?;
+        for job in self.live_jobs() {
+            let (id, noted) = (&job.record().id, self.deadlines.get(&job.record().id));
+            let is_noted =
+                job.deadline().is_none_or(|deadline| noted.is_some_and(|noted| *noted <= deadline));
+            require(7, is_noted, || format!("it is not noted when something is due for {id}"))?;
+        }
         for job in self.jobs.values() {
             check_checkpoints(job)?;
             check_done(self, job)?;
             check_bounds(job)?;
         }
+        let remembered = self.fleet.processes().len();
+        require(8, remembered <= PROCESSES_MAX, || format!("{remembered} processes are remembered"))?;
         for (id, _) in self.fleet.iter() {
             let waiting = self.fleet.waiting(id);
             require(8, waiting <= DIRECTIVES_MAX, || format!("{waiting} directives wait for worker {id}"))?;
@@ -128,6 +137,7 @@ fn check_bounds(job: &Job) -> Result<(), BrokenInvariant> {
         ("points of training loss", record.curve.train.as_slice().len(), CURVE_POINTS_MAX),
         ("points of validation loss", record.curve.validation.as_slice().len(), CURVE_POINTS_MAX),
         ("checkpoints in the making", saves, SAVES_MAX),
+        ("evicted workers", record.evicted.len(), EVICTED_MAX),
     ];
     for (what, count, max) in bounds {
         require(8, count <= max, || format!("{} has {count} {what}, more than {max}", record.id))?;

@@ -5,8 +5,8 @@
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`worker`), who gets which of them (`schedule`), the registry, what of the object store is
-//! garbage, and the invariants.
+//! workers (`processes`, `worker`), who gets which of them (`schedule`, `relief`, `placement`), the
+//! registry, what of the object store is garbage, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
 //! The time comes in with each input.
@@ -18,11 +18,14 @@
 //! | – | submit | Queued |
 //! | Queued | enough idle workers (`schedule`) | next generation stored; `Prepare` to rank 0; Preparing; or Forming, if the data set is known |
 //! | Preparing | rank 0 `Prepared` | `Train` to all ranks, with the newest checkpoint; Forming |
-//! | Preparing | a rank other than 0 is lost | goes on without it |
+//! | Preparing | a rank other than 0 is lost or about to leave | goes on without it; Regrouping, if too few are left |
+//! | Preparing | rank 0 tells nothing for a step's time | Regrouping, where another rank takes its place |
 //! | Forming | all ranks `Formed`, or one reports a step | Training |
 //! | Forming | step time is over | as a rank lost |
-//! | Training | idle workers, and room for them | `Fetch` to those; when all have `Fetched`, `Stop` to all ranks; Stopping |
+//! | Training | idle workers, and room for them | `Fetch` to those; when all have `Fetched`, or their step time is over, `Stop` to all ranks; Stopping |
+//! | Training | a rank is a straggler that is to be evicted, and a worker is idle | as for an idle worker; the straggler is not taken along |
 //! | Training | a rank is about to leave, or there are more than the job takes | `Stop` to all ranks; Stopping |
+//! | Evaluating | a rank is about to leave | Regrouping; if too few would stay, once the state is saved |
 //! | Training, Evaluating | `CheckpointPart` of all ranks | manifest written, then recorded, then older ones deleted |
 //! | Training | rank 0 `Evaluating` | Evaluating |
 //! | Training, Evaluating, Stopping | rank 0 `Finished`, gates hold, `[register]` | version reserved; manifest written; Registering |
@@ -62,8 +65,10 @@
 //! 7. A job that is not over has a next event: idle workers that do not suffice,
 //!    a lease, a deadline, or a write that the driver answers for. Whatever the
 //!    scheduler would change was changed.
-//! 8. Directives, messages, curves, checkpoints in the making and changes of
-//!    aliases are bounded.
+//! 8. Directives, messages, curves, checkpoints in the making, evicted workers, changes of
+//!    aliases and processes that are remembered are bounded.
+//! 9. Nobody goes on from a state that is known to be wrong or is disputed, and
+//!    nobody is named who has computed rightly.
 
 mod effect;
 mod input;
@@ -78,9 +83,12 @@ mod checkpoint;
 mod curve;
 mod job;
 
+mod processes;
 mod worker;
 
 mod claims;
+mod placement;
+mod relief;
 mod schedule;
 
 mod registry;

@@ -2,7 +2,11 @@
 //! in a record is forgotten when the coordinator stops: workers that serve no
 //! generation, leases, and progress since the last record.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+};
 
 use jiff::Timestamp;
 use phalanx_protocol::{
@@ -23,6 +27,8 @@ use crate::curve::LossCurve;
 pub enum Record {
     /// Numbers that are never used again.
     Counters(Counters),
+    /// What is remembered of worker processes, in the order in which it was first noted.
+    Processes(Vec<Remembered>),
     /// A job.
     Job(Box<JobRecord>),
     /// What can change about a model.
@@ -36,6 +42,7 @@ impl Record {
     pub fn key(&self) -> String {
         match self {
             Self::Counters(_) => "counters".to_owned(),
+            Self::Processes(_) => "processes".to_owned(),
             Self::Job(job) => format!("job/{}", job.id),
             Self::Model(model) => format!("model/{}", model.name),
             Self::ModelVersion(version) => format!("version/{}/{}", version.name, version.version),
@@ -107,7 +114,7 @@ pub struct JobRecord {
     pub number: u64,
     /// The job file.
     pub spec: Box<JobSpec>,
-    /// How many workers it takes: the job file's word, or that of the last resume.
+    /// How many workers it takes: the job file's word, and what a user has changed since.
     pub workers: WorkersSpec,
     /// The span that the job belongs to.
     pub trace: Option<TraceParent>,
@@ -119,10 +126,14 @@ pub struct JobRecord {
     pub wish: Option<Goal>,
     /// A step of which it is not known whose state was right.
     pub dispute: Option<Dispute>,
+    /// The last generation in which that was so: no state is trusted that was kept in it or before.
+    pub disputed_in: Option<Generation>,
     /// How far it is.
     pub progress: ProgressRecord,
     /// Whole checkpoints, the newest last.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// The outage of the object store that it waits for.
+    pub outage: Option<OutageRecord>,
     /// The dataset version, once known.
     pub dataset: Option<DatasetRef>,
     /// Kind of processor of its last generation.
@@ -137,6 +148,8 @@ pub struct JobRecord {
     pub validation: Metrics,
     /// What came out of it, once it has finished.
     pub outcome: Option<OutcomeRecord>,
+    /// Stragglers whose place others took: it does not take them out again.
+    pub evicted: BTreeSet<WorkerId>,
     /// The newest messages, numbered.
     pub messages: Vec<Message>,
     /// When it was submitted.
@@ -211,19 +224,69 @@ pub struct Known {
     pub hello: Hello,
     /// When.
     pub attached_at: Timestamp,
+    /// Whether it keeps the job's state.
+    pub holds_state: bool,
+}
+
+/// A worker process. Containers of one host may share its name, and each have a process 1, but
+/// no address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its host's name.
+    pub host: String,
+    /// Its number there.
+    pub pid: u32,
+    /// Where other workers reach it.
+    pub data_addr: SocketAddr,
+}
+
+impl Process {
+    /// The one that introduces itself.
+    pub(crate) fn of(hello: &Hello) -> Self {
+        Self { host: hello.host.clone(), pid: hello.pid, data_addr: hello.data_addr }
+    }
+
+    /// Whether it is the one that introduces itself.
+    pub(crate) fn is(&self, hello: &Hello) -> bool {
+        (self.pid, self.data_addr) == (hello.pid, hello.data_addr) && self.host == hello.host
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, process {}", self.host, self.pid)
+    }
+}
+
+/// What is remembered of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The process.
+    pub process: Process,
     /// How often its state was wrong.
     pub errors: u32,
     /// Whether it is about to leave.
     pub draining: bool,
 }
 
-/// States that differed, none of them in the majority.
+/// States that differed, and nobody knows yet which was right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispute {
     /// Steps finished.
     pub step: u64,
-    /// The hash that each worker had of the state.
-    pub hashes: BTreeMap<WorkerId, HashHex>,
+    /// What the state was on each worker; of one that computed it again, what it was the last time.
+    pub votes: Vec<Vote>,
+}
+
+/// What the state was on one worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// Its number at that time.
+    pub worker: WorkerId,
+    /// The process.
+    pub process: Process,
+    /// Hash of the state.
+    pub state_hash: HashHex,
 }
 
 /// How far a generation is.
@@ -305,6 +368,19 @@ pub struct ProgressRecord {
     pub samples_per_second: Option<f64>,
     /// Steps finished at the last validation.
     pub validated_step: Option<u64>,
+}
+
+/// An outage of the object store. It is over when nobody waits any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutageRecord {
+    /// Since when.
+    pub since: Timestamp,
+    /// What whoever told of it first was answered.
+    pub why: String,
+    /// Workers that wait.
+    pub workers: BTreeSet<WorkerId>,
+    /// Whether the coordinator waits, with a manifest.
+    pub coordinator: bool,
 }
 
 /// A whole checkpoint and its parts.

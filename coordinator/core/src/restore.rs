@@ -11,6 +11,7 @@ use crate::{
     Config, Coordinator, Effect, Now, Record,
     context::{Context, Turn},
     job::{Gang, Job, Muster, Phase},
+    processes::Processes,
     record::{Counters, JobRecord, Member, Stage, Standing},
     registry::Registry,
     worker::Fleet,
@@ -53,11 +54,12 @@ impl Coordinator {
         out: &mut Vec<Effect>,
     ) -> Result<Self, RestoreError> {
         let mut counters = Counters::default();
-        let mut registry = Registry::default();
+        let (mut registry, mut processes) = (Registry::default(), Processes::default());
         let (mut versions, mut jobs) = (Vec::new(), Vec::new());
         for record in records {
             match record {
                 Record::Counters(stored) => counters = stored,
+                Record::Processes(remembered) => processes = Processes::restored(remembered),
                 Record::Job(job) => jobs.push(*job),
                 Record::Model(head) => registry.restore_head(head),
                 Record::ModelVersion(version) => versions.push(*version),
@@ -74,14 +76,14 @@ impl Coordinator {
             return Err(RestoreError::UncountedJob { job: id, number: job.number, next });
         }
         let mut coordinator = Self::new(config);
-        coordinator.fleet = Fleet::new(counters.workers_reserved);
+        coordinator.fleet = Fleet::new(counters.workers_reserved, processes);
         (coordinator.counters, coordinator.registry) = (counters, registry);
         let mut turn = Turn { placement_due: true, ..Turn::default() };
         coordinator.restore_jobs(now, &mut turn, jobs);
-        let is_live = |job: &&Job| !job.phase().state().is_over();
-        coordinator.live =
-            coordinator.jobs.values().filter(is_live).map(|job| job.record().id.clone()).collect();
-        coordinator.finish_turn(now, turn, out);
+        let all: Vec<JobId> = coordinator.jobs.keys().cloned().collect();
+        all.iter().for_each(|id| coordinator.index(id));
+        coordinator.finish_turn(turn, out);
+        coordinator.place(now, out);
         Ok(coordinator)
     }
 
@@ -125,7 +127,7 @@ fn take_over(cx: &mut Context<'_>, record: &JobRecord, members: Vec<Member>, sta
         }
     }
     match stage {
-        Stage::Preparing => Phase::Preparing { gang, what: None },
+        Stage::Preparing => Phase::Preparing { gang, what: None, deadline: cx.after(step) },
         Stage::Forming => Phase::Forming { gang, formed: BTreeSet::new(), deadline: cx.after(step) },
         Stage::Training { saves } => Phase::Training { gang, saves },
         Stage::Evaluating { saves } => Phase::Evaluating { gang, saves },

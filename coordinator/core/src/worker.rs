@@ -1,5 +1,6 @@
 //! The workers that are attached: their leases, what they serve, and the
-//! directives that wait for them. Owns all that is known of a worker. A restart
+//! directives that wait for them. Owns all that is known of a worker, with what is
+//! remembered of its process. A restart
 //! is survived by those that serve a generation, because its job's record has them.
 //!
 //! A worker that was released is not idle before it has seen its release: so
@@ -17,22 +18,31 @@ use phalanx_protocol::{
     rpc,
 };
 
-use crate::{Now, record::Known};
+use crate::{
+    Now,
+    processes::{ERRORS_MAX, Processes},
+    record::{Known, Process},
+    schedule::Unusable,
+};
 
 /// The most directives that can wait for one worker. A generation sends it at most five
 /// (`Fetch`, `Prepare`, `Train`, `Stop`, `Release`), and it gets no other generation
 /// before it has shown that it has heard the last of those but its release.
 pub(crate) const DIRECTIVES_MAX: usize = 8;
 
-/// A worker whose state was wrong so often gets no more work.
-const ERRORS_MAX: u32 = 2;
+/// A directive has a smaller number: a worker that gets a thousand a second comes to it after
+/// hundreds of years. What a worker has seen is believed after a restart, and counted on from there.
+pub(crate) const DIRECTIVE_NUMBERS: u64 = 1 << 44;
 
 /// The workers that are attached.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
+    /// The same workers by the ends of their leases, so that only those are looked at whose lease is over.
+    leases: BTreeSet<(Duration, WorkerId)>,
     /// Those that are about to leave and have not been told to.
     draining: BTreeSet<WorkerId>,
+    processes: Processes,
     next: u64,
 }
 
@@ -41,7 +51,7 @@ pub(crate) struct Fleet {
 pub(crate) struct Worker {
     pub(crate) hello: Hello,
     pub(crate) attached_at: Timestamp,
-    pub(crate) lease_ends: Duration,
+    lease_ends: Duration,
     pub(crate) duty: Duty,
     /// Whether its connection is there, as far as is known.
     pub(crate) connected: bool,
@@ -49,6 +59,9 @@ pub(crate) struct Worker {
     pub(crate) draining: bool,
     /// How often its state was wrong.
     pub(crate) errors: u32,
+    /// The job whose state it keeps, or will: the last that it was sent to train, unless it was
+    /// told to give that up.
+    pub(crate) holds: Option<JobId>,
     outbox: Outbox,
 }
 
@@ -60,13 +73,38 @@ impl Worker {
 
     /// Whether it is there, and can have work from now on.
     pub(crate) fn can_work(&self) -> bool {
-        self.connected && !self.draining && !self.is_quarantined()
+        self.unusable().is_none()
     }
 
-    /// What is kept of it.
-    pub(crate) fn known(&self) -> Known {
-        let Self { hello, attached_at, errors, draining, .. } = self;
-        Known { hello: hello.clone(), attached_at: *attached_at, errors: *errors, draining: *draining }
+    /// Why it gets no work, if it gets none.
+    pub(crate) fn unusable(&self) -> Option<Unusable> {
+        if self.is_quarantined() {
+            Some(Unusable::Quarantined)
+        } else if self.draining {
+            Some(Unusable::Draining)
+        } else {
+            (!self.connected).then_some(Unusable::CutOff)
+        }
+    }
+
+    /// What is stored of it with the job that it serves.
+    pub(crate) fn known(&self, job: &JobId) -> Known {
+        let Self { hello, attached_at, holds, .. } = self;
+        Known { hello: hello.clone(), attached_at: *attached_at, holds_state: holds.as_ref() == Some(job) }
+    }
+
+    /// Does with the state that it holds what the worker will do when it sees this directive.
+    fn follow(&mut self, directive: &Directive) {
+        match directive {
+            Directive::Train(assignment) => self.holds = Some(assignment.job.clone()),
+            Directive::Prepare { job, .. } | Directive::Fetch { job, .. } => {
+                self.holds.take_if(|held| held != job);
+            }
+            Directive::Release { job, keep: false, .. } => {
+                self.holds.take_if(|held| held == job);
+            }
+            Directive::Release { keep: true, .. } | Directive::Stop { .. } | Directive::Leave => {}
+        }
     }
 }
 
@@ -85,7 +123,7 @@ pub(crate) enum Duty {
         release: u64,
     },
     /// It has been released and has not seen that yet.
-    Leaving {
+    Released {
         /// Number of the release in its queue.
         release: u64,
     },
@@ -96,7 +134,7 @@ impl Duty {
     pub(crate) fn job(&self) -> Option<&JobId> {
         match self {
             Self::Serving(job) | Self::Homing { job, .. } => Some(job),
-            Self::Idle | Self::Leaving { .. } => None,
+            Self::Idle | Self::Released { .. } => None,
         }
     }
 }
@@ -129,9 +167,10 @@ impl Outbox {
 }
 
 impl Fleet {
-    /// An empty fleet whose first worker gets the number `next`.
-    pub(crate) fn new(next: u64) -> Self {
-        Self { workers: BTreeMap::new(), draining: BTreeSet::new(), next }
+    /// An empty fleet whose first worker gets the number `next`. Of some `processes` something is known.
+    pub(crate) fn new(next: u64, processes: Processes) -> Self {
+        let (workers, leases, draining) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { workers, leases, draining, processes, next }
     }
 
     /// The number of the next worker.
@@ -151,12 +190,14 @@ impl Fleet {
         self.workers.get(&id)
     }
 
-    /// The worker that is the same process as the one that says `hello`. Containers on one host may
-    /// share its name, and each have a process 1, but no address.
-    pub(crate) fn same_process(&self, hello: &Hello) -> Option<WorkerId> {
-        let place = |hello: &Hello| (hello.pid, hello.data_addr);
-        let same = |worker: &Worker| place(&worker.hello) == place(hello) && worker.hello.host == hello.host;
-        self.iter().find(|(_, worker)| same(worker)).map(|(id, _)| id)
+    /// The worker that is this process.
+    pub(crate) fn of_process(&self, process: &Process) -> Option<WorkerId> {
+        self.iter().find(|(_, worker)| process.is(&worker.hello)).map(|(id, _)| id)
+    }
+
+    /// What is remembered of processes.
+    pub(crate) fn processes(&self) -> &Processes {
+        &self.processes
     }
 
     /// Takes a worker in; its lease begins.
@@ -171,39 +212,56 @@ impl Fleet {
             connected: true,
             draining: false,
             errors: 0,
+            holds: None,
             outbox: Outbox::new(true),
         };
-        self.workers.insert(id, worker);
+        self.insert(id, worker);
         id
     }
 
     /// Takes in a worker that served `job` before a restart.
     pub(crate) fn restore(&mut self, id: WorkerId, known: Known, lease_ends: Duration, job: &JobId) {
-        let Known { hello, attached_at, errors, draining } = known;
+        let Known { hello, attached_at, holds_state } = known;
         let worker = Worker {
             hello,
             attached_at,
             lease_ends,
             duty: Duty::Serving(job.clone()),
             connected: true,
-            draining,
-            errors,
+            draining: false,
+            errors: 0,
+            holds: holds_state.then(|| job.clone()),
             outbox: Outbox::new(false),
         };
-        self.workers.insert(id, worker);
-        if draining {
+        self.insert(id, worker);
+    }
+
+    /// Adds a worker, with what is remembered of its process.
+    fn insert(&mut self, id: WorkerId, mut worker: Worker) {
+        let process = Process::of(&worker.hello);
+        worker.errors = self.processes.errors(&process);
+        worker.draining = self.processes.is_draining(&process);
+        if worker.draining {
             self.draining.insert(id);
         }
+        self.leases.insert((worker.lease_ends, id));
+        self.workers.insert(id, worker);
     }
 
     pub(crate) fn remove(&mut self, id: WorkerId) -> Option<Worker> {
-        self.workers.remove(&id)
+        let removed = self.workers.remove(&id)?;
+        self.leases.remove(&(removed.lease_ends, id));
+        Some(removed)
     }
 
     /// Renews a lease. Returns whether the worker was thought to be cut off.
     pub(crate) fn hear(&mut self, id: WorkerId, lease_ends: Duration) -> Result<bool, rpc::Rejected> {
         let worker = self.workers.get_mut(&id).ok_or(rpc::Rejected::UnknownWorker(id))?;
-        worker.lease_ends = worker.lease_ends.max(lease_ends);
+        if lease_ends > worker.lease_ends {
+            self.leases.remove(&(worker.lease_ends, id));
+            self.leases.insert((lease_ends, id));
+            worker.lease_ends = lease_ends;
+        }
         Ok(!std::mem::replace(&mut worker.connected, true))
     }
 
@@ -219,6 +277,7 @@ impl Fleet {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.draining = true;
             self.draining.insert(id);
+            self.processes.drains(&Process::of(&worker.hello));
         }
     }
 
@@ -241,11 +300,37 @@ impl Fleet {
         self.workers.get(&id).is_some_and(Worker::can_work)
     }
 
-    /// Counts that a worker's state was wrong. Returns whether it gets no more work for that.
-    pub(crate) fn has_erred(&mut self, id: WorkerId) -> bool {
-        let Some(worker) = self.workers.get_mut(&id) else { return false };
-        worker.errors += 1;
-        worker.is_quarantined()
+    /// Whether a worker keeps the state of a job.
+    pub(crate) fn holds(&self, id: WorkerId, job: &JobId) -> bool {
+        self.workers.get(&id).is_some_and(|worker| worker.holds.as_ref() == Some(job))
+    }
+
+    /// Notes that nobody is to go on from the state that a worker holds.
+    pub(crate) fn distrust(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.holds = None;
+        }
+    }
+
+    /// A process has left in order. Returns whether what is remembered of processes has changed.
+    pub(crate) fn has_left(&mut self, process: &Process) -> bool {
+        self.processes.has_left(process)
+    }
+
+    /// Whether a worker is there and keeps the state of a job, even if it is about to leave.
+    pub(crate) fn can_save(&self, id: WorkerId, job: &JobId) -> bool {
+        let is_there = |worker: &Worker| matches!(worker.unusable(), None | Some(Unusable::Draining));
+        self.workers.get(&id).is_some_and(is_there) && self.holds(id, job)
+    }
+
+    /// Counts that the state of a process was wrong, which may be gone by now. Returns whether it
+    /// gets no more work for that.
+    pub(crate) fn has_erred(&mut self, process: &Process) -> bool {
+        let errors = self.processes.has_erred(process);
+        if let Some(worker) = self.of_process(process).and_then(|id| self.workers.get_mut(&id)) {
+            worker.errors = errors;
+        }
+        errors >= ERRORS_MAX
     }
 
     /// Drops the directives up to number `after`, which the worker has seen.
@@ -255,7 +340,7 @@ impl Fleet {
         if !std::mem::replace(&mut outbox.numbered, true) {
             outbox.last += after;
             outbox.waiting.iter_mut().for_each(|directive| directive.number += after);
-            if let Duty::Homing { release, .. } | Duty::Leaving { release } = &mut worker.duty {
+            if let Duty::Homing { release, .. } | Duty::Released { release } = &mut worker.duty {
                 *release += after;
             }
         }
@@ -263,7 +348,7 @@ impl Fleet {
             outbox.waiting.pop_front();
         }
         match &worker.duty {
-            Duty::Leaving { release } if *release <= after => {
+            Duty::Released { release } if *release <= after => {
                 worker.duty = Duty::Idle;
                 Seen::Idle
             }
@@ -272,7 +357,7 @@ impl Fleet {
                 worker.duty = Duty::Serving(job.clone());
                 Seen::Home(job)
             }
-            Duty::Idle | Duty::Serving(_) | Duty::Homing { .. } | Duty::Leaving { .. } => Seen::Nothing,
+            Duty::Idle | Duty::Serving(_) | Duty::Homing { .. } | Duty::Released { .. } => Seen::Nothing,
         }
     }
 
@@ -288,12 +373,12 @@ impl Fleet {
 
     /// Leases that have ended.
     pub(crate) fn expired(&self, instant: Duration) -> Vec<WorkerId> {
-        self.iter().filter(|(_, worker)| worker.lease_ends <= instant).map(|(id, _)| id).collect()
+        self.leases.iter().take_while(|(ends, _)| *ends <= instant).map(|(_, id)| *id).collect()
     }
 
     /// When the first lease ends.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.workers.values().map(|worker| worker.lease_ends).min()
+        self.leases.first().map(|(ends, _)| *ends)
     }
 
     /// Makes the worker a member of a gang.
@@ -326,7 +411,7 @@ impl Fleet {
         if let Some(worker) = self.workers.get_mut(&id)
             && let Duty::Homing { release, .. } = worker.duty
         {
-            worker.duty = Duty::Leaving { release };
+            worker.duty = Duty::Released { release };
         }
     }
 
@@ -339,7 +424,7 @@ impl Fleet {
     pub(crate) fn release(&mut self, id: WorkerId, release: Directive) -> bool {
         let Some(release) = self.queue(id, release) else { return false };
         if let Some(worker) = self.workers.get_mut(&id) {
-            worker.duty = Duty::Leaving { release };
+            worker.duty = Duty::Released { release };
         }
         true
     }
@@ -354,7 +439,9 @@ impl Fleet {
     }
 
     fn queue(&mut self, id: WorkerId, directive: Directive) -> Option<u64> {
-        let outbox = &mut self.workers.get_mut(&id)?.outbox;
+        let worker = self.workers.get_mut(&id)?;
+        worker.follow(&directive);
+        let outbox = &mut worker.outbox;
         outbox.last += 1;
         outbox.waiting.push_back(Numbered { number: outbox.last, directive });
         debug_assert!(outbox.waiting.len() <= DIRECTIVES_MAX, "invariant 8: queues are bounded");
@@ -364,7 +451,7 @@ impl Fleet {
 
 /// A worker as messages name it: `3 (host, process 4711)`.
 pub(crate) fn describe(id: WorkerId, hello: &Hello) -> String {
-    format!("{id} ({}, process {})", hello.host, hello.pid)
+    format!("{id} ({})", Process::of(hello))
 }
 
 /// So many of something, for people: `1 worker`, `2 workers`.

@@ -13,7 +13,8 @@
 //! 4. What was heard before a lease ended counts, even if the driver was held up
 //!    by a slow disk and gets to it only afterwards.
 //!
-//! Inputs that have piled up are taken together and share one transaction.
+//! Inputs that have piled up are taken together, and share one transaction and one decision on who
+//! gets which workers.
 
 use std::{
     collections::BTreeMap,
@@ -124,6 +125,7 @@ impl Driver {
                 self.complete(now, completion, &mut effects);
             }
             self.tick(now, &mut effects);
+            self.coordinator.place(Now { instant: self.told, ..now }, &mut effects);
             self.settle(effects, owed).await?;
             if behind {
                 // Lets those in who wait for a place in the queue.
@@ -175,8 +177,8 @@ impl Driver {
                 let result = self.handle(at.taken(), input, effects);
                 owed.push(answering(answer, result));
             }
-            Message::Wait { worker, after, at, answer } => {
-                match self.handle(at.taken(), Input::Poll { worker, after }, effects) {
+            Message::Wait { worker, after, pace, at, answer } => {
+                match self.handle(at.taken(), Input::Poll { worker, after, pace }, effects) {
                     Ok(Reply::Directives(directives)) if directives.is_empty() => {
                         self.waiting.insert(worker, Waiting { after, answer });
                     }

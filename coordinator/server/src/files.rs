@@ -7,10 +7,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use bytes::Bytes;
 use futures::{FutureExt as _, future::pending};
 use phalanx_core::{Completion, Effect, Leftovers, WriteFailed};
-use phalanx_protocol::{reference::FileRef, view::ModelVersionRef};
-use phalanx_storage::Store;
+use phalanx_protocol::{id::JobId, reference::FileRef, view::ModelVersionRef};
+use phalanx_storage::{Away, Outage, Patience, Store};
 use serde::Serialize;
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
 use tracing::{error, info, warn};
 
 use crate::metrics;
@@ -27,21 +30,26 @@ pub(crate) struct FileWork {
     store: Store,
     turns: Arc<Semaphore>,
     under_way: JoinSet<Option<Completion>>,
+    /// What work that is under way waits for. One outage of the store is two words for each manifest.
+    word: mpsc::UnboundedSender<Completion>,
+    words: mpsc::UnboundedReceiver<Completion>,
 }
 
 impl FileWork {
     /// No work yet.
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, turns: Arc::new(Semaphore::new(CONCURRENT_MAX)), under_way: JoinSet::new() }
+        let (word, words) = mpsc::unbounded_channel();
+        let turns = Arc::new(Semaphore::new(CONCURRENT_MAX));
+        Self { store, turns, under_way: JoinSet::new(), word, words }
     }
 
     /// Begins an effect on the object store.
     pub(crate) fn begin(&mut self, effect: Effect) {
-        let (store, turns) = (self.store.clone(), Arc::clone(&self.turns));
+        let (store, turns, word) = (self.store.clone(), Arc::clone(&self.turns), self.word.clone());
         let panicked = panicked(&effect);
         self.under_way.spawn(async move {
             let _turn = turns.acquire().await.expect("invariant: the semaphore is never closed");
-            AssertUnwindSafe(perform(&store, effect)).catch_unwind().await.unwrap_or(panicked)
+            AssertUnwindSafe(perform(&store, effect, word)).catch_unwind().await.unwrap_or(panicked)
         });
     }
 
@@ -49,11 +57,16 @@ impl FileWork {
     /// no work. Nothing is lost if this is dropped while it waits.
     pub(crate) async fn next(&mut self) -> Completion {
         loop {
-            match self.under_way.join_next().await {
-                Some(Ok(Some(completion))) => return completion,
-                Some(Ok(None)) => {}
-                Some(Err(error)) => error!(%error, "work in the object store has panicked"),
-                None => return pending().await,
+            let ended = tokio::select! {
+                biased;
+                Some(word) = self.words.recv() => return word,
+                Some(ended) = self.under_way.join_next() => ended,
+                else => return pending().await,
+            };
+            match ended {
+                Ok(Some(completion)) => return completion,
+                Ok(None) => {}
+                Err(error) => error!(%error, "work in the object store has panicked"),
             }
         }
     }
@@ -86,11 +99,15 @@ fn panicked(effect: &Effect) -> Option<Completion> {
     }
 }
 
-async fn perform(store: &Store, effect: Effect) -> Option<Completion> {
+async fn perform(
+    store: &Store,
+    effect: Effect,
+    word: mpsc::UnboundedSender<Completion>,
+) -> Option<Completion> {
     match effect {
         Effect::WriteCheckpointManifest { job, generation, manifest, path } => {
             let step = manifest.step;
-            let result = write(store, &path, &manifest).await;
+            let result = write(store, &path, &manifest, telling(&job, word)).await;
             if result.is_ok() {
                 let bytes = manifest.parts.iter().map(|part| part.bytes).fold(0, u64::saturating_add);
                 metrics::checkpoint_written(bytes);
@@ -99,7 +116,7 @@ async fn perform(store: &Store, effect: Effect) -> Option<Completion> {
             Some(Completion::CheckpointManifest { job, generation, step, result })
         }
         Effect::WriteModelManifest { job, version, path } => {
-            let result = write(store, &path, &version).await;
+            let result = write(store, &path, &version, telling(&job, word)).await;
             let version = ModelVersionRef { name: version.name, version: version.version };
             Some(Completion::ModelManifest { job, version, result })
         }
@@ -117,10 +134,34 @@ async fn perform(store: &Store, effect: Effect) -> Option<Completion> {
     }
 }
 
-async fn write(store: &Store, path: &str, content: &impl Serialize) -> Result<FileRef, WriteFailed> {
+/// Lets the state machine know what the job's manifest waits for.
+fn telling(job: &JobId, word: mpsc::UnboundedSender<Completion>) -> impl FnMut(Outage) + use<> {
+    let job = job.clone();
+    move |outage| {
+        let completion = match outage {
+            Outage::Away(Away { since, why }) => {
+                warn!(%job, why, "a manifest waits for the object store");
+                Completion::StoreAway { job: job.clone(), lasting: since.elapsed(), why }
+            }
+            Outage::Over => Completion::StoreBack { job: job.clone() },
+        };
+        // Nobody listens where the coordinator leads no more.
+        let _ = word.send(completion);
+    }
+}
+
+/// Writes a manifest, for as long as the store is away.
+async fn write(
+    store: &Store,
+    path: &str,
+    content: &impl Serialize,
+    tell: impl FnMut(Outage),
+) -> Result<FileRef, WriteFailed> {
     let json = serde_json::to_vec_pretty(content)
         .expect("invariant: a manifest is made of plain values, which JSON can hold");
-    store.create(path, Bytes::from(json)).await.map_err(|error| {
+    let json = Bytes::from(json);
+    let mut patience = Patience::new(store.clone(), tell);
+    patience.call(|| store.create(path, json.clone())).await.map_err(|error| {
         metrics::file_failed();
         warn!(path, %error, "a manifest could not be written");
         WriteFailed { reason: error.to_string() }

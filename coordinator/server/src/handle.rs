@@ -17,6 +17,7 @@ use phalanx_core::{Coordinator, Input, Now, Rejected, Reply};
 use phalanx_protocol::{
     id::{JobId, WorkerId},
     message::{Hello, Numbered, Report},
+    pace::Pace,
     rpc,
     spec::{JobSpec, WorkersSpec},
 };
@@ -71,6 +72,8 @@ pub(crate) enum Message {
         worker: WorkerId,
         /// The last directive that it has seen.
         after: u64,
+        /// How fast it trains.
+        pace: Option<Pace>,
         /// When it was heard of.
         at: Stamp,
         /// Where the directives go once there are any; never an empty list.
@@ -256,16 +259,16 @@ impl Handle {
     }
 
     /// The directives for a worker after number `after`, as soon as there are
-    /// any; none after `wait`.
+    /// any; none after `wait`. It has trained at `pace` since the last time.
     pub(crate) async fn directives(
         &self,
         worker: WorkerId,
-        after: u64,
+        (after, pace): (u64, Option<Pace>),
         wait: Duration,
     ) -> Result<Vec<Numbered>, rpc::Rejected> {
         let line = self.line().map_err(for_worker)?;
         let (answer, directives) = oneshot::channel();
-        let message = Message::Wait { worker, after, at: line.stamp(), answer };
+        let message = Message::Wait { worker, after, pace, at: line.stamp(), answer };
         line.say(message).await.map_err(for_worker)?;
         match timeout(wait, line.answer(directives)).await {
             Ok(Ok(answer)) => answer.map_err(|rejected| for_worker(rejected.into())),

@@ -10,12 +10,14 @@ use phalanx_protocol::{message::Event, view::JobState};
 const LEADS: &str = "phalanx_coordinator_leads";
 const JOBS: &str = "phalanx_jobs";
 const WORKERS: &str = "phalanx_workers";
+const STRAGGLERS: &str = "phalanx_stragglers";
 const REPORTS: &str = "phalanx_reports_total";
 const SUBMISSIONS: &str = "phalanx_submissions_total";
 const GENERATIONS: &str = "phalanx_generations_total";
 const CHECKPOINTS: &str = "phalanx_checkpoints_total";
 const CHECKPOINT_BYTES: &str = "phalanx_checkpoint_written_bytes_total";
 const MODEL_VERSIONS: &str = "phalanx_model_versions_total";
+const STALLED_JOBS: &str = "phalanx_jobs_store_away";
 const FILE_FAILURES: &str = "phalanx_object_store_failures_total";
 const GARBAGE: &str = "phalanx_garbage_deleted_total";
 const GARBAGE_BYTES: &str = "phalanx_garbage_deleted_bytes_total";
@@ -43,12 +45,14 @@ pub(crate) fn describe() {
     describe_gauge!(LEADS, "1 while this coordinator leads, 0 while it stands by; only with several");
     describe_gauge!(JOBS, "jobs by state");
     describe_gauge!(WORKERS, "workers attached");
+    describe_gauge!(STRAGGLERS, "members of running jobs that are slower than the others for long");
     describe_counter!(REPORTS, "reports of workers by event");
     describe_counter!(SUBMISSIONS, "jobs handed in, wrong ones included");
     describe_counter!(GENERATIONS, "generations that have begun, of all jobs that are known");
     describe_counter!(CHECKPOINTS, "checkpoints whose manifest became durable");
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of the parts of these checkpoints");
     describe_counter!(MODEL_VERSIONS, "model versions whose manifest became durable");
+    describe_gauge!(STALLED_JOBS, "jobs whose checkpoints wait for the object store, which is away");
     describe_counter!(FILE_FAILURES, "files that the coordinator could not write or delete");
     describe_counter!(GARBAGE, "files that nobody needed and a garbage collection has deleted");
     describe_counter!(GARBAGE_BYTES, Unit::Bytes, "bytes of these files");
@@ -70,6 +74,8 @@ pub(crate) fn observe(coordinator: &Coordinator) {
         gauge!(JOBS, "state" => state.as_str()).set(count as f64);
     }
     gauge!(WORKERS).set(coordinator.worker_count() as f64);
+    gauge!(STALLED_JOBS).set(coordinator.jobs_with_store_away() as f64);
+    gauge!(STRAGGLERS).set(coordinator.straggler_count() as f64);
     counter!(GENERATIONS).absolute(coordinator.generations_begun());
 }
 
@@ -87,6 +93,8 @@ pub(crate) fn stands_by() {
         gauge!(JOBS, "state" => state.as_str()).set(0.0);
     }
     gauge!(WORKERS).set(0.0);
+    gauge!(STALLED_JOBS).set(0.0);
+    gauge!(STRAGGLERS).set(0.0);
 }
 
 /// An input is taken.
@@ -116,7 +124,10 @@ pub(crate) fn file_written(completion: &Completion) {
     match completion {
         Completion::CheckpointManifest { result: Ok(_), .. } => counter!(CHECKPOINTS).increment(1),
         Completion::ModelManifest { result: Ok(_), .. } => counter!(MODEL_VERSIONS).increment(1),
-        Completion::CheckpointManifest { .. } | Completion::ModelManifest { .. } => {}
+        Completion::CheckpointManifest { .. }
+        | Completion::ModelManifest { .. }
+        | Completion::StoreAway { .. }
+        | Completion::StoreBack { .. } => {}
     }
 }
 
@@ -183,6 +194,8 @@ fn event_name(event: &Event) -> &'static str {
         Event::Validated { .. } => "validated",
         Event::Verified { .. } => "verified",
         Event::CheckpointPart(_) => "checkpoint_part",
+        Event::StoreAway { .. } => "store_away",
+        Event::StoreBack => "store_back",
         Event::Stopped { .. } => "stopped",
         Event::Evaluating => "evaluating",
         Event::Finished(_) => "finished",

@@ -17,6 +17,7 @@ use phalanx_protocol::{
     codec::{self, Codec},
     id::WorkerId,
     message::{Attached, Hello, Numbered, Report, Timeouts},
+    pace::Pace,
     rpc::{Coordinator, NotAttached, Rejected},
 };
 use phalanx_tls::Tls;
@@ -176,11 +177,12 @@ impl Coordinator for Service {
         context: Context,
         worker: WorkerId,
         after: u64,
+        pace: Option<Pace>,
     ) -> Result<Vec<Numbered>, Rejected> {
         self.caller.store(worker.get(), Ordering::Relaxed);
         let deadline = context.deadline.saturating_duration_since(Instant::now());
         let wait = self.timeouts.heartbeat.min(deadline.saturating_sub(ANSWER_MARGIN));
-        self.handle.directives(worker, after, wait).await
+        self.handle.directives(worker, (after, pace), wait).await
     }
 
     async fn report(self, _: Context, worker: WorkerId, report: Report) -> Result<(), Rejected> {

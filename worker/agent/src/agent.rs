@@ -10,6 +10,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 
 use kameo::actor::Spawn as _;
 use phalanx_collective::Listener;
+use phalanx_member::Duty;
 use phalanx_telemetry::{install_metrics, serve_metrics};
 use phalanx_tls::Role;
 use phalanx_train::ComputeDevice;
@@ -30,6 +31,7 @@ use crate::{
     membership::{Introduction, Membership},
     metrics,
     outbox::Outbox,
+    pace::PaceMeter,
     sender,
 };
 
@@ -99,6 +101,7 @@ async fn serve(
 
     let link = Arc::new(Link::new(coordinators, tls));
     let outbox = Arc::new(Outbox::default());
+    let pace = PaceMeter::default();
     let (member, members) = watch::channel(None);
     let (fatal, mut fatalities) = mpsc::channel(1);
     let left = CancellationToken::new();
@@ -108,18 +111,17 @@ async fn serve(
         cache: cache.into(),
         threads,
         outbox: Arc::clone(&outbox),
+        pace: pace.clone(),
         fatal,
         left: left.clone(),
+        duty: Duty::default(),
         work: None,
         kept: None,
     });
-    let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone());
+    let membership = Membership::new(Arc::clone(&link), introduction, member, control.clone(), pace);
     let drained = async {
         drain.await;
-        if membership.drain().await {
-            // The coordinator tells when.
-            pending::<()>().await;
-        }
+        membership.drain().await;
     };
     let ended = tokio::select! {
         () = end => Ok(()),

@@ -1,18 +1,24 @@
 //! The checkpointer: an actor that writes this rank's parts of checkpoints while
 //! training goes on.
 //!
-//! It writes one part at a time and one more waits in its mailbox; the trainer
-//! waits when both places are taken. Leaving out the one that waits would be
-//! quicker, but each rank would leave out others, and a checkpoint is whole only
-//! with the parts of all ranks: a store that is too slow for the job's
-//! `checkpoint.every` would then never have a whole one.
+//! It has one *place*: a checkpoint is begun only when it is free on all ranks, which
+//! they tell each other with every step. So training never waits for the store, and a checkpoint that is begun
+//! has the parts of all ranks in the end. Did each rank leave out what it has no
+//! place for, each would leave out others, and under a store that is too slow for
+//! the job's `checkpoint.every` none would ever be whole. One that is due while the
+//! place is taken is begun as soon as it is free, with the state of that moment. The last state of
+//! a rank that stops or is done has no place and waits in the mailbox: no step comes after it.
 //!
-//! Where a part cannot be written it tells that at once, and training goes on until
+//! A store that is away is waited for as long as the generation lasts. Where a part
+//! cannot be written for another reason it tells that at once, and training goes on until
 //! the coordinator ends the generation: a rank that closed its connections first
 //! would make its peers report a lost peer, and the reason might come second.
 //!
-//! Invariant: after the answer to [`Flush`], the parts of all snapshots that were
-//! handed over before are durable and reported, or a failure is.
+//! Invariants:
+//!
+//! 1. After the answer to [`Flush`], the parts of all snapshots that were handed over before are
+//!    durable and reported, or a failure is.
+//! 2. A part is reported after this rank's records of the ledger are durable, up to the snapshot's step.
 
 use std::{sync::Arc, time::Instant};
 
@@ -29,19 +35,28 @@ use phalanx_protocol::{
 };
 use phalanx_storage::{StorageError, Store};
 use phalanx_train::Snapshot;
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use tracing::{Instrument as _, Span, info, warn};
 
-use crate::{failure, metrics, orders::Orders, outbox::Reports};
+use crate::{
+    bookkeeper::Bookkeeper,
+    failure, metrics,
+    orders::Orders,
+    outbox::Reports,
+    patience::{self, StorePatience},
+};
 
-/// Snapshots that wait while one is written.
+/// Snapshots that wait while one is written: the last one.
 const WAITING_MAX: usize = 1;
 
 /// Writes this rank's parts of checkpoints.
 pub(crate) struct Checkpointer {
     assignment: Assignment,
     store: Store,
+    bookkeeper: Arc<Bookkeeper>,
     reports: Reports,
     orders: Arc<Orders>,
+    patience: StorePatience,
     /// Whether a part could not be written. After that no other one is.
     failed: bool,
 }
@@ -51,27 +66,40 @@ impl Checkpointer {
     pub(crate) fn start(
         assignment: Assignment,
         store: Store,
+        bookkeeper: Arc<Bookkeeper>,
         reports: Reports,
         orders: Arc<Orders>,
     ) -> ActorRef<Self> {
-        let checkpointer = Self { assignment, store, reports, orders, failed: false };
+        let patience = patience::with_store(&store, &reports);
+        let checkpointer = Self { assignment, store, bookkeeper, reports, orders, patience, failed: false };
         Self::spawn_with_mailbox(checkpointer, mailbox::bounded(WAITING_MAX))
     }
 
-    async fn write(&self, snapshot: Arc<Snapshot>) -> Result<FileRef, StorageError> {
+    async fn write(&mut self, snapshot: Arc<Snapshot>) -> Result<FileRef, StorageError> {
         let Assignment { job, generation, rank, .. } = &self.assignment;
         let (rank, world_size) = (rank.get(), self.assignment.world_size());
         let folder = format!("checkpoints/{job}/g{generation}-s{}", snapshot.step());
         let path = format!("{folder}/part-{rank}-of-{world_size}.safetensors");
-        let part = tokio::task::spawn_blocking(move || snapshot.part(rank, world_size)).await;
-        let part = part.map_err(|panic| StorageError::Other(format!("{path}: {panic}")))?;
-        self.store.create(&path, part).await
+        let panicked = |panic| StorageError::Other(format!("{path}: {panic}"));
+        let taken = Arc::clone(&snapshot);
+        let part = spawn_blocking(move || taken.part(rank, world_size)).await.map_err(panicked)?;
+        // Beside the disk, and told with the part.
+        let hashing = spawn_blocking(move || {
+            snapshot.state_hash();
+        });
+        let creating = self.patience.call(|| self.store.create(&path, part.clone()));
+        let (hashed, created) = tokio::join!(hashing, creating);
+        hashed.map_err(panicked)?;
+        let file = created?;
+        self.patience.call(|| self.bookkeeper.save()).await?;
+        Ok(file)
     }
 
     async fn save(&mut self, snapshot: Arc<Snapshot>) {
         let begun = Instant::now();
         let step = snapshot.step();
-        match self.orders.unless_over(self.write(Arc::clone(&snapshot))).await {
+        let orders = Arc::clone(&self.orders);
+        match orders.unless_over(self.write(Arc::clone(&snapshot))).await {
             Ok(Ok(file)) => {
                 let elapsed = begun.elapsed();
                 metrics::checkpointed(file.bytes, elapsed);
@@ -109,6 +137,8 @@ impl Actor for Checkpointer {
 pub(crate) struct Save {
     /// It.
     pub(crate) snapshot: Snapshot,
+    /// Its place, if it has one; given back when it is durable.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
     /// The span that covers the writing.
     pub(crate) span: Span,
 }
@@ -116,10 +146,11 @@ pub(crate) struct Save {
 impl Message<Save> for Checkpointer {
     type Reply = ();
 
-    async fn handle(&mut self, Save { snapshot, span }: Save, _: &mut Context<Self, ()>) {
+    async fn handle(&mut self, Save { snapshot, place, span }: Save, _: &mut Context<Self, ()>) {
         if !self.failed {
             self.save(Arc::new(snapshot)).instrument(span).await;
         }
+        drop(place);
     }
 }
 

@@ -1,15 +1,7 @@
 //! Control: the actor that follows the coordinator's directives.
 //!
 //! It owns the work of at most one generation, and what is kept of a job between two
-//! generations. It decides nothing itself.
-//!
-//! | directive or message | idle | work of the same generation | work of another one |
-//! | --- | --- | --- | --- |
-//! | `Prepare`, `Fetch`, `Train` | begins | ends it, begins; the same one again is ignored | ends it, begins; an older one is ignored |
-//! | `Stop` | ignored | orders it to stop | ignored |
-//! | `Release`, [`Superseded`] | ignored | ends it | ignored |
-//! | `Leave` | the process ends | the same | the same |
-//! | [`Forget`] | – | ends it | ends it |
+//! generations. What is to be done, [`Duty`] decides; here it is done.
 //!
 //! Invariant: the next work begins after the thread of the one before has ended;
 //! where that does not end in time, the process does.
@@ -24,14 +16,15 @@ use kameo::{
     message::{Context, Message},
 };
 use phalanx_collective::Listener;
+use phalanx_member::{Action, Duty, Work};
 use phalanx_protocol::{
     id::{Generation, JobId},
-    message::{Assignment, Directive, Event, Report},
+    message::{Directive, Event, Report},
 };
 use phalanx_train::Tasks;
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{error, info};
 
 use crate::{
     error::AgentError,
@@ -40,6 +33,7 @@ use crate::{
     membership::Member,
     orders::Orders,
     outbox::{Outbox, Reports},
+    pace::PaceMeter,
     preparation::Preparation,
     training::Training,
 };
@@ -51,31 +45,22 @@ pub(crate) struct Control {
     pub(crate) cache: Arc<Path>,
     pub(crate) threads: usize,
     pub(crate) outbox: Arc<Outbox>,
+    pub(crate) pace: PaceMeter,
     /// Takes the reason for which the process must end.
     pub(crate) fatal: mpsc::Sender<AgentError>,
     /// Nothing more is wanted of this worker.
     pub(crate) left: CancellationToken,
-    pub(crate) work: Option<Work>,
+    pub(crate) duty: Duty,
+    pub(crate) work: Option<Running>,
     pub(crate) kept: Option<Kept>,
 }
 
-/// The work of one generation.
-pub(crate) struct Work {
-    job: JobId,
-    generation: Generation,
-    kind: Kind,
+/// Work that is under way.
+pub(crate) struct Running {
     orders: Arc<Orders>,
     task: JoinHandle<Option<Kept>>,
     /// The longest that it may take to end.
     end_max: Duration,
-}
-
-/// What a generation wants of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Prepare,
-    Fetch,
-    Train,
 }
 
 /// A directive, and what the worker is to the coordinator that gives it.
@@ -98,134 +83,89 @@ pub(crate) struct Forget;
 
 impl Control {
     async fn follow(&mut self, member: Member, directive: Directive) -> Result<(), AgentError> {
-        match directive {
-            Directive::Prepare { job, generation, spec, trace } => {
-                info!(%job, %generation, "told to prepare");
-                let Some((reports, orders)) = self.make_way(&job, generation, Kind::Prepare).await? else {
-                    return Ok(());
-                };
-                let (store, kept) = (member.store.clone(), self.kept.take());
-                let preparation = Preparation { spec, trace, store, reports, orders: Arc::clone(&orders) };
-                let work = preparation.run().map(|()| kept);
-                self.begin(&member, (job, generation, Kind::Prepare), orders, work);
+        let (actions, work) = self.duty.directed(&directive);
+        self.act(actions).await?;
+        if let Some(work) = work {
+            self.begin(&member, work, directive);
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, actions: Vec<Action>) -> Result<(), AgentError> {
+        for action in actions {
+            match action {
+                Action::End => self.end_work().await?,
+                Action::GiveUp => self.kept = None,
+                Action::GiveUpState => {
+                    if let Some(kept) = &mut self.kept {
+                        kept.model = None;
+                    }
+                }
+                Action::Stop { save } => {
+                    info!(save, "told to stop");
+                    if let Some(work) = &self.work {
+                        work.orders.stop(save);
+                    }
+                }
+                Action::Leave => {
+                    info!("told to leave");
+                    self.left.cancel();
+                }
             }
-            Directive::Fetch { job, generation, dataset, trace } => {
-                info!(%job, %generation, "told to fetch");
-                let Some((reports, orders)) = self.make_way(&job, generation, Kind::Fetch).await? else {
-                    return Ok(());
-                };
-                let fetching = Fetching {
-                    job: job.clone(),
-                    dataset,
-                    trace,
+        }
+        Ok(())
+    }
+
+    /// Begins what `directive` wants.
+    fn begin(&mut self, member: &Member, work: Work, directive: Directive) {
+        let Work { job, generation, kind } = work;
+        info!(%job, %generation, ?kind, "told to begin");
+        let orders = match Orders::new() {
+            Ok(orders) => Arc::new(orders),
+            Err(error) => {
+                self.duty.not_begun();
+                let event = Event::Failed(failure::peer(error.to_string()));
+                return self.outbox.add(Report { job, generation, event });
+            }
+        };
+        let reports = Reports::new(Arc::clone(&self.outbox), job, generation, Arc::clone(&orders));
+        let kept = self.kept.take();
+        let task = match directive {
+            Directive::Prepare { spec, trace, .. } => {
+                let (store, orders) = (member.store.clone(), Arc::clone(&orders));
+                let preparation = Preparation { spec, trace, store, reports, orders };
+                tokio::spawn(preparation.run().map(|()| kept))
+            }
+            Directive::Fetch { job, dataset, trace, .. } => {
+                let (store, cache) = (member.store.clone(), Arc::clone(&self.cache));
+                let orders = Arc::clone(&orders);
+                tokio::spawn(Fetching { job, dataset, trace, store, cache, reports, orders, kept }.run())
+            }
+            Directive::Train(assignment) => {
+                let training = Training {
+                    assignment: *assignment,
+                    tasks: Arc::clone(&self.tasks),
                     store: member.store.clone(),
                     cache: Arc::clone(&self.cache),
+                    listener: Arc::clone(&self.listener),
+                    timeouts: member.timeouts,
+                    threads: self.threads,
                     reports,
                     orders: Arc::clone(&orders),
-                    kept: self.kept.take(),
+                    fatal: self.fatal.clone(),
+                    pace: self.pace.clone(),
                 };
-                self.begin(&member, (job, generation, Kind::Fetch), orders, fetching.run());
+                tokio::spawn(training.run(kept))
             }
-            Directive::Train(assignment) => self.train(&member, *assignment).await?,
-            Directive::Stop { job, generation, save } => {
-                if let Some(work) = self.work_of(&job, generation) {
-                    info!(%job, %generation, save, "told to stop");
-                    work.orders.stop(save);
-                }
+            Directive::Stop { .. } | Directive::Release { .. } | Directive::Leave => {
+                unreachable!("{directive:?} begins nothing")
             }
-            Directive::Release { job, generation, keep } => {
-                self.release(&job, generation).await?;
-                if !keep && self.work.is_none() {
-                    self.kept.take_if(|kept| kept.job == job);
-                }
-            }
-            Directive::Leave => {
-                info!("told to leave");
-                self.left.cancel();
-            }
-        }
-        Ok(())
-    }
-
-    async fn train(&mut self, member: &Member, assignment: Assignment) -> Result<(), AgentError> {
-        let Assignment { job, generation, rank, .. } = &assignment;
-        let (job, generation) = (job.clone(), *generation);
-        info!(%job, %generation, %rank, world_size = assignment.world_size(), "told to train");
-        let Some((reports, orders)) = self.make_way(&job, generation, Kind::Train).await? else {
-            return Ok(());
         };
-        let training = Training {
-            assignment,
-            tasks: Arc::clone(&self.tasks),
-            store: member.store.clone(),
-            cache: Arc::clone(&self.cache),
-            listener: Arc::clone(&self.listener),
-            timeouts: member.timeouts,
-            threads: self.threads,
-            reports,
-            orders: Arc::clone(&orders),
-        };
-        let kept = self.kept.take();
-        self.begin(member, (job, generation, Kind::Train), orders, training.run(kept));
-        Ok(())
-    }
-
-    /// Ends what is under way, so that `generation` of `job` can begin, with orders and
-    /// reports of its own; `None` where it cannot begin, or has begun.
-    async fn make_way(
-        &mut self,
-        job: &JobId,
-        generation: Generation,
-        kind: Kind,
-    ) -> Result<Option<(Reports, Arc<Orders>)>, AgentError> {
-        if let Some(work) = self.work.as_ref().filter(|work| work.job == *job)
-            && (work.generation > generation || (work.generation == generation && work.kind == kind))
-        {
-            debug!(%job, %generation, current = %work.generation, "a directive that came before");
-            return Ok(None);
-        }
-        self.end_work().await?;
-        self.kept.take_if(|kept| kept.job != *job);
-        match Orders::new() {
-            Ok(orders) => {
-                let orders = Arc::new(orders);
-                let outbox = Arc::clone(&self.outbox);
-                let reports = Reports::new(outbox, job.clone(), generation, Arc::clone(&orders));
-                Ok(Some((reports, orders)))
-            }
-            Err(error) => {
-                let event = Event::Failed(failure::peer(error.to_string()));
-                self.outbox.add(Report { job: job.clone(), generation, event });
-                Ok(None)
-            }
-        }
-    }
-
-    fn begin(
-        &mut self,
-        member: &Member,
-        (job, generation, kind): (JobId, Generation, Kind),
-        orders: Arc<Orders>,
-        work: impl Future<Output = Option<Kept>> + Send + 'static,
-    ) {
-        let end_max = member.timeouts.step;
-        self.work = Some(Work { job, generation, kind, orders, task: tokio::spawn(work), end_max });
-    }
-
-    fn work_of(&self, job: &JobId, generation: Generation) -> Option<&Work> {
-        self.work.as_ref().filter(|work| work.job == *job && work.generation == generation)
-    }
-
-    async fn release(&mut self, job: &JobId, generation: Generation) -> Result<(), AgentError> {
-        if self.work_of(job, generation).is_some() {
-            info!(%job, %generation, "released");
-            self.end_work().await?;
-        }
-        Ok(())
+        self.work = Some(Running { orders, task, end_max: member.timeouts.step });
     }
 
     async fn end_work(&mut self) -> Result<(), AgentError> {
-        let Some(Work { orders, task, end_max, .. }) = self.work.take() else { return Ok(()) };
+        let Some(Running { orders, task, end_max }) = self.work.take() else { return Ok(()) };
         orders.end();
         match timeout(end_max, task).await {
             Ok(Ok(kept)) => {
@@ -269,7 +209,8 @@ impl Message<Superseded> for Control {
     type Reply = ();
 
     async fn handle(&mut self, Superseded { job, generation }: Superseded, _: &mut Context<Self, ()>) {
-        let done = self.release(&job, generation).await;
+        let actions = self.duty.superseded(&job, generation);
+        let done = self.act(actions).await;
         self.settle(done);
     }
 }
@@ -286,7 +227,8 @@ impl Message<Forget> for Control {
     type Reply = ();
 
     async fn handle(&mut self, _: Forget, _: &mut Context<Self, ()>) {
-        let done = self.end_work().await;
+        let actions = self.duty.forgotten();
+        let done = self.act(actions).await;
         self.outbox.clear();
         self.settle(done);
     }

@@ -41,6 +41,12 @@ pub enum AgentError {
         /// The longest that a step may take.
         limit: Duration,
     },
+    /// The trainer's thread hangs, or a disk does not answer.
+    #[error("the trainer has shown no progress for {limit:?}: its thread hangs, or a disk does not answer")]
+    Stuck {
+        /// The longest that a step may take.
+        limit: Duration,
+    },
     /// A thread, a runtime or an actor of the worker could not start or has ended.
     #[error("the worker's {part} has ended: {reason}")]
     Part {
@@ -56,9 +62,11 @@ impl AgentError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Listen { .. } | Self::Telemetry(_) | Self::Device(_) | Self::Tls(_) => ExitCode::from(2),
-            Self::Store(_) | Self::NotAttached(_) | Self::Hung { .. } | Self::Part { .. } => {
-                ExitCode::FAILURE
-            }
+            Self::Store(_)
+            | Self::NotAttached(_)
+            | Self::Hung { .. }
+            | Self::Stuck { .. }
+            | Self::Part { .. } => ExitCode::FAILURE,
         }
     }
 }

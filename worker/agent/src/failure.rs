@@ -7,7 +7,8 @@
 //! | a peer is lost or disagrees, a GPU fails, a machine lacks threads or maps | `Peer` | goes on in another generation |
 //! | ranks hold different states | `Differs` | goes on with the state of the majority |
 //! | a checkpoint cannot be read as what it should be | `CheckpointDamaged` | goes on from the one before |
-//! | the store is full or does not answer | `Storage` | pauses |
+//! | the store is full or refuses | `Storage` | pauses |
+//! | the store is away | none | waits for it (`patience`) |
 
 use std::any::Any;
 
@@ -56,13 +57,14 @@ pub(crate) fn train(error: &TrainError, resumed_from: Option<&str>) -> Failure {
         TrainError::Collective(CollectiveError::Argument { .. }) => Failure::Job { reason },
         TrainError::Collective(_)
         | TrainError::Message { .. }
+        | TrainError::HandedOver(_)
         | TrainError::Gpu { .. }
         | TrainError::Thread { .. } => peer(reason),
         TrainError::Restore(failure) => failure.clone(),
+        TrainError::Ledger { .. } => Failure::Storage { reason },
         TrainError::Differs { step, hashes } => Failure::Differs { step: *step, hashes: hashes.clone() },
         TrainError::Snapshot(_) => match resumed_from {
             Some(manifest) => Failure::CheckpointDamaged { manifest: manifest.to_owned(), reason },
-            // It came from another rank.
             None => peer(reason),
         },
         TrainError::Panic(_)

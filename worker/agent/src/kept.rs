@@ -4,7 +4,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use phalanx_data::Dataset;
+use phalanx_data::{Dataset, OpenError};
 use phalanx_protocol::{
     id::{JobId, TraceParent},
     message::{Event, Failure},
@@ -12,10 +12,10 @@ use phalanx_protocol::{
 };
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
-use phalanx_train::Held;
+use phalanx_train::{Held, Ledger};
 use tracing::{Instrument as _, info, info_span, warn};
 
-use crate::{failure, metrics, orders::Orders, outbox::Reports};
+use crate::{failure, metrics, orders::Orders, outbox::Reports, patience};
 
 /// What a worker keeps of a job.
 #[derive(Debug)]
@@ -26,26 +26,36 @@ pub(crate) struct Kept {
     dataset: Arc<Dataset>,
     /// Absent before the first step, and where it cannot be trusted.
     pub(crate) model: Option<Held>,
+    /// Records that are not durable yet, of a job that keeps a ledger.
+    pub(crate) ledger: Arc<Ledger>,
 }
 
-/// The data set: the one that is kept, or else opened and kept from now on.
+/// The data set: the one that is kept, or else opened and kept from now on. Waits while the store is away.
 pub(crate) async fn open(
     kept: &mut Option<Kept>,
     job: &JobId,
     wanted: &DatasetRef,
-    store: &Store,
+    (store, reports): (&Store, &Reports),
     cache: &Path,
 ) -> Result<Arc<Dataset>, Failure> {
     if let Some(kept) = kept.as_ref().filter(|kept| kept.job == *job && kept.version == wanted.version) {
         return Ok(Arc::clone(&kept.dataset));
     }
-    let opened = Dataset::open(wanted, store, cache).await;
+    let mut patience = patience::with_store(store, reports);
+    let opened = loop {
+        match patience.watch(Dataset::open(wanted, store, cache)).await {
+            Err(OpenError::Storage(error)) if error.is_transient() => patience.wait(&error).await,
+            opened => break opened,
+        }
+    };
+    patience.done();
     let dataset = Arc::new(opened.map_err(|error| failure::open(&error))?);
     let fresh = Kept {
         job: job.clone(),
         version: wanted.version.clone(),
         dataset: Arc::clone(&dataset),
         model: None,
+        ledger: Arc::default(),
     };
     *kept = Some(fresh);
     Ok(dataset)
@@ -75,7 +85,8 @@ impl Fetching {
 
     async fn work(self) -> Option<Kept> {
         let Self { job, dataset, store, cache, reports, orders, mut kept, .. } = self;
-        match orders.unless_over(open(&mut kept, &job, &dataset, &store, &cache)).await {
+        let opening = open(&mut kept, &job, &dataset, (&store, &reports), &cache);
+        match orders.unless_over(opening).await {
             Ok(Ok(_)) => {
                 info!("data set at hand");
                 reports.tell(Event::Fetched);

@@ -3,8 +3,8 @@
 //!
 //! In reading order: the command line ([`WorkerArgs`]), the configuration, the
 //! process ([`run`]); what ties it to the coordinator (`link`, `secure`, `membership`,
-//! `outbox`, `sender`, `leaving`); control and its orders; the work of a generation
-//! (`preparation`, `kept`, `training`, `restore`, `trainer`, `checkpointer`), what its
+//! `outbox`, `sender`, `pace`, `leaving`); control and its orders; the work of a generation
+//! (`preparation`, `kept`, `training`, `restore`, `trainer`, `checkpointer`, `bookkeeper`), what its
 //! errors mean for the job (`failure`), and the metrics; beside it all, steps
 //! against the clock, of one worker ([`measure_steps`]) and of several ([`StepBench`]).
 //!
@@ -15,6 +15,7 @@
 mod agent;
 mod args;
 mod bench;
+mod bookkeeper;
 mod checkpointer;
 mod config;
 mod control;
@@ -28,13 +29,16 @@ mod membership;
 mod metrics;
 mod orders;
 mod outbox;
+mod pace;
 mod parent;
+mod patience;
 mod preparation;
 mod restore;
 mod secure;
 mod sender;
 mod trainer;
 mod training;
+mod watch;
 
 pub use agent::{run, run_until};
 pub use args::{TLS_VARIABLES, TelemetryArgs, TlsArgs, WorkerArgs, main, start};

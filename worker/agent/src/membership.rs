@@ -3,8 +3,8 @@
 //!
 //! The coordinator may be away for as long as it likes: calls are made again, and
 //! what is under way goes on. A coordinator that no longer knows the worker has
-//! given its work to others; it attaches as a new one then, which starts with
-//! nothing.
+//! given its work to others; it attaches as a new one then. What it keeps of a job
+//! may still be of use.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -29,6 +29,7 @@ use crate::{
     control::{Control, Directed, Forget, IsIdle},
     error::AgentError,
     link::{Backoff, Link, LinkError},
+    pace::PaceMeter,
 };
 
 /// The longest that the coordinator may take to let a worker in.
@@ -66,6 +67,7 @@ pub(crate) struct Membership {
     introduction: Introduction,
     member: watch::Sender<Option<Member>>,
     control: ActorRef<Control>,
+    pace: PaceMeter,
     /// Whom the coordinator has let in. Locked while it is asked to: who leaves waits for the
     /// answer, or the coordinator would count on a worker that is gone.
     let_in: Arc<Mutex<Option<WorkerId>>>,
@@ -77,8 +79,9 @@ impl Membership {
         introduction: Introduction,
         member: watch::Sender<Option<Member>>,
         control: ActorRef<Control>,
+        pace: PaceMeter,
     ) -> Self {
-        Self { link, introduction, member, control, let_in: Arc::default() }
+        Self { link, introduction, member, control, pace, let_in: Arc::default() }
     }
 
     /// Attaches and hands directives to control, for ever. Returns only where the
@@ -97,25 +100,30 @@ impl Membership {
 
     /// Tells the coordinator that this worker is about to leave, until it knows: it then lets
     /// this worker finish its step, gives its work to others, and tells it to leave. Returns
-    /// whether that is to be waited for.
-    pub(crate) async fn drain(&self) -> bool {
+    /// where there is nothing to be waited for: it is not let in, or has nothing to do while the
+    /// coordinator is away, or is no longer known, and others have its work.
+    pub(crate) async fn drain(&self) {
         let mut backoff = Backoff::new();
         loop {
             let let_in = *self.let_in.lock().await;
-            let Some(worker) = let_in else { return false };
+            let Some(worker) = let_in else { return };
             let call = self
                 .link
                 .call(DETACH_MAX, |client, context| async move { client.drain(context, worker).await });
             match call.await {
                 Ok(Ok(())) => {
                     info!(%worker, "the coordinator knows that this worker is about to leave");
-                    return true;
+                    let is_another = |member: &Option<Member>| {
+                        member.as_ref().is_none_or(|member| member.worker != worker)
+                    };
+                    let _ = self.member.subscribe().wait_for(is_another).await;
+                    return;
                 }
                 Ok(Err(rejected)) => warn!(%rejected, "the coordinator does not let this worker go"),
                 Err(error) => warn!(%error, "the coordinator is not told that this worker is about to leave"),
             }
             if self.control.ask(IsIdle).await.unwrap_or(true) {
-                return false;
+                return;
             }
             backoff.wait().await;
         }
@@ -199,9 +207,11 @@ impl Membership {
         let mut away = false;
         let mut last = 0;
         loop {
-            let call = self
-                .link
-                .call(limit, |client, context| async move { client.directives(context, worker, last).await });
+            // What a lost call took along is not told again: the next one tells enough.
+            let pace = self.pace.take();
+            let call = self.link.call(limit, |client, context| async move {
+                client.directives(context, worker, last, pace).await
+            });
             match call.await {
                 Ok(Ok(directives)) => {
                     backoff.reset();

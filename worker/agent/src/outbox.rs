@@ -18,6 +18,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use phalanx_protocol::{
@@ -25,10 +26,13 @@ use phalanx_protocol::{
     id::{Generation, JobId},
     message::{Event, Failure, Progress, Report},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 use tracing::{Span, warn};
 
 use crate::orders::Orders;
+
+/// How often is looked whether everything is heard.
+const HEARD_EVERY: Duration = Duration::from_millis(5);
 
 /// The most reports that wait.
 const REPORTS_MAX: usize = 1_024;
@@ -85,6 +89,13 @@ impl Reports {
     /// Whether the coordinator has heard everything that was told.
     pub(crate) fn are_heard(&self) -> bool {
         self.outbox.is_empty_of(&self.job, self.generation)
+    }
+
+    /// Waits until the coordinator has heard everything that was told.
+    pub(crate) async fn heard(&self) {
+        while !self.are_heard() {
+            sleep(HEARD_EVERY).await;
+        }
     }
 }
 
@@ -213,6 +224,8 @@ fn is_droppable(event: &Event) -> bool {
         | Event::Fetched
         | Event::Formed { .. }
         | Event::CheckpointPart(_)
+        | Event::StoreAway { .. }
+        | Event::StoreBack
         | Event::Stopped { .. }
         | Event::Finished(_)
         | Event::Failed(_) => false,

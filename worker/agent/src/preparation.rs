@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use phalanx_data::{Prepared, Progress, Stage};
+use phalanx_data::{PrepareError, Prepared, Progress, Stage};
 use phalanx_protocol::{
     id::TraceParent,
     message::Event,
@@ -20,7 +20,7 @@ use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
 use tracing::{Instrument as _, info, info_span, warn};
 
-use crate::{failure, metrics, orders::Orders, outbox::Reports};
+use crate::{failure, metrics, orders::Orders, outbox::Reports, patience};
 
 /// How often the coordinator hears how far it is.
 const TELL_EVERY: Duration = Duration::from_millis(200);
@@ -41,14 +41,24 @@ impl Preparation {
         if let Some(parent) = &self.trace {
             set_parent(&span, parent);
         }
-        self.work().instrument(span).await;
+        Box::pin(self.work().instrument(span)).await;
     }
 
     async fn work(self) {
         let Self { spec, store, reports, orders, .. } = self;
         let mut telling = Telling::new(&spec.data, reports.clone());
         let mut tell = |progress| telling.tell(progress);
-        let preparing = orders.unless_over(phalanx_data::prepare(&spec.data, &store, &mut tell));
+        let mut patience = patience::with_store(&store, &reports);
+        let preparing = orders.unless_over(async {
+            let prepared = loop {
+                match patience.watch(phalanx_data::prepare(&spec.data, &store, &mut tell)).await {
+                    Err(PrepareError::Storage(error)) if error.is_transient() => patience.wait(&error).await,
+                    prepared => break prepared,
+                }
+            };
+            patience.done();
+            prepared
+        });
         let prepared = tokio::select! {
             prepared = preparing => prepared,
             () = orders.stopping() => {

@@ -2,7 +2,7 @@
 //! against the size and hash that name it.
 //!
 //! What cannot be read as what it should be is damage, and the job goes on from
-//! the checkpoint before. A store that does not answer is not.
+//! the checkpoint before. A store that is away is not: it is waited for.
 
 use futures::future::try_join_all;
 use phalanx_protocol::{
@@ -10,43 +10,79 @@ use phalanx_protocol::{
     reference::CheckpointRef,
     spec::LANES_MAX,
 };
-use phalanx_storage::{Store, manifest::CheckpointManifest};
+use phalanx_storage::{StorageError, Store, manifest::CheckpointManifest};
 use phalanx_train::Snapshot;
 
-use crate::failure;
+use crate::{failure, patience::StorePatience};
 
 /// The most bytes in a manifest: a line for each part.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 
-/// The snapshot in the checkpoint that `assignment` names.
+/// Why there is no snapshot.
+enum NotRestored {
+    Away(StorageError),
+    Failed(Failure),
+}
+
+impl From<Failure> for NotRestored {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// The snapshot in the checkpoint that `assignment` names; waits while the store is away.
 ///
 /// # Errors
 ///
-/// [`Failure::CheckpointDamaged`], or [`Failure::Storage`] where the store does not answer.
-pub(crate) async fn restore(store: &Store, assignment: &Assignment) -> Result<Snapshot, Failure> {
+/// [`Failure::CheckpointDamaged`], or [`Failure::Storage`] where the store cannot be read.
+pub(crate) async fn restore(
+    store: &Store,
+    assignment: &Assignment,
+    patience: &mut StorePatience,
+) -> Result<Snapshot, Failure> {
+    loop {
+        let restored = patience.watch(try_to_restore(store, assignment)).await;
+        let error = match restored {
+            Err(NotRestored::Away(error)) => error,
+            Err(NotRestored::Failed(failure)) => {
+                patience.done();
+                return Err(failure);
+            }
+            Ok(snapshot) => {
+                patience.done();
+                return Ok(snapshot);
+            }
+        };
+        patience.wait(&error).await;
+    }
+}
+
+async fn try_to_restore(store: &Store, assignment: &Assignment) -> Result<Snapshot, NotRestored> {
     let checkpoint = assignment.resume.as_ref();
     let checkpoint = checkpoint.expect("invariant: only an assignment with a checkpoint is restored");
     let path = &checkpoint.manifest.path;
     let damaged = |reason: String| Failure::CheckpointDamaged { manifest: path.clone(), reason };
-    let unread = |error| failure::checkpoint(path, &error);
+    let unread = |error: StorageError| match error.is_transient() {
+        true => NotRestored::Away(error),
+        false => NotRestored::Failed(failure::checkpoint(path, &error)),
+    };
     if checkpoint.manifest.bytes > MANIFEST_BYTES_MAX {
         let bytes = checkpoint.manifest.bytes;
-        return Err(damaged(format!(
-            "its manifest has {bytes} bytes, expected at most {MANIFEST_BYTES_MAX}"
-        )));
+        let why = format!("its manifest has {bytes} bytes, expected at most {MANIFEST_BYTES_MAX}");
+        return Err(damaged(why).into());
     }
     let manifest = store.read(&checkpoint.manifest).await.map_err(unread)?;
     let manifest: CheckpointManifest =
         serde_json::from_slice(&manifest).map_err(|error| damaged(format!("{path}: {error}")))?;
     if let Some(reason) = contradiction(&manifest, checkpoint, assignment) {
-        return Err(damaged(reason));
+        return Err(damaged(reason).into());
     }
     let parts = try_join_all(manifest.parts.iter().map(|part| store.read(part))).await.map_err(unread)?;
     // Hashing the whole state takes a while; calls must be answered meanwhile.
     let snapshot = tokio::task::spawn_blocking(move || Snapshot::from_parts(&manifest, &parts)).await;
     match snapshot {
-        Ok(snapshot) => snapshot.map_err(|error| damaged(error.to_string())),
-        Err(panic) => Err(damaged(format!("reading its parts ended in a crash: {panic}"))),
+        Ok(snapshot) => snapshot.map_err(|error| damaged(error.to_string()).into()),
+        Err(panic) => Err(damaged(format!("reading its parts ended in a crash: {panic}")).into()),
     }
 }
 

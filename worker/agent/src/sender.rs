@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use kameo::actor::ActorRef;
 use phalanx_protocol::rpc::Rejected;
 use tokio::{sync::watch, time::timeout};
-use tracing::{Instrument as _, debug, warn};
+use tracing::{Instrument as _, debug, error, warn};
 
 use crate::{
     control::{Control, Superseded},
@@ -51,6 +51,10 @@ pub(crate) async fn run(
                 debug!(%job, %got, %current, "a report came too late");
                 outbox.drop_generation(&job, generation);
                 let _ = control.tell(Superseded { job, generation }).await;
+            }
+            Ok(Err(rejected @ Rejected::Impossible(_))) => {
+                error!(%job, %generation, %rejected, "the coordinator refuses a report");
+                outbox.sent(number);
             }
             Ok(Err(rejected @ Rejected::UnknownWorker(_))) => {
                 debug!(%rejected, "a report waits until the worker is attached again");

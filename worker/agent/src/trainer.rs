@@ -14,11 +14,17 @@ use std::{
 use kameo::actor::ActorRef;
 use phalanx_collective::{Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
-use phalanx_protocol::message::{Assignment, Event, Failure, Timeouts};
+use phalanx_protocol::{
+    message::{Assignment, Event, Failure, Timeouts},
+    pace::StepTime,
+};
 use phalanx_storage::Store;
-use phalanx_train::{Ended, Held, Host, Session, Snapshot, StopVote, Tasks, TrainError};
+use phalanx_train::{Ended, Held, Host, Ledger, Session, Snapshot, StopVote, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
-use tokio::{runtime::Handle, sync::oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+};
 use tracing::{Span, info_span};
 
 use crate::{
@@ -27,7 +33,10 @@ use crate::{
     metrics,
     orders::Orders,
     outbox::Reports,
+    pace::PaceMeter,
+    patience,
     restore::restore,
+    watch::Watch,
 };
 
 /// How long a rank that has failed for a reason of its own keeps its connections, so that the
@@ -41,12 +50,15 @@ pub(crate) struct Trainer {
     pub(crate) dataset: Arc<Dataset>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) held: Option<Held>,
+    pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) store: Store,
     pub(crate) listener: Arc<Listener>,
     pub(crate) timeouts: Timeouts,
     pub(crate) reports: Reports,
     pub(crate) checkpointer: ActorRef<Checkpointer>,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) pace: PaceMeter,
 }
 
 impl Trainer {
@@ -70,7 +82,7 @@ impl Trainer {
     }
 
     fn train(self, runtime: Handle) -> Result<Ended, TrainerFailed> {
-        let Self { assignment, dataset, tasks, held, listener, timeouts, .. } = self;
+        let Self { assignment, dataset, tasks, held, ledger, listener, timeouts, .. } = self;
         let config = group_config(&assignment, &timeouts, Transport::Auto);
         let group = match Group::connect(&listener, config, self.orders.abort_handle()) {
             Ok(group) => group,
@@ -78,15 +90,19 @@ impl Trainer {
         };
         let mut host = TrainerHost {
             step_samples: u64::from(assignment.spec.train.lane_batch()) * group.lanes().len() as u64,
+            lanes: group.lanes().end - group.lanes().start,
+            pace: self.pace,
             last_vote: Cell::new(None),
+            place: Arc::new(Semaphore::new(1)),
             reports: self.reports,
             checkpointer: self.checkpointer,
             orders: self.orders,
+            watch: self.watch,
             assignment: assignment.clone(),
             store: self.store,
             runtime,
         };
-        let session = Session { assignment, dataset, tasks, held, group };
+        let session = Session { assignment, dataset, tasks, held, ledger, group };
         Ok(phalanx_train::run(session, &mut host))
     }
 }
@@ -115,37 +131,57 @@ struct TrainerHost {
     reports: Reports,
     checkpointer: ActorRef<Checkpointer>,
     orders: Arc<Orders>,
+    watch: Arc<Watch>,
     assignment: Assignment,
     store: Store,
     runtime: Handle,
     /// Samples in one step on this rank.
     step_samples: u64,
+    /// Lanes that this rank owns.
+    lanes: u32,
+    pace: PaceMeter,
     /// When the last step began: it asks for a vote once.
     last_vote: Cell<Option<Instant>>,
+    /// The checkpointer's place, while it is free.
+    place: Arc<Semaphore>,
 }
 
 impl Host for TrainerHost {
     fn event(&mut self, event: Event) {
+        self.watch.tells();
         self.reports.tell(event);
     }
 
+    fn stepped(&mut self, time: &StepTime) {
+        metrics::reduced(time.reduction);
+        self.pace.add((&self.assignment.job, self.assignment.generation), self.lanes, time);
+    }
+
     fn stop_vote(&self) -> StopVote {
+        self.watch.tells();
         let now = Instant::now();
         let last = self.last_vote.replace(Some(now));
         metrics::step_begins(self.step_samples, last.map(|last| now - last));
         self.orders.vote()
     }
 
+    fn is_saving(&self) -> bool {
+        self.place.available_permits() == 0
+    }
+
     fn checkpoint(&mut self, snapshot: Snapshot) {
         let span = info_span!("checkpoint", step = snapshot.step());
+        let place = Arc::clone(&self.place).try_acquire_owned().ok();
         // It has ended only with its generation, and then nobody wants the snapshot.
-        let _ = self.checkpointer.tell(Save { snapshot, span }).blocking_send();
+        let save = Save { snapshot, place, span };
+        let _ = self.watch.wait_for_store(|| self.checkpointer.tell(save).blocking_send());
     }
 
     fn restore(&mut self) -> Result<Snapshot, Failure> {
-        let restored = self.orders.unless_over(restore(&self.store, &self.assignment));
+        let mut patience = patience::with_store(&self.store, &self.reports);
+        let restored = self.orders.unless_over(restore(&self.store, &self.assignment, &mut patience));
         let over = |_| failure::peer("the generation is over".to_owned());
-        self.runtime.block_on(restored).map_err(over)?
+        self.watch.wait_for_store(|| self.runtime.block_on(restored)).map_err(over)?
     }
 
     fn failing(&mut self, error: &TrainError) {

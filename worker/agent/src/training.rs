@@ -13,7 +13,7 @@
 //! 3. When this ends, the trainer's thread has ended.
 //! 4. What the next generation can use is kept, however this one ends.
 
-use std::{path::Path, sync::Arc};
+use std::{convert::Infallible, future::pending, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kameo::{actor::ActorRef, error::SendError};
@@ -26,17 +26,26 @@ use phalanx_protocol::{
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
 use phalanx_train::{Ended, Ending, ExportedModel, Outcome, StopVote, Tasks};
-use tracing::{Instrument as _, info, info_span, warn};
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{Instrument as _, error, info, info_span, warn};
 
 use crate::{
+    bookkeeper::Bookkeeper,
     checkpointer::{Checkpointer, Flush, NotDurable},
+    error::AgentError,
     failure,
     kept::{Kept, open},
     metrics,
     orders::{Orders, Over},
     outbox::Reports,
+    pace::PaceMeter,
+    patience,
     trainer::Trainer,
+    watch::Watch,
 };
+
+/// The longest that a worker whose trainer is stuck waits until the coordinator has heard of it.
+const LAST_WORD_MAX: Duration = Duration::from_secs(1);
 
 /// One rank's work for one generation.
 pub(crate) struct Training {
@@ -49,6 +58,9 @@ pub(crate) struct Training {
     pub(crate) threads: usize,
     pub(crate) reports: Reports,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) pace: PaceMeter,
+    /// Takes the reason for which the process must end.
+    pub(crate) fatal: mpsc::Sender<AgentError>,
 }
 
 /// Why the work ended without an ending of its own.
@@ -101,29 +113,42 @@ impl Training {
     async fn try_work(&self, kept: &mut Option<Kept>) -> Result<Option<Event>, Unended> {
         let orders = &self.orders;
         let Assignment { job, dataset, .. } = &self.assignment;
-        let opening = open(kept, job, dataset, &self.store, &self.cache);
+        let opening = open(kept, job, dataset, (&self.store, &self.reports), &self.cache);
         let dataset: Arc<Dataset> = orders.unless_over(opening).await??;
         let held = kept.as_mut().and_then(|kept| kept.model.take());
+        let ledger = kept.as_ref().map(|kept| Arc::clone(&kept.ledger));
+        let ledger = ledger.filter(|_| self.assignment.spec.train.ledger);
+        let bookkeeper =
+            Arc::new(Bookkeeper::new(self.assignment.clone(), self.store.clone(), ledger.clone()));
         let checkpointer = Checkpointer::start(
             self.assignment.clone(),
             self.store.clone(),
+            Arc::clone(&bookkeeper),
             self.reports.clone(),
             Arc::clone(orders),
         );
+        let watch = Arc::new(Watch::new(Arc::clone(&dataset), Arc::clone(orders)));
         let trainer = Trainer {
             assignment: self.assignment.clone(),
             dataset,
             tasks: Arc::clone(&self.tasks),
             held,
+            ledger,
             store: self.store.clone(),
             listener: Arc::clone(&self.listener),
             timeouts: self.timeouts,
             reports: self.reports.clone(),
             checkpointer: checkpointer.clone(),
             orders: Arc::clone(orders),
+            pace: self.pace.clone(),
+            watch: Arc::clone(&watch),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
-        let ended = trainer.run(self.threads).await.map_err(|error| error.into_failure(resumed_from))?;
+        let ended = tokio::select! {
+            ended = bookkeeper.while_training(trainer.run(self.threads)) => ended,
+            never = self.end_when_stuck(&watch) => match never {},
+        };
+        let ended = ended.map_err(|error| error.into_failure(resumed_from))?;
         let Ended { ending, held } = ended;
         let step = held.as_ref().map_or(0, |held| held.step());
         if let Some(kept) = kept {
@@ -141,6 +166,20 @@ impl Training {
             Ending::Stopped { step } => Ok(Some(Event::Stopped { step })),
             Ending::Finished(outcome) => Ok(orders.unless_over(self.finish(*outcome)).await??),
         }
+    }
+
+    /// A trainer that is stuck cannot be ended: the process is. Never returns, since the thread may not be
+    /// left (invariant 3).
+    async fn end_when_stuck(&self, watch: &Watch) -> Infallible {
+        let limit = self.timeouts.exchange(&self.assignment.spec.train);
+        watch.until_stuck(limit).await;
+        let error = AgentError::Stuck { limit };
+        error!(%error, "this worker cannot go on");
+        self.reports.tell(Event::Failed(failure::peer(error.to_string())));
+        let _ = timeout(LAST_WORD_MAX, self.reports.heard()).await;
+        // Where it ends already, that is for another reason.
+        let _ = self.fatal.try_send(error);
+        pending().await
     }
 
     /// Writes the model's files, where this rank has them.
@@ -171,7 +210,9 @@ impl Training {
     }
 
     async fn create(&self, path: String, content: Bytes) -> Result<FileRef, Failure> {
-        self.store.create(&path, content).await.map_err(|error| failure::write(&error))
+        let mut patience = patience::with_store(&self.store, &self.reports);
+        let created = patience.call(|| self.store.create(&path, content.clone())).await;
+        created.map_err(|error| failure::write(&error))
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn connect_all(
             _ => Place::Expected,
         });
     }
+    let _wait = abort.wait();
     Formation { config, abort, listener, seat, deadline, places }.run()
 }
 

@@ -257,6 +257,7 @@ impl GpuGroup {
 
     /// Returns when everything queued is done.
     fn wait(&self) -> Result<(), GpuError> {
+        let _wait = self.abort.wait();
         let (done, begin) = (self.gpu.mark()?, Instant::now());
         while !done.try_is_complete().map_err(nccl::driver_failed("waiting for the GPU"))? {
             if self.abort.is_aborted() {

@@ -128,6 +128,8 @@ impl Mesh {
         payload: &mut dyn Payload,
     ) -> Result<(), CollectiveError> {
         self.begin(round, payload)?;
+        let abort = self.abort.clone();
+        let _wait = abort.wait();
         let mut idle = Idle::default();
         loop {
             let moved = self.turn(payload)?;

@@ -11,7 +11,7 @@ use std::{
     },
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -51,8 +51,8 @@ impl AsFd for Signal {
     }
 }
 
-/// Ends all waits of one [`Group`](crate::Group), from any thread, for good. Made
-/// before the group, so that it reaches [`Group::connect`](crate::Group::connect)
+/// Ends all waits of one [`Group`](crate::Group), from any thread, for good, and tells whether it
+/// waits. Made before the group, so that it reaches [`Group::connect`](crate::Group::connect)
 /// too. Clones are the same handle.
 #[derive(Clone)]
 pub struct AbortHandle {
@@ -62,6 +62,17 @@ pub struct AbortHandle {
 struct Inner {
     aborted: AtomicBool,
     signal: Signal,
+    /// Waits that have begun, and those that have ended.
+    waits: AtomicU64,
+}
+
+/// A wait for other ranks, which ends when this is dropped.
+pub(crate) struct Wait<'a>(&'a AtomicU64);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl AbortHandle {
@@ -71,7 +82,13 @@ impl AbortHandle {
     ///
     /// Where the process has no file descriptors left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { inner: Arc::new(Inner { aborted: AtomicBool::new(false), signal: Signal::new()? }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                aborted: AtomicBool::new(false),
+                signal: Signal::new()?,
+                waits: AtomicU64::new(0),
+            }),
+        })
     }
 
     /// Ends the wait that the group is in, at once, and all later ones, with
@@ -84,6 +101,18 @@ impl AbortHandle {
     /// Whether [`abort`](Self::abort) was called.
     pub fn is_aborted(&self) -> bool {
         self.inner.aborted.load(Ordering::Acquire)
+    }
+
+    /// How often the group has begun or ended to wait for other ranks: an odd number while it
+    /// waits. Its own limits hold then; a rank that does not wait, and never begins to, is stuck.
+    pub fn waits(&self) -> u64 {
+        self.inner.waits.load(Ordering::Relaxed)
+    }
+
+    /// Begins a wait. A group has one at a time.
+    pub(crate) fn wait(&self) -> Wait<'_> {
+        self.inner.waits.fetch_add(1, Ordering::Relaxed);
+        Wait(&self.inner.waits)
     }
 
     /// Raised when aborted, never cleared.

@@ -2,7 +2,12 @@
 //! gathered from them by position. Holds no rows of its own; several processes
 //! on a machine share the same pages.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use arrow::{
     array::AsArray as _,
@@ -37,6 +42,8 @@ pub struct Dataset {
     floats: bool,
     /// By split, in order.
     shards: [Vec<Shard>; 3],
+    /// Batches that were asked for.
+    gathered: AtomicU64,
 }
 
 /// Why a data set cannot be opened.
@@ -128,6 +135,7 @@ impl Dataset {
             width: manifest.encoder.width(),
             floats: manifest.encoder.is_floats(),
             shards: [Vec::new(), Vec::new(), Vec::new()],
+            gathered: AtomicU64::new(0),
             manifest,
         };
         for split in Split::ALL {
@@ -160,12 +168,18 @@ impl Dataset {
         self.shards[split as usize].last().map_or(0, |shard| shard.end)
     }
 
+    /// How often rows were asked for: whoever trains or measures does so again and again.
+    pub fn gathered(&self) -> u64 {
+        self.gathered.load(Ordering::Relaxed)
+    }
+
     /// Copies `rows` of a split, in the order given.
     ///
     /// # Panics
     ///
     /// If a row is not below [`rows`](Self::rows): a bug of the caller.
     pub fn gather(&self, split: Split, rows: &[u64]) -> Batch {
+        self.gathered.fetch_add(1, Ordering::Relaxed);
         let places = || rows.iter().map(|row| self.place(split, *row));
         let width = self.width;
         let features = if self.floats {

@@ -93,7 +93,7 @@ pub async fn prepare(
     blocking(material.files, |files| files.iter().try_for_each(is_unchanged)).await??;
     let json = serde_json::to_vec_pretty(&manifest).expect("invariant: a manifest is made of plain values");
     let path = DatasetManifest::path(&manifest.version);
-    let file = match store.create(&path, json.clone().into()).await {
+    let file = match store.create(&path, Bytes::from(json.clone())).await {
         Err(StorageError::Exists(_)) => match find(&manifest.version, store).await? {
             // Somebody else prepared it meanwhile, from another path or with another build.
             Some((theirs, file)) if theirs.shards().eq(manifest.shards()) => {

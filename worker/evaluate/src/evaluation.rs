@@ -3,70 +3,96 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_protocol::message::{Confusion, Metrics};
+use phalanx_protocol::{
+    message::{Confusion, Metrics},
+    spec::{MeasuredOn, MetricName},
+};
 
 use crate::{
-    classes, next_bytes, numbers,
-    predictions::{EvaluateError, Predictions},
+    error::EvaluateError,
+    metrics::{classes, numbers, tokens},
+    predictions::Predictions,
+    undefined::{Undefined, Value, finite},
 };
 
 /// What the predictions are worth.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Evaluation {
-    /// The metrics that fit the target; every value is finite.
+    /// The metrics by name; every value is finite.
     pub metrics: Metrics,
-    /// The confusion matrix, where the target has classes.
+    /// The confusion matrix, where the target has classes: rows, whatever their weight.
     pub confusion: Option<Confusion>,
     /// The metrics that would fit the target but have no value on these rows, such as
     /// the ROC-AUC where all rows have one class; and why.
     pub undefined: BTreeMap<String, String>,
 }
 
-/// Measures `predictions`, in time that grows with their number (with its
-/// logarithm as well, for the ROC-AUC).
+/// Measures the usual metrics of `predictions`, in time that grows with their number (with
+/// its logarithm as well, for the ROC-AUC).
 ///
 /// # Errors
 ///
 /// Where there are no rows, or where a prediction or a truth is none; the error
 /// says which row.
 pub fn evaluate(predictions: &Predictions) -> Result<Evaluation, EvaluateError> {
-    let mut evaluation = Evaluation::default();
-    match predictions {
+    evaluate_also(predictions, &[])
+}
+
+/// Measures the usual metrics of `predictions` and those called `names`, each once. A name that
+/// does not fit what is predicted is recorded as undefined. `loss` fits everything; it is training's,
+/// and not measured here.
+///
+/// # Errors
+///
+/// Those of [`evaluate`].
+pub fn evaluate_also(predictions: &Predictions, names: &[MetricName]) -> Result<Evaluation, EvaluateError> {
+    let fits = |name: &MetricName| match predictions {
+        Predictions::Classes(scores) => classes::fits(&scores.classes, name),
+        Predictions::Numbers(_) => numbers::fits(name),
+        Predictions::NextBytes(_) => tokens::fits(name),
+    };
+    let measured = names.iter().filter(|name| name.metric.measured_on != MeasuredOn::Everything);
+    let (fitting, others): (Vec<_>, Vec<_>) =
+        measured.map(|name| fits(name).map(|()| name)).partition(Result::is_ok);
+    let with = |mut usual: Vec<MetricName>| {
+        for name in fitting.into_iter().flatten() {
+            if !usual.contains(name) {
+                usual.push(name.clone());
+            }
+        }
+        usual
+    };
+    let mut evaluation = match predictions {
         Predictions::Classes(scores) => {
-            scores.check()?;
-            classes::measure(scores, &mut evaluation);
+            classes::measure(&scores.columns()?, with(classes::usual(&scores.classes)))?
         }
-        Predictions::Numbers(values) => {
-            values.check()?;
-            numbers::measure(values, &mut evaluation);
-        }
+        Predictions::Numbers(values) => numbers::measure(&values.columns()?, with(numbers::usual()))?,
         Predictions::NextBytes(loss) => {
             loss.check()?;
-            next_bytes::measure(*loss, &mut evaluation);
+            tokens::measure(*loss)
+        }
+    };
+    for error in others.into_iter().filter_map(Result::err) {
+        if let EvaluateError::NoSuchMetric { name, reason } = error {
+            evaluation.undefined.insert(name, format!("it {reason}"));
         }
     }
     Ok(evaluation)
 }
 
 impl Evaluation {
-    /// Records a metric; one that is too large for `f64` counts as undefined.
-    pub(crate) fn insert(&mut self, metric: impl Into<String>, value: f64) {
-        if value.is_finite() {
-            self.metrics.insert(metric.into(), value);
-        } else {
-            self.undefine(metric, "its value is too large for a 64-bit float");
+    /// Records a metric with its value, or with the reason why it has none. One that is
+    /// too large for `f64` counts as undefined.
+    pub(crate) fn record(&mut self, metric: impl Into<String>, value: Value) {
+        match value.and_then(finite) {
+            Ok(value) => {
+                self.metrics.insert(metric.into(), value);
+            }
+            Err(reason) => self.undefine(metric, &reason),
         }
     }
 
-    /// Records a metric with its value, or with the reason why it has none.
-    pub(crate) fn insert_or_undefine(&mut self, metric: impl Into<String>, value: Result<f64, String>) {
-        match value {
-            Ok(value) => self.insert(metric, value),
-            Err(reason) => self.undefine(metric, reason),
-        }
-    }
-
-    fn undefine(&mut self, metric: impl Into<String>, reason: impl Into<String>) {
-        self.undefined.insert(metric.into(), reason.into());
+    fn undefine(&mut self, metric: impl Into<String>, reason: &Undefined) {
+        self.undefined.insert(metric.into(), reason.to_string());
     }
 }

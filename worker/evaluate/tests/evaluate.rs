@@ -1,8 +1,14 @@
 //! What a caller sees of [`evaluate`]: small cases worked out by hand, degenerate
 //! ones, and predictions that are refused.
 
-use phalanx_evaluate::{ClassScores, EvaluateError, NextBytes, Numbers, Predictions, evaluate};
-use phalanx_protocol::{message::Metrics, spec::Metric};
+use phalanx_evaluate::{
+    ClassColumns, ClassScores, EvaluateError, NextBytes, NumberColumns, Numbers, Predictions, evaluate,
+    evaluate_also, metrics::classes::ClassMeasure,
+};
+use phalanx_protocol::{
+    message::Metrics,
+    spec::{METRICS, MeasuredOn, Metric, MetricName},
+};
 use proptest::prelude::*;
 
 fn classes(names: &[&str], rows: &[(&[f32], u32)]) -> Predictions {
@@ -170,6 +176,78 @@ fn shapes_that_do_not_fit_are_refused() {
     check_refused(&unknown, "row 0: the true class has index 2, but there are 2 classes");
     let twice = classes(&["a", "a"], &[(&[0.5, 0.5], 0)]);
     check_refused(&twice, "two classes are called `a`: every class needs a name of its own");
+}
+
+/// Every metric's name, as short as may be.
+fn all_names() -> Vec<MetricName> {
+    let name = |metric: &Metric| {
+        let parsed = MetricName::parse(metric.name);
+        parsed.or_else(|_| MetricName::parse(&format!("{}@1", metric.name))).expect("a name of the table")
+    };
+    METRICS.iter().map(name).collect()
+}
+
+#[test]
+fn every_metric_of_the_table_is_measured_or_undefined_where_it_fits() {
+    let two = classes(&["no", "yes"], &[(&[0.75, 0.25], 0), (&[0.25, 0.75], 0), (&[0.25, 0.75], 1)]);
+    let three =
+        classes(&["a", "b", "c"], &[(&[0.5, 0.25, 0.25], 0), (&[0.0, 1.0, 0.0], 1), (&[0.0, 0.5, 0.5], 2)]);
+    let values = numbers(&[(1.0, 1.0), (1.0, 2.0), (2.5, 4.0)]);
+    for (predictions, on, unfit) in [
+        (two, MeasuredOn::Classes, "it is not one of a target of classes"),
+        (three, MeasuredOn::Classes, "it is not one of a target of classes"),
+        (values, MeasuredOn::Numbers, "it is not one of a target of numbers"),
+        (next_bytes(1.0, 1), MeasuredOn::Text, "it is not one of a text"),
+    ] {
+        let evaluation = evaluate_also(&predictions, &all_names()).unwrap();
+        for name in all_names() {
+            let (written, measured_on) = (name.to_string(), name.metric.measured_on);
+            let reason = evaluation.undefined.get(&written).map(String::as_str);
+            let is_there = evaluation.metrics.contains_key(&written);
+            if measured_on == MeasuredOn::Everything {
+                assert!(!is_there && reason.is_none(), "loss is training's");
+            } else if measured_on == on {
+                assert!(is_there != (reason.is_some() && reason != Some(unfit)), "{written}: {reason:?}");
+            } else {
+                assert_eq!((is_there, reason), (false, Some(unfit)), "{written}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_of_no_class_is_undefined_with_the_classes() {
+    let predictions = classes(&["a", "b"], &[(&[0.5, 0.5], 0), (&[0.0, 1.0], 1)]);
+    let names = [MetricName::parse("f1[c]").unwrap(), MetricName::parse("f_beta@2[b]").unwrap()];
+    let evaluation = evaluate_also(&predictions, &names).unwrap();
+    assert_eq!(evaluation.undefined["f1[c]"], "it names none of the classes, which are `a`, `b`");
+    assert_eq!(evaluation.metrics["f_beta@2[b]"], 1.0);
+}
+
+#[test]
+fn a_measure_can_travel_before_it_is_merged() {
+    let names = vec![MetricName::parse("average_precision").unwrap(), MetricName::parse("mape").unwrap()];
+    let known = vec!["a".to_owned(), "b".to_owned()];
+    assert!(matches!(
+        ClassMeasure::new(known.clone(), names.clone()),
+        Err(EvaluateError::NoSuchMetric { .. })
+    ));
+    let mut measure = ClassMeasure::new(known.clone(), names[..1].to_vec()).unwrap();
+    let rows = [0.1, 0.9, 0.7, 0.3, 0.4, 0.6];
+    measure.update(&ClassColumns::new(&known, &rows, &[1, 0, 1], Some(&[1.0, 0.1, 0.7])).unwrap()).unwrap();
+    let travelled: ClassMeasure = serde_json::from_str(&serde_json::to_string(&measure).unwrap()).unwrap();
+    assert_eq!(travelled.finish(), measure.finish());
+    let mut other = ClassMeasure::new(known, names[..1].to_vec()).unwrap();
+    other.merge(&travelled).unwrap();
+    assert_eq!(other.finish(), measure.finish());
+}
+
+#[test]
+fn weights_that_are_none_are_refused_with_their_row() {
+    let refused = |weights: &[f64]| NumberColumns::new(&[1.0, 2.0], &[1.0, 2.0], Some(weights)).unwrap_err();
+    let message = "row 1: the weight is -1, expected a finite number of at least 0";
+    assert_eq!(refused(&[1.0, -1.0]).to_string(), message);
+    assert_eq!(refused(&[1.0]).to_string(), "2 rows need as many weights, found 1");
 }
 
 #[test]

@@ -114,7 +114,9 @@ impl Replicas {
         }
         let tail = layout.tail();
         let (sum, steps) = std::mem::take(losses);
-        buckets[tail.bucket][tail.range.clone()].copy_from_slice(&[(sum / steps) as f32, 0.0, 0.0]);
+        let tail = &mut buckets[tail.bucket][tail.range.clone()];
+        tail.fill(0.0);
+        tail[0] = (sum / steps) as f32;
     }
 
     /// Lets all replicas go on from these parameters.

@@ -2,7 +2,8 @@
 
 use phalanx_collective::CollectiveError;
 use phalanx_evaluate::EvaluateError;
-use phalanx_protocol::{message::Failure, reference::HashHex};
+use phalanx_member::is_of_majority;
+use phalanx_protocol::{id::Rank, message::Failure, reference::HashHex};
 
 /// A model could not be built from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +85,12 @@ pub enum TrainError {
     /// The model cannot be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The state does not fit the model.
+    /// The state of the checkpoint does not fit the model.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The state that other ranks handed over is not what they said, or does not fit the model.
+    #[error("the state that other ranks handed over cannot be used: {0}")]
+    HandedOver(#[source] SnapshotError),
     /// The loss or its gradient is no finite number any more.
     #[error("{what} at step {step}: lower train.learning_rate, or set train.clip_norm")]
     Diverged {
@@ -103,6 +107,12 @@ pub enum TrainError {
     Boundary {
         /// Its path.
         path: String,
+    },
+    /// Too many records of the ledger wait to become durable.
+    #[error("{records} records of the ledger wait for the object store, which takes none")]
+    Ledger {
+        /// How many.
+        records: usize,
     },
     /// Predictions could not be measured.
     #[error(transparent)]
@@ -153,4 +163,28 @@ pub enum TrainError {
     /// The loader panicked.
     #[error("the loader panicked: {0}")]
     Loader(String),
+}
+
+impl TrainError {
+    /// Whether the state of the rank that met this is still the one after its last step, so that
+    /// the next generation can go on with it.
+    pub(crate) fn leaves_state_sound(&self, rank: Rank) -> bool {
+        match self {
+            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } => true,
+            Self::Differs { hashes, .. } => is_of_majority(hashes, rank),
+            // What was loaded in part, or failed here.
+            Self::Build(_)
+            | Self::Snapshot(_)
+            | Self::HandedOver(_)
+            | Self::Diverged { .. }
+            | Self::Boundary { .. }
+            | Self::Evaluate(_)
+            | Self::NoSuchMetric { .. }
+            | Self::Restore(_)
+            | Self::Panic(_)
+            | Self::Gpu { .. }
+            | Self::Thread { .. }
+            | Self::Loader(_) => false,
+        }
+    }
 }

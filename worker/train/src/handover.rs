@@ -6,6 +6,7 @@
 //! Every rank comes to the same decisions, because all know of all.
 
 use phalanx_collective::Group;
+use phalanx_member::{Beginning, Position, begin_with};
 use phalanx_protocol::{
     message::{Assignment, StateSource},
     reference::HashHex,
@@ -13,7 +14,7 @@ use phalanx_protocol::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    error::TrainError,
+    error::{SnapshotError, TrainError},
     learner::Learner,
     progress::TrainingProgress,
     session::Host,
@@ -42,15 +43,6 @@ impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Held").field("position", &self.position).finish_non_exhaustive()
     }
-}
-
-/// How far a state is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub(crate) struct Position {
-    /// Steps finished.
-    pub(crate) step: u64,
-    /// Whether the validation that belongs to the last step is taken in.
-    pub(crate) validated: bool,
 }
 
 /// What a holder says of its state before it sends its share.
@@ -82,15 +74,15 @@ pub(crate) fn hand_over(
 ) -> Result<Start, TrainError> {
     let saved = assignment.resume.as_ref().map(|resume| resume.step);
     let positions: Vec<Option<Position>> = everyones(group, &held.as_ref().map(|held| held.0))?;
-    let newest = positions.iter().flatten().max().copied();
-    let Some(newest) = newest.filter(|newest| saved.is_none_or(|saved| saved <= newest.step)) else {
-        return begin(group, learner, saved, host);
+    let (newest, holders) = match begin_with(&positions, saved) {
+        Beginning::Members { position, holders } => (position, holders),
+        Beginning::Checkpoint { step } => return restore(learner, step, host),
+        Beginning::Seed => return share_initial_state(learner, group),
     };
     let cursor = newest.step * u64::from(assignment.spec.train.batch_size);
-    let holders: Vec<usize> = (0..positions.len()).filter(|rank| positions[*rank] == Some(newest)).collect();
     let healed = positions.len() - holders.len();
     let from = StateSource::Members { healed: healed as u32 };
-    let mine = holders.iter().position(|holder| *holder == group.rank() as usize);
+    let mine = holders.iter().position(|holder| *holder == assignment.rank);
     let progress = held.map(|held| held.1).filter(|_| mine.is_some());
     if healed == 0 {
         let progress = progress.expect("invariant: a holder has progress");
@@ -98,7 +90,7 @@ pub(crate) fn hand_over(
     }
     let share = mine.zip(progress.as_ref()).map(|(nth, progress)| {
         let snapshot = Snapshot::new(newest.step, cursor, progress, LaneHashes::new(), learner.state());
-        let bytes = snapshot.part(nth as u32, holders.len() as u32);
+        let bytes = snapshot.part(nth as u32, holders.len() as u32).into_bytes();
         let (state_hash, progress_json) =
             (snapshot.state_hash().to_owned(), snapshot.progress_json().to_owned());
         (Header { state_hash, progress_json, bytes: bytes.len() as u64 }, bytes)
@@ -116,27 +108,26 @@ pub(crate) fn hand_over(
                 state_hash: header.state_hash,
                 progress_json: header.progress_json,
             };
-            let taken = Snapshot::assemble(description, &parts)?;
-            learner.load(taken.state())?;
-            taken.progress()?
+            take_over(learner, Snapshot::assemble(description, &parts))?
         }
     };
     Ok(Start { position: newest, progress, from, restored: None })
 }
 
-/// Begins with the checkpoint, or with what the seed makes.
-fn begin(
-    group: &mut Group,
+/// Begins with what other ranks have handed over.
+fn take_over(
     learner: &mut dyn Learner,
-    saved: Option<u64>,
-    host: &mut dyn Host,
-) -> Result<Start, TrainError> {
-    let Some(step) = saved else {
-        share_initial_state(learner, group)?;
-        let position = Position { step: 0, validated: true };
-        let progress = TrainingProgress::default();
-        return Ok(Start { position, progress, from: StateSource::Seed, restored: None });
+    assembled: Result<Snapshot, SnapshotError>,
+) -> Result<TrainingProgress, TrainError> {
+    let load = |taken: Snapshot| {
+        learner.load(taken.state())?;
+        taken.progress()
     };
+    assembled.and_then(load).map_err(TrainError::HandedOver)
+}
+
+/// Begins with the checkpoint.
+fn restore(learner: &mut dyn Learner, step: u64, host: &mut dyn Host) -> Result<Start, TrainError> {
     let restored = host.restore().map_err(TrainError::Restore)?;
     learner.load(restored.state())?;
     let position = Position { step, validated: true };
@@ -144,15 +135,19 @@ fn begin(
     Ok(Start { position, progress, from: StateSource::Checkpoint, restored: Some(restored) })
 }
 
-/// Rank 0 initialised the parameters from the seed; all others take them from it.
-fn share_initial_state(learner: &mut dyn Learner, group: &mut Group) -> Result<(), TrainError> {
+/// Begins with what the seed makes: rank 0 has initialised the parameters, and all others take
+/// them from it.
+fn share_initial_state(learner: &mut dyn Learner, group: &mut Group) -> Result<Start, TrainError> {
     let leads = group.rank() == 0;
     let mut file = if leads { snapshot::serialize_state(&learner.state()()).to_vec() } else { Vec::new() };
     group.broadcast(0, &mut file)?;
     if !leads {
-        learner.load(&snapshot::deserialize(0, &file)?)?;
+        let loaded = snapshot::deserialize(0, &file).and_then(|state| learner.load(&state));
+        loaded.map_err(TrainError::HandedOver)?;
     }
-    Ok(())
+    let position = Position { step: 0, validated: true };
+    let progress = TrainingProgress::default();
+    Ok(Start { position, progress, from: StateSource::Seed, restored: None })
 }
 
 /// What every rank says, by rank. Collective.

@@ -18,7 +18,7 @@ use phalanx_collective::{BucketPlan, Buffer, Reduction};
 use crate::{boundary::Awaited, device::Parameter, error::SnapshotError, mean::Mean};
 
 /// Numbers at the end of the last bucket: the loss, and room for two of the trainer's.
-pub const TAIL: usize = 3;
+pub const TAIL: usize = 4;
 
 /// Every tensor of a model, in the order in which a walk over the module meets them.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ use phalanx_protocol::spec::{Precision, TrainSpec};
 use crate::{
     boundary::{Take, watched},
     error::{SnapshotError, TrainError},
-    layout::{self, Layout, Place, numbers},
+    layout::{self, Layout, Place, TAIL, numbers},
     mean::Mean,
     on_device, optimizer, precision, random,
     state::State,
@@ -58,8 +58,12 @@ pub trait Learner: Send {
     ) -> Result<(), TrainError>;
 
     /// [`gradient`](Self::gradient) in buckets that stay on the device, all at the end. `votes` are
-    /// the other two numbers of the tail.
-    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; 2]) -> Vec<Tensor<1>>;
+    /// the other numbers of the tail.
+    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; TAIL - 1]) -> Vec<Tensor<1>>;
+
+    /// Undoes what forward passes have changed since the last update: of the pass that a broken
+    /// step has made, nothing is to stay in the state.
+    fn undo_pass(&mut self);
 
     /// Makes one optimizer update from the mean over all lanes of what
     /// [`gradient`](Self::gradient) wrote.
@@ -146,16 +150,9 @@ impl<T: Task> Model<T> {
         self.module = Some(next(self, module));
     }
 
-    /// Undoes what the last forward pass changed.
-    fn restore_untrained(&mut self) {
-        if !self.untrained.is_empty() {
-            self.replace(|model, module| model.layout.write_untrained(module, &model.untrained));
-        }
-    }
-
     /// One forward and backward pass.
     fn pass(&mut self, batch: &Batch, seed: u64) -> Pass {
-        self.restore_untrained();
+        self.undo_pass();
         self.make_copy();
         let samples = Samples::new(batch, &self.schema, &self.training_device);
         let samples = samples.computed_in(precision::dtype(self.precision));
@@ -252,14 +249,21 @@ impl<T: Task> Learner for Model<T> {
         Ok(())
     }
 
-    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, [stop, save]: [f32; 2]) -> Vec<Tensor<1>> {
+    fn gradient_on_device(&mut self, batch: &Batch, seed: u64, votes: [f32; TAIL - 1]) -> Vec<Tensor<1>> {
         let Pass { loss, mut gradients, untrained } = self.pass(batch, seed);
         let mut slots = self.layout.gradient_tensors(self.passing(), &mut gradients);
         for (slot, changes) in self.changes(untrained) {
             let len = changes.len();
             slots[slot] = Some(Tensor::from_data(TensorData::new(changes, [len]), &self.device));
         }
-        on_device::buckets(&self.layout, slots, [loss, stop, save], &self.device)
+        let [stop, save, saving] = votes;
+        on_device::buckets(&self.layout, slots, [loss, stop, save, saving], &self.device)
+    }
+
+    fn undo_pass(&mut self) {
+        if !self.untrained.is_empty() {
+            self.replace(|model, module| model.layout.write_untrained(module, &model.untrained));
+        }
     }
 
     fn update(&mut self, learning_rate: f64, mean: &Mean<'_>) {
@@ -267,7 +271,7 @@ impl<T: Task> Learner for Model<T> {
             let changes = mean.of(&self.layout.slots()[*slot].place);
             values.iter_mut().zip(changes).for_each(|(value, change)| *value += change);
         }
-        self.restore_untrained();
+        self.undo_pass();
         let mut gradients = GradientsParams::new();
         for (id, data) in self.layout.gradient_data(mean) {
             register(&mut gradients, id, data, &self.device);
@@ -370,7 +374,9 @@ impl Filling {
             self.put(slot, &zeros);
         }
         let Place { bucket, range } = self.layout.tail().clone();
-        self.buckets[bucket][range].copy_from_slice(&[loss, 0.0, 0.0]);
+        let tail = &mut self.buckets[bucket][range];
+        tail.fill(0.0);
+        tail[0] = loss;
         self.filled(bucket);
     }
 

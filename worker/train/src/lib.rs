@@ -5,7 +5,8 @@
 //! `models`, `tasks`), how its
 //! tensors are laid out and updated (`boundary`, `layout`, `precision`, `learner`,
 //! `optimizer`, `schedule`), the state that a checkpoint holds (`state`, `snapshot`),
-//! what feeds a step and reduces it (`loader`, `on_device`, `exchange`, `gpu_exchange`), and the run through a job (`session`).
+//! what feeds a step and reduces it (`loader`, `on_device`, `exchange`, `gpu_exchange`), what it is recorded in (`ledger`), and
+//! the run through a job (`session`).
 //!
 //! Architecture invariants: this crate opens no sockets and no files, and never
 //! talks to the coordinator. It gets a connected group and a data set, and hands
@@ -23,6 +24,7 @@ mod gpu_exchange;
 mod handover;
 mod layout;
 mod learner;
+mod ledger;
 mod loader;
 mod mean;
 mod measure;
@@ -48,6 +50,7 @@ pub use error::{BuildError, SnapshotError, TrainError};
 pub use handover::Held;
 pub use layout::{Layout, Place, Slot, TAIL};
 pub use learner::{Learner, Parameters, Ready};
+pub use ledger::Ledger;
 pub use loader::panic_text;
 pub use mean::Mean;
 pub use predictor::{ModelDescription, Predictor, PredictorError, Rows};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use phalanx_data::{Batch, Dataset, Order, Split};
-use phalanx_protocol::spec::TrainSpec;
+use phalanx_protocol::{ledger::Taken, spec::TrainSpec};
 
 use crate::error::TrainError;
 
@@ -19,7 +19,16 @@ const AHEAD: usize = 2;
 
 /// The batches of one rank's lanes, step after step.
 pub(crate) struct Loader {
-    batches: mpsc::Receiver<Result<Vec<Batch>, TrainError>>,
+    gathered: mpsc::Receiver<Result<Gathered, TrainError>>,
+}
+
+/// What one step of one rank is computed from.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// One for each lane.
+    pub(crate) batches: Vec<Batch>,
+    /// What each lane's batch was gathered from.
+    pub(crate) taken: Vec<Taken>,
 }
 
 impl Loader {
@@ -30,28 +39,28 @@ impl Loader {
         lanes: Range<u32>,
         steps: Range<u64>,
     ) -> Result<Self, TrainError> {
-        let (send, batches) = mpsc::sync_channel(AHEAD);
+        let (send, gathered) = mpsc::sync_channel(AHEAD);
         thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || {
                 for step in steps {
-                    let gather = |lane| dataset.gather(Split::Train, &rows_of(&dataset, &spec, step, lane));
-                    let batches = catch_unwind(AssertUnwindSafe(|| lanes.clone().map(gather).collect()));
-                    let batches = batches.map_err(|panic| TrainError::Loader(panic_text(panic.as_ref())));
-                    let failed = batches.is_err();
+                    let lanes = lanes.clone();
+                    let gathered = catch_unwind(AssertUnwindSafe(|| gather(&dataset, &spec, step, lanes)));
+                    let gathered = gathered.map_err(|panic| TrainError::Loader(panic_text(panic.as_ref())));
+                    let failed = gathered.is_err();
                     // The trainer stopped before the planned end: so does its loader.
-                    if send.send(batches).is_err() || failed {
+                    if send.send(gathered).is_err() || failed {
                         return;
                     }
                 }
             })
             .map_err(|error| TrainError::Thread { thread: "loader", error })?;
-        Ok(Self { batches })
+        Ok(Self { gathered })
     }
 
-    /// The batches of the next step, one for each lane.
-    pub(crate) fn next(&self) -> Result<Vec<Batch>, TrainError> {
-        self.batches.recv().expect("invariant: the loader gives as many batches as there are steps")
+    /// What the next step is computed from.
+    pub(crate) fn next(&self) -> Result<Gathered, TrainError> {
+        self.gathered.recv().expect("invariant: the loader gives as many batches as there are steps")
     }
 }
 
@@ -61,20 +70,39 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why").to_owned()
 }
 
-fn rows_of(dataset: &Dataset, spec: &TrainSpec, step: u64, lane: u32) -> Vec<u64> {
-    lane_rows(spec, dataset.rows(Split::Train), step, lane)
+/// Gathers the batches of `lanes` for step `step` (from 0).
+fn gather(dataset: &Dataset, spec: &TrainSpec, step: u64, lanes: Range<u32>) -> Gathered {
+    let mut gathered = Gathered::default();
+    for lane in lanes {
+        let (mut taken, rows) = lane_rows(spec, dataset.rows(Split::Train), step, lane);
+        if spec.ledger {
+            taken.digest = digest(&rows);
+        }
+        gathered.batches.push(dataset.gather(Split::Train, &rows));
+        gathered.taken.push(taken);
+    }
+    gathered
 }
 
-/// The rows of the training split that lane `lane` takes in step `step` (from 0): a
-/// pure function of seed, epoch and position. The split fills at least one batch.
+/// The rows of the training split that lane `lane` takes in step `step` (from 0), and where they stand
+/// in the epoch's order: a pure function of seed, epoch and position. The split fills at least one batch.
 ///
 /// Only whole batches are trained on; the rows that an epoch leaves out are other
 /// ones each time, since each epoch has an order of its own.
-fn lane_rows(spec: &TrainSpec, train_rows: u64, step: u64, lane: u32) -> Vec<u64> {
+fn lane_rows(spec: &TrainSpec, train_rows: u64, step: u64, lane: u32) -> (Taken, Vec<u64>) {
     let steps_per_epoch = spec.steps_per_epoch(train_rows);
     let (epoch, step_of_epoch) = (step / steps_per_epoch, step % steps_per_epoch);
     let order = Order::new(spec.seed, epoch, train_rows);
-    let lane_batch = u64::from(spec.lane_batch());
-    let first = step_of_epoch * u64::from(spec.batch_size) + u64::from(lane) * lane_batch;
-    (first..first + lane_batch).map(|position| order.at(position)).collect()
+    let rows = spec.lane_batch();
+    let first = step_of_epoch * u64::from(spec.batch_size) + u64::from(lane) * u64::from(rows);
+    let taken = Taken { epoch, first, rows, digest: 0 };
+    (taken, (first..first + u64::from(rows)).map(|position| order.at(position)).collect())
+}
+
+/// Of the numbers of rows, in their order.
+fn digest(rows: &[u64]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    rows.iter().for_each(|row| _ = hasher.update(&row.to_le_bytes()));
+    let hash = hasher.finalize();
+    u64::from_le_bytes(hash.as_bytes()[..8].try_into().expect("invariant: a hash has 32 bytes"))
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use phalanx_collective::{AbortHandle, CollectiveError, Group};
 use phalanx_data::{Batch, Dataset, Split, TargetKind, Targets};
 use phalanx_evaluate::{ClassScores, NextBytes, Numbers, Predictions};
+use phalanx_protocol::spec::{JobSpec, MetricName};
 
 use crate::{error::TrainError, learner::Learner};
 
@@ -55,6 +56,15 @@ pub(crate) fn predict_split(
         }
     }
     Ok(predictions)
+}
+
+/// The metrics that a job names: those to show, those of gates, and the one that early stopping
+/// watches. The job file was checked, so all are metrics' names.
+pub(crate) fn asked(spec: &JobSpec) -> Vec<MetricName> {
+    let shown = spec.evaluate.metrics.iter().flatten().map(String::as_str);
+    let gates = spec.evaluate.gates.iter().filter_map(|gate| gate.figure.metric());
+    let watched = spec.train.early_stop.iter().map(|early_stop| early_stop.metric.as_str());
+    shown.chain(gates).chain(watched).filter_map(|name| MetricName::parse(name).ok()).collect()
 }
 
 /// An error where the group was told to end: between two steps nothing else asks.

@@ -7,6 +7,8 @@
 //!    the same one: a vote to stop is reduced with the gradient.
 //! 2. A snapshot is taken between two steps, after the validation that belongs to
 //!    the last one.
+//! 3. All ranks take the same snapshots: whether one is still busy with the last is reduced
+//!    with the gradient, too. One that is due meanwhile is taken when none is.
 
 use std::{
     any::Any,
@@ -21,17 +23,19 @@ use phalanx_data::{Dataset, Split};
 use phalanx_evaluate::Evaluation;
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Progress},
+    pace::StepTime,
     reference::HashHex,
 };
 
 use crate::{
     error::TrainError,
     handover::Held,
+    ledger::Ledger,
     loader::{Loader, panic_text},
     predictor::ModelDescription,
     snapshot::{self, Snapshot},
     tasks::Tasks,
-    trainer::{Stepped, Trainer},
+    trainer::{Stepped, Trainer, Unbegun},
 };
 
 /// How often rank 0 reports.
@@ -51,6 +55,8 @@ pub struct Session {
     pub tasks: Arc<Tasks>,
     /// What this rank has kept of the job's state from an earlier generation.
     pub held: Option<Held>,
+    /// Where to record what lanes take, if the job asks for it.
+    pub ledger: Option<Arc<Ledger>>,
     /// The connected generation.
     pub group: Group,
 }
@@ -68,21 +74,46 @@ pub enum StopVote {
 
 impl StopVote {
     /// The vote as numbers that can be summed: wants to stop, wants to save.
-    pub(crate) fn numbers(self) -> (f32, f32) {
+    fn numbers(self) -> [f32; 2] {
         match self {
-            Self::Continue => (0.0, 0.0),
-            Self::Stop => (1.0, 0.0),
-            Self::SaveAndStop => (1.0, 1.0),
+            Self::Continue => [0.0, 0.0],
+            Self::Stop => [1.0, 0.0],
+            Self::SaveAndStop => [1.0, 1.0],
         }
+    }
+}
+
+/// What a rank tells the others with a step, or all of them together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Votes {
+    pub(crate) stop: StopVote,
+    /// Whether the last checkpoint is still being written.
+    pub(crate) is_saving: bool,
+}
+
+/// How many numbers [`Votes`] are.
+pub(crate) const VOTES: usize = 3;
+
+impl Votes {
+    /// What a rank says.
+    fn of(host: &dyn Host) -> Self {
+        Self { stop: host.stop_vote(), is_saving: host.is_saving() }
+    }
+
+    /// The votes as numbers that can be summed.
+    pub(crate) fn numbers(self) -> [f32; VOTES] {
+        let [stop, save] = self.stop.numbers();
+        [stop, save, f32::from(u8::from(self.is_saving))]
     }
 
     /// What the sums of all ranks' votes mean.
-    pub(crate) fn from_numbers(stop: f32, save: f32) -> Self {
-        match (stop > 0.0, save > 0.0) {
-            (false, _) => Self::Continue,
-            (true, false) => Self::Stop,
-            (true, true) => Self::SaveAndStop,
-        }
+    pub(crate) fn from_numbers([stop, save, is_saving]: [f32; VOTES]) -> Self {
+        let stop = match (stop > 0.0, save > 0.0) {
+            (false, _) => StopVote::Continue,
+            (true, false) => StopVote::Stop,
+            (true, true) => StopVote::SaveAndStop,
+        };
+        Self { stop, is_saving: is_saving > 0.0 }
     }
 }
 
@@ -92,8 +123,15 @@ pub trait Host {
     /// Something happened.
     fn event(&mut self, event: Event);
 
+    /// A step was made. Comes once a step, and must be quick.
+    fn stepped(&mut self, time: &StepTime);
+
     /// Whether this rank wants to stop.
     fn stop_vote(&self) -> StopVote;
+
+    /// Whether the last state is still being saved. While it is so on any rank, no other one
+    /// is handed over, except the last.
+    fn is_saving(&self) -> bool;
 
     /// The state to be saved, elsewhere: training goes on when this returns.
     fn checkpoint(&mut self, snapshot: Snapshot);
@@ -163,34 +201,42 @@ pub struct ExportedModel {
 /// Runs one rank of a job to its end. Blocks the thread it is called on, which
 /// computes.
 pub fn run(session: Session, host: &mut dyn Host) -> Ended {
-    let leads = session.assignment.rank.is_leader();
+    let rank = session.assignment.rank;
+    let leads = rank.is_leader();
     let saved = session.assignment.resume.as_ref().map_or(0, |resume| resume.step);
+    let verify_at = session.assignment.verify_at;
     let begun = catch_unwind(AssertUnwindSafe(|| Trainer::new(session, host)));
     let (mut trainer, from) = match begun.unwrap_or_else(panicked) {
         Ok(begun) => begun,
-        Err(error) => {
+        Err(Unbegun { error, held }) => {
             host.failing(&error);
-            return Ended { ending: Err(error), held: None };
+            return Ended { ending: Err(*error), held };
         }
     };
     host.event(Event::Formed { step: trainer.steps_done(), from });
-    let ending = catch_unwind(AssertUnwindSafe(|| train(&mut trainer, saved, leads, host)));
+    let ending = catch_unwind(AssertUnwindSafe(|| train(&mut trainer, saved, verify_at, leads, host)));
     let ending = ending.unwrap_or_else(panicked);
     if let Err(error) = &ending {
         host.failing(error);
     }
-    // What failed here, or differs from the others, is of no use to anybody.
-    let is_sound = matches!(ending, Ok(_) | Err(TrainError::Collective(_)));
+    let is_sound = ending.as_ref().err().is_none_or(|error| error.leaves_state_sound(rank));
     let held = if is_sound { trainer.into_held() } else { None };
     Ended { ending, held }
 }
 
-fn panicked<T>(panic: Box<dyn Any + Send>) -> Result<T, TrainError> {
-    Err(TrainError::Panic(panic_text(panic.as_ref())))
+fn panicked<T, E: From<TrainError>>(panic: Box<dyn Any + Send>) -> Result<T, E> {
+    Err(TrainError::Panic(panic_text(panic.as_ref())).into())
 }
 
-/// Makes the steps that are left. The newest checkpoint has the state after `saved` steps.
-fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) -> Result<Ending, TrainError> {
+/// Makes the steps that are left. The newest checkpoint has the state after `saved` steps; that
+/// after `verify_at` is in dispute.
+fn train(
+    trainer: &mut Trainer,
+    saved: u64,
+    verify_at: Option<u64>,
+    leads: bool,
+    host: &mut dyn Host,
+) -> Result<Ending, TrainError> {
     let every = trainer.spec().checkpoint.every;
     let loader = Loader::spawn(
         Arc::clone(trainer.dataset()),
@@ -202,13 +248,16 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     let mut reporter = Reporter::new(trainer);
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
-        let batches = loader.next()?;
-        let Some(stepped) = trainer.step(&batches, host.stop_vote())? else { continue };
+        let begun = Instant::now();
+        let gathered = loader.next()?;
+        let stepped = trainer.step(&gathered, Votes::of(host))?;
+        host.stepped(&trainer.step_time(begun));
+        let Some(stepped) = stepped else { continue };
         if leads {
             reporter.stepped(trainer, &stepped, host);
         }
         validate(trainer, leads, host)?;
-        match stepped.vote {
+        match stepped.votes.stop {
             StopVote::Continue => {}
             StopVote::Stop => return Ok(Ending::Stopped { step: trainer.steps_done() }),
             StopVote::SaveAndStop => {
@@ -216,8 +265,9 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
                 return Ok(Ending::Stopped { step: trainer.steps_done() });
             }
         }
-        verify(trainer, leads, host)?;
-        if every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on() {
+        verify(trainer, verify_at, leads, host)?;
+        let is_due = every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on();
+        if is_due && !stepped.votes.is_saving {
             saved_at = trainer.steps_done();
             host.checkpoint(trainer.snapshot()?);
         }
@@ -230,10 +280,16 @@ fn train(trainer: &mut Trainer, saved: u64, leads: bool, host: &mut dyn Host) ->
     finish(trainer, &end, leads, host)
 }
 
-/// Compares the state with that of the other ranks, where it is time.
-fn verify(trainer: &Trainer, leads: bool, host: &mut dyn Host) -> Result<(), TrainError> {
+/// Compares the state with that of the other ranks, where it is time or the coordinator asks.
+fn verify(
+    trainer: &Trainer,
+    verify_at: Option<u64>,
+    leads: bool,
+    host: &mut dyn Host,
+) -> Result<(), TrainError> {
     let (step, every) = (trainer.steps_done(), trainer.spec().train.verify_every);
-    if every == 0 || trainer.world_size() == 1 || !step.is_multiple_of(every) {
+    let is_due = every > 0 && trainer.world_size() > 1 && step.is_multiple_of(every);
+    if !is_due && verify_at != Some(step) {
         return Ok(());
     }
     let state_hash = trainer.verify()?;
@@ -308,7 +364,7 @@ impl Reporter {
             self.curve.push((trainer.steps_done(), loss));
         }
         let elapsed = self.last.elapsed();
-        let stops = stepped.vote != StopVote::Continue || !trainer.goes_on();
+        let stops = stepped.votes.stop != StopVote::Continue || !trainer.goes_on();
         if elapsed < REPORT_EVERY && !stops && !std::mem::take(&mut self.is_first) {
             return;
         }

@@ -12,14 +12,14 @@
 
 use std::{
     fmt,
-    sync::{Arc, LazyLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use bytes::Bytes;
 use phalanx_collective::share;
 use phalanx_protocol::reference::HashHex;
-use phalanx_storage::manifest::CheckpointManifest;
-use safetensors::SafeTensors;
+use phalanx_storage::{Content, manifest::CheckpointManifest};
+use safetensors::{SafeTensors, tensor::Metadata};
 
 use crate::{
     error::SnapshotError,
@@ -27,13 +27,16 @@ use crate::{
     state::{LaneHashes, State, StateTensor, lane_of},
 };
 
+/// The header of a safetensors file is as long as a multiple of this.
+const HEADER_ALIGNMENT: usize = 8;
+
 /// Parameters, optimizer state, and how far the job is.
 #[derive(Clone)]
 pub struct Snapshot {
     step: u64,
     cursor: u64,
     progress_json: String,
-    content: Arc<LazyLock<Content, Taker>>,
+    taken: Arc<LazyLock<Taken, Taker>>,
 }
 
 /// What is known of a state before its parts are there.
@@ -45,14 +48,16 @@ pub(crate) struct Description {
 }
 
 /// What a snapshot holds, taken out of the tensors.
-struct Content {
+struct Taken {
     state: State,
     /// Lanes that keep something for themselves.
     lanes: u32,
-    hash: HashHex,
+    /// The state's hash, once somebody has asked for it.
+    hash: OnceLock<HashHex>,
+    lane_hashes: LaneHashes,
 }
 
-type Taker = Box<dyn FnOnce() -> Content + Send>;
+type Taker = Box<dyn FnOnce() -> Taken + Send>;
 
 impl Snapshot {
     pub(crate) fn new(
@@ -64,9 +69,11 @@ impl Snapshot {
     ) -> Self {
         let progress_json =
             serde_json::to_string(progress).expect("invariant: progress is made of plain values");
-        Self::lazy(step, cursor, progress_json, move || {
-            let state = state();
-            Content { hash: state.hash(cursor, &lanes), lanes: lanes.len() as u32, state }
+        Self::lazy(step, cursor, progress_json, move || Taken {
+            state: state(),
+            lanes: lanes.len() as u32,
+            hash: OnceLock::new(),
+            lane_hashes: lanes,
         })
     }
 
@@ -74,9 +81,9 @@ impl Snapshot {
         step: u64,
         cursor: u64,
         progress_json: String,
-        take: impl FnOnce() -> Content + Send + 'static,
+        take: impl FnOnce() -> Taken + Send + 'static,
     ) -> Self {
-        Self { step, cursor, progress_json, content: Arc::new(LazyLock::new(Box::new(take))) }
+        Self { step, cursor, progress_json, taken: Arc::new(LazyLock::new(Box::new(take))) }
     }
 
     /// Steps finished.
@@ -89,10 +96,10 @@ impl Snapshot {
         self.cursor
     }
 
-    /// Hash of parameters, optimizer state and cursor. The first call for the
-    /// content of a snapshot takes a while.
+    /// Hash of parameters, optimizer state and cursor. The first call takes a while.
     pub fn state_hash(&self) -> &str {
-        &self.content.hash
+        let Taken { state, hash, lane_hashes, .. } = &**self.taken;
+        hash.get_or_init(|| state.hash(self.cursor, lane_hashes))
     }
 
     /// What else belongs to the state (early stopping), as JSON text.
@@ -101,10 +108,10 @@ impl Snapshot {
     }
 
     /// The share of the tensors that `rank` of `world_size` writes, as a
-    /// safetensors file. Shares are about equal in bytes, without what lanes keep; one may
-    /// be empty.
-    pub fn part(&self, rank: u32, world_size: u32) -> Bytes {
-        let Content { state, lanes, .. } = &**self.content;
+    /// safetensors file that shares them. Shares are about equal in bytes, without what lanes keep; one may
+    /// be empty. The state's hash need not be known yet.
+    pub fn part(&self, rank: u32, world_size: u32) -> Content {
+        let Taken { state, lanes, .. } = &**self.taken;
         let owned = if *lanes == 0 { 0..0 } else { share(*lanes, world_size, rank) };
         let mut mine: Vec<_> = state
             .iter()
@@ -153,12 +160,16 @@ impl Snapshot {
         if actual != state_hash {
             return Err(SnapshotError::Hash { expected: state_hash, actual });
         }
-        let lanes = lanes.len() as u32;
-        Ok(Self::lazy(step, cursor, progress_json, move || Content { state, lanes, hash: actual }))
+        Ok(Self::lazy(step, cursor, progress_json, move || Taken {
+            state,
+            lanes: lanes.len() as u32,
+            hash: OnceLock::from(actual),
+            lane_hashes: lanes,
+        }))
     }
 
     pub(crate) fn state(&self) -> &State {
-        &self.content.state
+        &self.taken.state
     }
 
     pub(crate) fn progress(&self) -> Result<TrainingProgress, SnapshotError> {
@@ -177,7 +188,7 @@ impl fmt::Debug for Snapshot {
 
 /// `state` as one safetensors file.
 pub(crate) fn serialize_state(state: &State) -> Bytes {
-    serialize(state.iter().collect())
+    serialize(state.iter().collect()).into_bytes()
 }
 
 /// The state in one safetensors file, which is the `part`th.
@@ -191,7 +202,23 @@ pub(crate) fn deserialize(part: usize, bytes: &[u8]) -> Result<State, SnapshotEr
     Ok(state)
 }
 
-fn serialize(tensors: Vec<(&str, &StateTensor)>) -> Bytes {
-    let file = safetensors::serialize(tensors, None);
-    file.expect("invariant: a state's tensors are as long as their shapes say").into()
+/// A safetensors file of these tensors, as the format's own library writes it, without copying them.
+fn serialize(mut tensors: Vec<(&str, &StateTensor)>) -> Content {
+    tensors.sort_by(|(name, tensor), (other_name, other)| {
+        other.dtype().cmp(&tensor.dtype()).then_with(|| name.cmp(other_name))
+    });
+    let mut offset = 0;
+    let place = |(name, tensor): &(&str, &StateTensor)| {
+        let info = tensor.info(offset);
+        offset += tensor.len();
+        ((*name).to_owned(), info)
+    };
+    let places = tensors.iter().map(place).collect();
+    let header =
+        Metadata::new(None, places).expect("invariant: a state's tensors are as long as their shapes say");
+    let mut header = serde_json::to_vec(&header).expect("invariant: a header is made of plain values");
+    header.resize(header.len().next_multiple_of(HEADER_ALIGNMENT), b' ');
+    let length = (header.len() as u64).to_le_bytes();
+    let pieces = [Bytes::copy_from_slice(&length), header.into()].into_iter();
+    Content::from(pieces.chain(tensors.iter().map(|(_, tensor)| tensor.bytes())).collect::<Vec<_>>())
 }

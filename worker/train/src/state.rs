@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Bytes, DType, TensorData};
 use phalanx_protocol::reference::HashHex;
-use safetensors::{Dtype, View, tensor::TensorView};
+use safetensors::{
+    Dtype,
+    tensor::{TensorInfo, TensorView},
+};
 
 const PARAMETER: &str = "model/";
 const MOMENT: &str = "optimizer/";
@@ -26,7 +29,16 @@ pub struct State {
 pub(crate) struct StateTensor {
     dtype: Dtype,
     shape: Vec<usize>,
-    bytes: Vec<u8>,
+    bytes: bytes::Bytes,
+}
+
+/// What burn holds, to be shared.
+struct Owned(Bytes);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// A counter or a flag of an optimizer.
@@ -56,8 +68,8 @@ impl State {
 
     /// Adds a tensor under its whole name.
     pub(crate) fn insert(&mut self, name: &str, view: &TensorView<'_>) {
-        let tensor =
-            StateTensor { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: view.data().to_vec() };
+        let bytes = bytes::Bytes::copy_from_slice(view.data());
+        let tensor = StateTensor { dtype: view.dtype(), shape: view.shape().to_vec(), bytes };
         self.tensors.insert(name.to_owned(), tensor);
     }
 
@@ -172,6 +184,22 @@ impl StateTensor {
         self.bytes.len()
     }
 
+    /// The type of its numbers.
+    pub(crate) fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Its numbers, shared.
+    pub(crate) fn bytes(&self) -> bytes::Bytes {
+        self.bytes.clone()
+    }
+
+    /// Its place in a file of `offset..`.
+    pub(crate) fn info(&self, offset: usize) -> TensorInfo {
+        let data_offsets = (offset, offset + self.len());
+        TensorInfo { dtype: self.dtype, shape: self.shape.clone(), data_offsets }
+    }
+
     /// Puts the tensor, and its name, into a hash.
     fn enter(&self, hasher: &mut blake3::Hasher, name: &str) {
         number(hasher, name.len() as u64);
@@ -186,8 +214,8 @@ impl StateTensor {
 
     fn from_f32(data: TensorData) -> Self {
         assert_eq!(data.dtype(), DType::F32, "models and their optimizers keep f32");
-        let shape = data.shape().to_vec();
-        Self { dtype: Dtype::F32, shape, bytes: data.as_bytes().to_vec() }
+        let (bytes, shape, _) = data.into_parts();
+        Self { dtype: Dtype::F32, shape: shape.to_vec(), bytes: bytes::Bytes::from_owner(Owned(bytes)) }
     }
 
     fn from_number(number: Number) -> Self {
@@ -197,18 +225,18 @@ impl StateTensor {
             Number::Float(value) => (Dtype::F64, value.to_le_bytes().to_vec()),
             Number::Bool(value) => (Dtype::BOOL, vec![u8::from(value)]),
         };
-        Self { dtype, shape: Vec::new(), bytes }
+        Self { dtype, shape: Vec::new(), bytes: bytes.into() }
     }
 
     /// `None` where it holds anything but f32.
     fn to_f32(&self) -> Option<TensorData> {
-        let bytes = Bytes::from_bytes_vec(self.bytes.clone());
+        let bytes = Bytes::from_bytes_vec(self.bytes.to_vec());
         (self.dtype == Dtype::F32).then(|| TensorData::from_bytes(bytes, self.shape.clone(), DType::F32))
     }
 
     /// `None` where it is no number.
     fn to_number(&self) -> Option<Number> {
-        let word = || self.bytes.as_slice().try_into().ok();
+        let word = || self.bytes.as_ref().try_into().ok();
         match self.dtype {
             Dtype::I64 => word().map(i64::from_le_bytes).map(Number::Int),
             Dtype::U64 => word().map(u64::from_le_bytes).map(Number::UInt),
@@ -216,23 +244,5 @@ impl StateTensor {
             Dtype::BOOL => self.bytes.first().map(|byte| Number::Bool(*byte != 0)),
             _ => None,
         }
-    }
-}
-
-impl View for &StateTensor {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        (&self.bytes).into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
     }
 }

@@ -1,12 +1,16 @@
 //! The step: batch, forward, backward, reduce, clip, update.
 
-use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc};
+use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc, time::Instant};
 
 use phalanx_collective::Buffer;
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
+use phalanx_member::Position;
 use phalanx_protocol::{
+    id::{Generation, Rank},
+    ledger::Entry,
     message::{Metrics, StateSource},
+    pace::StepTime,
     reference::HashHex,
     spec::JobSpec,
 };
@@ -16,14 +20,16 @@ use crate::{
     diloco::{self, Replicas},
     error::{BuildError, TrainError},
     exchange::Exchange,
-    handover::{Held, Position, Start, everyones, hand_over},
+    handover::{Held, Start, everyones, hand_over},
     layout::TAIL,
     learner::Learner,
+    ledger::Ledger,
+    loader::Gathered,
     mean::Mean,
-    measure::{predict_split, still_wanted},
+    measure::{asked, predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
-    session::{Host, Session, StopVote},
+    session::{Host, Session, VOTES, Votes},
     snapshot::Snapshot,
     state::LaneHashes,
     text,
@@ -42,6 +48,44 @@ pub(crate) struct Trainer {
     position: Position,
     total_steps: u64,
     steps_per_epoch: u64,
+    /// From when to when the last step was in the reduction.
+    reduced: Range<Instant>,
+    records: Option<Records>,
+}
+
+/// What this rank's lanes took since the last exchange, on its way into the ledger.
+struct Records {
+    ledger: Arc<Ledger>,
+    generation: Generation,
+    taken: Vec<Entry>,
+}
+
+/// Why a rank could not begin, and the state that it holds all the same.
+pub(crate) struct Unbegun {
+    pub(crate) error: Box<TrainError>,
+    pub(crate) held: Option<Held>,
+}
+
+impl Unbegun {
+    /// `held` is how far the state in `learner` is, if it has one.
+    fn new(
+        error: TrainError,
+        rank: Rank,
+        learner: Box<dyn Learner>,
+        held: Option<(Position, TrainingProgress)>,
+    ) -> Self {
+        let held = held.filter(|_| error.leaves_state_sound(rank));
+        Self {
+            error: error.into(),
+            held: held.map(|(position, progress)| Held { learner, progress, position }),
+        }
+    }
+}
+
+impl<E: Into<TrainError>> From<E> for Unbegun {
+    fn from(error: E) -> Self {
+        Self { error: Box::new(error.into()), held: None }
+    }
 }
 
 /// What one step told.
@@ -51,14 +95,14 @@ pub(crate) struct Stepped {
     /// The rate of the update.
     pub(crate) learning_rate: f64,
     /// What the ranks together voted for.
-    pub(crate) vote: StopVote,
+    pub(crate) votes: Votes,
 }
 
 impl Trainer {
     /// Builds the model, unless it is held, and puts the state into it that all ranks begin
     /// with. Collective: all ranks of the group must call it.
-    pub(crate) fn new(session: Session, host: &mut dyn Host) -> Result<(Self, StateSource), TrainError> {
-        let Session { assignment, dataset, tasks, held, mut group } = session;
+    pub(crate) fn new(session: Session, host: &mut dyn Host) -> Result<(Self, StateSource), Unbegun> {
+        let Session { assignment, dataset, tasks, held, ledger, mut group } = session;
         let spec = (*assignment.spec).clone();
         let rows = dataset.rows(Split::Train);
         let steps_per_epoch = spec.train.steps_per_epoch(rows);
@@ -73,8 +117,19 @@ impl Trainer {
                 (tasks.build(outer.as_ref().unwrap_or(&spec), dataset.schema())?, None)
             }
         };
-        let Start { position, progress, from, restored } =
-            hand_over(&mut group, learner.as_mut(), held, &assignment, host)?;
+        let begun = hand_over(&mut group, learner.as_mut(), held.clone(), &assignment, host);
+        let Start { position, progress, from, restored } = match begun {
+            Ok(start) => start,
+            Err(error) => return Err(Unbegun::new(error, assignment.rank, learner, held)),
+        };
+        if let (Some(ledger), StateSource::Members { healed: 1.. }) = (&ledger, from)
+            && let Err(error) = ledger.share(&mut group)
+        {
+            let held = spec.train.diloco.is_none().then_some((position, progress));
+            return Err(Unbegun::new(error, assignment.rank, learner, held));
+        }
+        let generation = assignment.generation;
+        let records = ledger.map(|ledger| Records { ledger, generation, taken: Vec::new() });
         let replicas = match (&spec.train.diloco, &restored) {
             (None, _) => None,
             (Some(_), Some(snapshot)) => Some(snapshot.state()),
@@ -85,8 +140,13 @@ impl Trainer {
         let replicas = replicas.transpose()?;
         let total_steps = spec.train.total_steps(rows);
         let learning_rate = LearningRate::new(&spec.train, total_steps, position.step)?;
-        let exchange =
-            Rc::new(RefCell::new(Exchange::new(group, learner.layout(), tasks.device(), &spec.train)?));
+        let exchange = match Exchange::new(group, learner.layout(), tasks.device(), &spec.train) {
+            Ok(exchange) => Rc::new(RefCell::new(exchange)),
+            Err(error) => {
+                let held = replicas.is_none().then_some((position, progress));
+                return Err(Unbegun::new(error, assignment.rank, learner, held));
+            }
+        };
         let trainer = Self {
             spec,
             dataset,
@@ -98,6 +158,8 @@ impl Trainer {
             position,
             total_steps,
             steps_per_epoch,
+            reduced: Instant::now()..Instant::now(),
+            records,
         };
         Ok((trainer, from))
     }
@@ -105,32 +167,46 @@ impl Trainer {
     /// What the next generation can go on with. Lanes that train on their own hold states
     /// that are none of the job's between their exchanges, and that other ranks do not have.
     pub(crate) fn into_held(self) -> Option<Held> {
-        let Self { learner, progress, position, replicas, .. } = self;
+        let Self { mut learner, progress, position, replicas, .. } = self;
+        // A step may have got as far as its forward pass.
+        learner.undo_pass();
         replicas.is_none().then_some(Held { learner, progress, position })
     }
 
-    /// Makes one step. `batches` are those of this rank's lanes. `None` where lanes go on on
+    /// Makes one step from what was gathered for this rank's lanes. `None` where lanes go on on
     /// their own before they exchange.
-    pub(crate) fn step(&mut self, batches: &[Batch], vote: StopVote) -> Result<Option<Stepped>, TrainError> {
+    pub(crate) fn step(&mut self, gathered: &Gathered, votes: Votes) -> Result<Option<Stepped>, TrainError> {
+        let batches = &gathered.batches;
         let _step = info_span!("step", step = self.position.step + 1).entered();
         let learning_rate = self.learning_rate.next();
+        self.note(gathered);
         if self.replicas.is_some() {
             debug_span!("local").in_scope(|| self.step_alone(batches, learning_rate))?;
             if !self.exchanges_after(self.position.step + 1) {
+                self.reduced = Instant::now()..Instant::now();
                 self.finished_step();
                 return Ok(None);
             }
-            self.put_changes(vote);
+            self.put_changes(votes);
         } else {
-            debug_span!("backward").in_scope(|| self.backward(batches, vote))?;
+            debug_span!("backward").in_scope(|| self.backward(batches, votes))?;
         }
         let mut exchange = self.exchange.borrow_mut();
+        let begun = Instant::now();
         debug_span!("reduce").in_scope(|| exchange.finish())?;
+        self.reduced = begun..Instant::now();
+        if let Some(Records { ledger, taken, .. }) = &mut self.records {
+            // The state is changed only after it: who holds the step's result has its records.
+            exchange.with_group(|group| ledger.commit(group, taken))?;
+            taken.clear();
+        }
 
         let mut mean = Mean::new(exchange.sums(), self.spec.train.lanes);
         let layout = self.learner.layout();
         let tail: Vec<_> = mean.of(layout.tail()).collect();
-        let [loss, stop, save] = tail[..] else { unreachable!("a tail has {TAIL} numbers") };
+        let Ok([loss, votes @ ..]) = <[f32; TAIL]>::try_from(tail) else {
+            unreachable!("a tail has {TAIL} numbers")
+        };
         let diverged = |what: String| Err(TrainError::Diverged { step: self.position.step + 1, what });
         if !loss.is_finite() {
             return diverged(format!("the loss is {loss}"));
@@ -150,11 +226,27 @@ impl Trainer {
         }
         drop(exchange);
         self.finished_step();
-        Ok(Some(Stepped { loss, learning_rate, vote: StopVote::from_numbers(stop, save) }))
+        Ok(Some(Stepped { loss, learning_rate, votes: Votes::from_numbers(votes) }))
+    }
+
+    /// Notes what this rank's lanes take in the next step.
+    fn note(&mut self, gathered: &Gathered) {
+        let lanes = self.lanes();
+        let step = self.position.step + 1;
+        if let Some(Records { generation, taken, .. }) = &mut self.records {
+            let entry = |(lane, took): (u32, _)| Entry { step, lane, generation: *generation, taken: took };
+            taken.extend(lanes.zip(gathered.taken.iter().copied()).map(entry));
+        }
     }
 
     fn finished_step(&mut self) {
         self.position = Position { step: self.position.step + 1, validated: false };
+    }
+
+    /// Where the time has gone of the last step, which began at `begun`.
+    pub(crate) fn step_time(&self, begun: Instant) -> StepTime {
+        let Range { start, end } = self.reduced;
+        StepTime { gradients: start - begun, reduction: end - start, update: end.elapsed() }
     }
 
     /// Lets each owned lane make an update of its own.
@@ -178,7 +270,7 @@ impl Trainer {
     }
 
     /// Gives what the owned lanes have changed into the reduction.
-    fn put_changes(&mut self, vote: StopVote) {
+    fn put_changes(&mut self, votes: Votes) {
         let lanes = self.lanes().len();
         let Some(replicas) = &mut self.replicas else { return };
         let tail = self.learner.layout().tail();
@@ -187,8 +279,7 @@ impl Trainer {
             let mut buckets = exchange.memory(nth);
             replicas.write_changes(nth, &mut buckets);
             if nth == 0 {
-                let (stop, save) = vote.numbers();
-                buckets[tail.bucket][tail.range.clone()][1..].copy_from_slice(&[stop, save]);
+                buckets[tail.bucket][tail.range.clone()][1..].copy_from_slice(&votes.numbers());
             }
             for (bucket, changes) in buckets.into_iter().enumerate() {
                 exchange.put(nth, bucket, changes);
@@ -197,14 +288,14 @@ impl Trainer {
     }
 
     /// Computes the gradients of the lanes that this rank owns.
-    fn backward(&mut self, batches: &[Batch], vote: StopVote) -> Result<(), TrainError> {
+    fn backward(&mut self, batches: &[Batch], votes: Votes) -> Result<(), TrainError> {
         let lanes = self.lanes();
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             let seed = lane_seed(self.spec.train.seed, self.position.step, lane);
             // A rank votes once, with its first lane.
-            let (stop, save) = if nth == 0 { vote.numbers() } else { (0.0, 0.0) };
+            let votes = if nth == 0 { votes.numbers() } else { [0.0; VOTES] };
             if self.exchange.borrow().is_on_gpus() {
-                let lane = self.learner.gradient_on_device(batch, seed, [stop, save]);
+                let lane = self.learner.gradient_on_device(batch, seed, votes);
                 self.exchange.borrow_mut().put_on_device(lane);
                 continue;
             }
@@ -213,7 +304,7 @@ impl Trainer {
             let tail = self.learner.layout().tail().clone();
             let ready = move |bucket, mut gradient: Buffer| {
                 if bucket == tail.bucket {
-                    gradient[tail.range.clone()][1..].copy_from_slice(&[stop, save]);
+                    gradient[tail.range.clone()][1..].copy_from_slice(&votes);
                 }
                 exchange.borrow_mut().put(nth, bucket, gradient);
             };
@@ -229,7 +320,7 @@ impl Trainer {
             .exchange
             .borrow_mut()
             .with_group(|group| predict_split(self.learner.as_ref(), group, &self.dataset, split, lanes))?;
-        let mut evaluation = phalanx_evaluate::evaluate(&predictions)?;
+        let mut evaluation = phalanx_evaluate::evaluate_also(&predictions, &asked(&self.spec))?;
         let loss = loss(&evaluation.metrics, self.dataset.schema());
         evaluation.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
         Ok(evaluation)
@@ -250,9 +341,10 @@ impl Trainer {
         }
     }
 
-    /// The hash of the state, which all ranks have found to be theirs. Collective.
+    /// The hash of the state right after an exchange, which all ranks have found to be theirs.
+    /// Collective.
     pub(crate) fn verify(&self) -> Result<HashHex, TrainError> {
-        let own = self.learner.state()().hash(self.cursor(), &LaneHashes::new());
+        let own = self.snapshot()?.state_hash().to_owned();
         let all: Vec<HashHex> = self.exchange.borrow_mut().with_group(|group| everyones(group, &own))?;
         if all.iter().all(|hash| *hash == own) {
             return Ok(own);

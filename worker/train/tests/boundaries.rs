@@ -70,7 +70,7 @@ fn check_in(precision: &str, model: &str, schema: &Schema, batch: &Batch) {
 
 /// What stays on the device has the bits of what is handed over.
 fn on_device(learner: &mut dyn Learner, batch: &Batch, seed: u64, expected: &[Buffer]) {
-    let tensors = learner.gradient_on_device(batch, seed, [0.0, 0.0]);
+    let tensors = learner.gradient_on_device(batch, seed, [0.0; 3]);
     let buckets: Vec<Vec<f32>> =
         tensors.into_iter().map(|bucket| bucket.into_data().try_into_vec().expect("f32")).collect();
     assert!(buckets.iter().map(Vec::as_slice).eq(expected.iter().map(AsRef::as_ref)));

@@ -10,6 +10,9 @@ mod document;
 mod evaluate;
 mod expect;
 mod file;
+mod gate;
+mod metric;
+mod metrics;
 mod mistake;
 mod model;
 mod problems;
@@ -26,14 +29,17 @@ pub use clean::{
     NearDuplicatesStep, OutlierAction, OutlierRule, OutliersStep, SetMissingStep, TrimStep,
 };
 pub use data::{DataSpec, Malformed, Objective, SplitSpec};
-pub use evaluate::{
-    CLASSES_MAX, Comparison, EvaluateSpec, Gate, InvalidGate, METRICS, MeasuredOn, Metric, RegisterSpec,
-};
+pub use evaluate::{CLASSES_MAX, EvaluateSpec, RegisterSpec};
 pub use expect::{
     Between, CountBetween, Expectation, FigureBetween, InSet, Matching, OfCells, OfColumn, OfType,
     Satisfying, Then,
 };
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
+pub use gate::{
+    Bound, Comparison, End, FAIRNESS_FIGURES, FairnessFigure, Figure, Gate, GateFault, InvalidGate, Subject,
+};
+pub use metric::{Average, InvalidMetricName, MeasuredOn, Metric, MetricName, MetricParameter};
+pub use metrics::METRICS;
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
 pub use problems::Problem;

@@ -167,15 +167,52 @@ fn choices(page: &mut String, key: &Key) {
 
 fn metrics(page: &mut String) {
     line(page, "## Metrics\n");
-    line(page, "What `evaluate.gates`, `evaluate.metrics` and `train.early_stop` may name.");
-    line(page, "`precision`, `recall`, `f1` and `roc_auc` are averages over the classes; a single class is");
-    line(page, "named in brackets, as in `f1[yes]`.\n");
-    line(page, "| metric | measured on | better when |");
-    line(page, "| --- | --- | --- |");
-    for Metric { name, more_is_better, measured_on, .. } in METRICS {
-        let better = if *more_is_better { "higher" } else { "lower" };
-        line(page, &format!("| `{name}` | {} | {better} |", measured_on.noun()));
+    for text in [
+        "What `evaluate.gates`, `evaluate.metrics` and `train.early_stop` may name, and what `phalanx-evaluate` computes as",
+        "scikit-learn does. A name may go on, in this order, with",
+        "",
+        "- an average over the classes, where the table names some: `f1_weighted`. `macro` is the mean over the classes and",
+        "  what a name without average says, `weighted` weighs it by the rows of each class, `micro` counts every row once, and `binary` is",
+        "  the second class of two. What comes from the order of scores (`roc_auc`, `average_precision`, `lift` and their like) is,",
+        "  where there are two classes, that of the second under any average;",
+        "- a number behind an `@`, where the table has one: `f_beta@2`, `top_k_accuracy@5`. It has a default where the table shows one;",
+        "- one class in brackets, where the table says *per class*: `f1[yes]`, `precision_at_recall@0.9[>50K]`.",
+        "",
+        "A metric that has no value on a split (the ROC-AUC of rows that are all of one class) is reported with the reason, and a gate",
+        "on it does not hold.",
+        "",
+        "| metric | measured on | better when | range | forms | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ] {
+        line(page, text);
     }
+    for metric in METRICS {
+        let Metric { name, about, measured_on, range: (least, greatest), .. } = metric;
+        let better = if metric.more_is_better { "higher" } else { "lower" };
+        let range = match (least.is_finite(), greatest.is_finite()) {
+            (true, true) => format!("{least} to {greatest}"),
+            (true, false) => format!("≥ {least}"),
+            (false, true) => format!("≤ {greatest}"),
+            (false, false) => "any".to_owned(),
+        };
+        let (on, forms) = (measured_on.noun(), forms(metric));
+        line(page, &format!("| `{name}` | {on} | {better} | {range} | {forms} | {about} |"));
+    }
+}
+
+/// What may follow a metric's name.
+fn forms(metric: &Metric) -> String {
+    let parameter = metric.parameter.map(|parameter| {
+        let default = parameter.default.map_or(String::new(), |default| format!(" ({default})"));
+        format!("`@` {}{default}", parameter.meaning)
+    });
+    let averages = (!metric.averages.is_empty()).then(|| {
+        let names: Vec<_> = metric.averages.iter().map(|average| format!("`_{}`", average.name())).collect();
+        names.join(" ")
+    });
+    let per_class = metric.per_class.then(|| "per class".to_owned());
+    let forms: Vec<String> = [averages, parameter, per_class].into_iter().flatten().collect();
+    forms.join(", ")
 }
 
 fn line(page: &mut String, text: &str) {

@@ -49,6 +49,10 @@ pub struct TrainSpec {
     /// computes wrongly is found by them. 0 compares at checkpoints only; 1,000 by default.
     #[serde(default = "verify_every")]
     pub verify_every: u64,
+    /// Keep a ledger of the samples that each lane took in each step, in the object store, for `phalanx audit`. Costs a
+    /// small exchange between workers each step, and 50 bytes a lane and step for each worker. Off by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ledger: bool,
     /// Send gradients in fewer bits between machines. The result is another one, and still the same for any
     /// number of workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -255,6 +259,22 @@ pub struct WorkersSpec {
     /// The most workers it takes; as many as it has lanes by default. Workers that are idle join it while it trains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
+    /// Let an idle worker take the place of a straggler: of a rank that is for long 1.5 times as slow as the median. No worker is
+    /// taken out twice; without an idle one, stragglers are only named.
+    pub evict_stragglers: bool,
+}
+
+impl WorkersSpec {
+    /// What is set here, and otherwise what was set `before`.
+    pub fn or(&self, before: &Self) -> Self {
+        Self {
+            min: self.min.or(before.min),
+            start: self.start.or(before.start),
+            max: self.max.or(before.max),
+            // The job file's word.
+            evict_stragglers: before.evict_stragglers,
+        }
+    }
 }
 
 /// When to save the state of training.

@@ -170,17 +170,20 @@ struct GateResult {
 }
 
 fn gate_results(gates: &[Gate], metrics: &Metrics, undefined: &BTreeMap<String, String>) -> Vec<GateResult> {
-    let result = |gate: &Gate| match metrics.get(&gate.metric) {
-        Some(value) if gate.holds(*value) => {
-            GateResult { holds: true, text: format!("gate `{gate}` holds: {} is {value}", gate.metric) }
-        }
-        Some(value) => {
-            GateResult { holds: false, text: format!("gate `{gate}` failed: {} is {value}", gate.metric) }
-        }
-        None => {
-            let why = undefined.get(&gate.metric).cloned().unwrap_or_else(|| listed(metrics));
-            let text = format!("gate `{gate}` failed: the test split has no {}: {why}", gate.metric);
-            GateResult { holds: false, text: bounded(text) }
+    let result = |gate: &Gate| {
+        let measured = gate.measured();
+        match metrics.get(&measured) {
+            Some(value) if gate.holds(*value) => {
+                GateResult { holds: true, text: format!("gate `{gate}` holds: {measured} is {value}") }
+            }
+            Some(value) => {
+                GateResult { holds: false, text: format!("gate `{gate}` failed: {measured} is {value}") }
+            }
+            None => {
+                let why = undefined.get(&measured).cloned().unwrap_or_else(|| listed(metrics));
+                let text = format!("gate `{gate}` failed: the test split has no {measured}: {why}");
+                GateResult { holds: false, text: bounded(text) }
+            }
         }
     };
     gates.iter().map(result).collect()

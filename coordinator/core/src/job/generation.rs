@@ -1,6 +1,6 @@
 //! How a generation begins and how it ends. How the next one follows stands in `regroup`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use phalanx_protocol::{
     id::{Rank, WorkerId},
@@ -9,7 +9,7 @@ use phalanx_protocol::{
     spec::STEPS_MAX,
 };
 
-use super::{Gang, Job, Muster, Phase, listed};
+use super::{Gang, Job, Muster, Newcomer, Phase, listed};
 use crate::{checkpoint::Saves, context::Context, record::Goal, worker::counted};
 
 impl Job {
@@ -21,6 +21,8 @@ impl Job {
         self.record.generation = self.record.generation.next();
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
+        self.outage_outlives_generation();
+        self.paces.keep(&gang.members);
         for member in &gang.members {
             cx.fleet.take(*member, &self.record.id);
         }
@@ -31,7 +33,8 @@ impl Job {
         match self.record.dataset.clone().filter(|_| !anew) {
             Some(dataset) => self.form(cx, gang, &dataset),
             None => {
-                self.enter(cx, Phase::Preparing { gang, what: None });
+                let deadline = cx.after(cx.config.timeouts.step);
+                self.enter(cx, Phase::Preparing { gang, what: None, deadline });
                 self.tell_to_prepare(cx, leader);
             }
         }
@@ -97,6 +100,8 @@ impl Job {
                 spec: self.record.spec.clone(),
                 dataset: dataset.clone(),
                 resume: self.record.checkpoints.last().map(|newest| newest.checkpoint.clone()),
+                verify_at: self.record.dispute.as_ref().map(|dispute| dispute.step),
+                disputed: self.record.disputed_in,
                 trace: self.record.trace.clone(),
             };
             cx.tell(*member, Directive::Train(Box::new(assignment)));
@@ -160,22 +165,45 @@ impl Job {
     /// Lets all members go and goes into `phase`.
     pub(super) fn end_generation(&mut self, cx: &mut Context<'_>, phase: Phase) {
         let Some(gang) = self.phase.gang() else { return };
-        let members: Vec<_> = gang.members.iter().chain(self.newcomers.keys()).copied().collect();
+        let members = gang.members.clone();
+        let newcomers = std::mem::take(&mut self.newcomers);
         let leader = gang.leader();
         let only_leader_knows = matches!(self.phase, Phase::Preparing { .. });
         // Whoever pauses it may resume it soon.
         let keep = matches!(phase, Phase::Queued { .. } | Phase::Paused { .. });
-        self.newcomers.clear();
         self.leaving.clear();
+        self.relief = None;
+        self.paces.keep(&[]);
         self.rewind();
         self.enter(cx, phase);
         for member in members {
             if only_leader_knows && Some(member) != leader {
                 cx.fleet.dismiss(member);
             } else {
+                let keep = keep && cx.fleet.holds(member, &self.record.id);
                 cx.release(member, self.release(keep));
             }
         }
+        newcomers.into_iter().for_each(|(id, newcomer)| self.release_newcomer(cx, id, newcomer, keep));
+    }
+
+    /// Lets a worker go that was to join: it knows the generation that it was told of, and no other.
+    pub(super) fn release_newcomer(
+        &self,
+        cx: &mut Context<'_>,
+        id: WorkerId,
+        newcomer: Newcomer,
+        keep: bool,
+    ) {
+        let (job, generation) = (self.record.id.clone(), newcomer.told_in);
+        cx.release(id, Directive::Release { job, generation, keep });
+    }
+
+    /// Lets a member go that is one of the next generation, too, with the state that it holds.
+    pub(super) fn recall(&self, cx: &mut Context<'_>, member: WorkerId) {
+        let job = &self.record.id;
+        let release = self.release(cx.fleet.holds(member, job));
+        cx.recall(member, job, release);
     }
 
     /// Tells a worker that the generation is over.
@@ -225,9 +253,7 @@ impl Job {
             }
             Phase::Stopping { gang, save, .. } => self.tell_to_stop(cx, gang, *save),
             Phase::Regrouping { gang, .. } => {
-                for member in &gang.members {
-                    cx.recall(*member, &self.record.id, self.release(true));
-                }
+                gang.members.iter().for_each(|member| self.recall(cx, *member));
             }
             Phase::Queued { .. }
             | Phase::Training { .. }
@@ -245,6 +271,11 @@ impl Job {
         if self.record.outcome.is_none() {
             self.set_progress(self.saved_step());
         }
+    }
+
+    /// Whether the newest checkpoint holds all steps that are known to be finished.
+    pub(super) fn is_saved(&self) -> bool {
+        self.record.progress.step <= self.saved_step()
     }
 
     /// Steps finished at the newest checkpoint.
@@ -280,12 +311,11 @@ impl Job {
         self.leave(cx, Phase::Paused { reason, unregistered: None });
     }
 
-    /// The phase that a user asked for.
+    /// Does what the job was stopped for; something may have happened on the way.
     pub(super) fn reach(&mut self, cx: &mut Context<'_>, goal: Goal, reason: Option<String>) {
         let phase = match goal {
             Goal::Cancel => Phase::Cancelled { reason },
-            // Nothing is left of what was to be regrouped.
-            Goal::Regroup => Phase::Queued { muster: Muster::GoOn, why: "waits".to_owned() },
+            Goal::Regroup => return self.regroup(cx, None),
             Goal::Pause => {
                 let reason = reason.map_or("interrupted".to_owned(), |why| format!("interrupted; {why}"));
                 Phase::Paused { reason, unregistered: None }
@@ -309,28 +339,62 @@ impl Job {
         }
     }
 
-    /// Deals with a deadline that has passed.
-    pub(crate) fn overdue(&mut self, cx: &mut Context<'_>) {
-        match &self.phase {
+    /// When something must have happened, or may be tried again.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let fetching = self.newcomers.values().filter(|newcomer| !newcomer.ready);
+        let fetched = fetching.map(|newcomer| newcomer.deadline);
+        self.phase.deadline().into_iter().chain(self.grows_after).chain(fetched).min()
+    }
+
+    /// Deals with what is due by now.
+    pub(crate) fn pass_time(&mut self, cx: &mut Context<'_>) {
+        let is_due = |deadline: &mut Duration| *deadline <= cx.now.instant;
+        if self.grows_after.take_if(is_due).is_some() {
+            cx.turn.placement_due = true;
+        }
+        let late = self.newcomers.iter().filter(|(_, it)| !it.ready && it.deadline <= cx.now.instant);
+        for newcomer in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            let limit = cx.config.timeouts.step;
+            self.not_fetched(cx, newcomer, &format!("it did not have the data set within {limit:?}"));
+        }
+        if self.phase.deadline().is_some_and(|deadline| deadline <= cx.now.instant) {
+            self.overdue(cx);
+        }
+    }
+
+    /// The deadline of its phase has passed.
+    fn overdue(&mut self, cx: &mut Context<'_>) {
+        let waits_for_store = self.members_wait_for_store();
+        match &mut self.phase {
+            // Another generation would wait for the store, too.
+            Phase::Preparing { deadline, .. } | Phase::Forming { deadline, .. } if waits_for_store => {
+                *deadline = cx.after(cx.config.timeouts.step);
+            }
             Phase::Forming { gang, formed, .. } => {
                 let missing =
                     gang.members.iter().filter(|m| gang.rank_of(**m).is_some_and(|r| !formed.contains(&r)));
                 let limit = cx.config.timeouts.step;
                 let missing = listed(missing);
                 let why = format!("workers {missing} did not load the data and connect within {limit:?}");
-                self.break_up(cx, why, BTreeSet::new(), &BTreeSet::new());
+                self.break_up(cx, why, None);
+            }
+            Phase::Preparing { gang, .. } => {
+                let (leader, limit) = (gang.leader(), cx.config.timeouts.step);
+                let why = format!("worker {} has told nothing of the data set for {limit:?}", listed(leader));
+                // Others try it, if there are any.
+                self.leaving = BTreeSet::from_iter(leader);
+                self.break_up(cx, why, None);
             }
             Phase::Regrouping { .. } => self.form_next(cx),
             Phase::Stopping { goal: Goal::Regroup, .. } => {
                 let why = "a worker did not stop in time for others to join or leave".to_owned();
-                self.break_up(cx, why, BTreeSet::new(), &BTreeSet::new());
+                self.break_up(cx, why, None);
             }
             Phase::Stopping { goal, .. } => {
                 let goal = *goal;
                 self.reach(cx, goal, Some("its state was not saved in time".to_owned()));
             }
             Phase::Queued { .. }
-            | Phase::Preparing { .. }
             | Phase::Training { .. }
             | Phase::Evaluating { .. }
             | Phase::Registering { .. }

@@ -2,20 +2,25 @@
 //! Owns both; nobody else changes them.
 //!
 //! In reading order: the phases, how a generation begins and ends, how the next one
-//! follows, what its members report, how a job is stopped and resumed, how it finishes.
+//! follows, what its members report, how fast they are, how an outage of the store is told,
+//! how a job is stopped and resumed, how it finishes.
 
 mod differ;
 mod finish;
 mod generation;
+mod outage;
+mod pace;
 mod phase;
 mod regroup;
 mod report;
 mod save;
 mod stop;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, TraceParent, WorkerId},
     spec::JobSpec,
@@ -23,7 +28,10 @@ use phalanx_protocol::{
 };
 use tracing::info;
 
+pub(crate) use pace::EVICTED_MAX;
 pub(crate) use phase::{Gang, Muster, Phase};
+
+use pace::{Paces, Relief};
 
 use crate::{
     Effect, Leftovers, Record,
@@ -31,7 +39,6 @@ use crate::{
     context::Context,
     curve::LossCurve,
     record::{JobRecord, MESSAGES_MAX, ProgressRecord, Standing, TEXT_CHARS_MAX},
-    schedule::Readiness,
 };
 
 /// A job.
@@ -44,7 +51,11 @@ pub(crate) struct Job {
     /// Members that are not to be ones of the next generation.
     leaving: BTreeSet<WorkerId>,
     /// It does not grow before: a worker could not join.
-    grows_after: Option<Timestamp>,
+    grows_after: Option<Duration>,
+    /// How fast its members are.
+    paces: Paces,
+    /// A newcomer that takes the place of a member.
+    relief: Option<Relief>,
 }
 
 /// A worker that is to join the next generation.
@@ -54,6 +65,8 @@ struct Newcomer {
     told_in: Generation,
     /// Whether it has the data set at hand.
     ready: bool,
+    /// Until then it must have it.
+    deadline: Duration,
 }
 
 impl Job {
@@ -75,8 +88,10 @@ impl Job {
             standing: Standing::Waiting,
             wish: None,
             dispute: None,
+            disputed_in: None,
             progress: ProgressRecord::default(),
             checkpoints: Vec::new(),
+            outage: None,
             dataset: None,
             kind: None,
             world_size: 0,
@@ -84,6 +99,7 @@ impl Job {
             curve: LossCurve::default(),
             validation: Default::default(),
             outcome: None,
+            evicted: BTreeSet::new(),
             messages: Vec::new(),
             submitted_at: cx.now.wall,
             started_at: None,
@@ -98,7 +114,15 @@ impl Job {
 
     /// A job as its record left it.
     pub(crate) fn restored(record: JobRecord, phase: Phase) -> Self {
-        Self { record, phase, newcomers: BTreeMap::new(), leaving: BTreeSet::new(), grows_after: None }
+        Self {
+            record,
+            phase,
+            newcomers: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            grows_after: None,
+            paces: Paces::default(),
+            relief: None,
+        }
     }
 
     pub(crate) fn record(&self) -> &JobRecord {
@@ -123,21 +147,22 @@ impl Job {
             workers_max,
             task: self.record.spec.model.custom_task(),
             kind: self.record.kind.as_deref().filter(stays),
-            readiness: Readiness::Ready,
         })
     }
 
     /// Whether workers can join and leave it now.
-    pub(crate) fn is_elastic(&self, at: Timestamp) -> bool {
-        let may_grow = self.grows_after.is_none_or(|after| after <= at);
-        matches!(self.phase, Phase::Training { .. }) && self.newcomers.is_empty() && may_grow
+    pub(crate) fn is_elastic(&self) -> bool {
+        matches!(self.phase, Phase::Training { .. })
+            && self.newcomers.is_empty()
+            && self.grows_after.is_none()
     }
 
     /// Its members by rank and those that join, without those that it gives up.
     pub(crate) fn team(&self) -> Vec<WorkerId> {
         let members = self.phase.gang().map(|gang| gang.members.as_slice()).unwrap_or_default();
         let all = members.iter().chain(self.newcomers.keys());
-        all.filter(|worker| !self.leaving.contains(worker)).copied().collect()
+        let relieved = self.relief.map(|relief| relief.out);
+        all.filter(|worker| !self.leaving.contains(worker) && Some(**worker) != relieved).copied().collect()
     }
 
     /// Whether this member is not to be one of the next generation.
@@ -178,6 +203,9 @@ impl Job {
     fn enter(&mut self, cx: &mut Context<'_>, phase: Phase) {
         self.phase = phase;
         let is_over = self.phase.state().is_over();
+        if is_over {
+            self.record.outage = None;
+        }
         let was_over = self.record.finished_at.is_some();
         match (is_over, self.record.finished_at) {
             (true, None) => self.record.finished_at = Some(cx.now.wall),
@@ -196,7 +224,7 @@ impl Job {
 
     /// Stores the job as it is now.
     fn store(&mut self, cx: &mut Context<'_>) {
-        self.record.standing = self.phase.standing(cx.fleet);
+        self.record.standing = self.phase.standing(&self.record.id, cx.fleet);
         cx.persist(Record::Job(Box::new(self.record.clone())));
         cx.turn.changed.insert(self.record.id.clone());
     }
@@ -223,7 +251,7 @@ impl Job {
             id: record.id.clone(),
             name: record.spec.name.clone(),
             state: self.phase.state(),
-            reason: self.phase.reason().map(str::to_owned),
+            reason: self.waits_for_store().or_else(|| self.phase.reason().map(str::to_owned)),
             step: progress.step,
             total_steps: progress.total_steps,
             epoch: progress.epoch,
@@ -235,11 +263,15 @@ impl Job {
             validation: record.validation.clone(),
             confusion: outcome.and_then(|outcome| outcome.confusion.clone()),
             workers: gang.map(|gang| gang.members.clone()).unwrap_or_default(),
+            ranks: gang.map(|gang| self.paces.view(gang)).unwrap_or_default(),
             world_size: gang.map_or(record.world_size, Gang::world_size),
             lanes: record.spec.train.lanes,
+            batch_size: record.spec.train.batch_size,
+            ledger: record.spec.train.ledger,
             generation: record.generation,
             state_hash: outcome.map(|outcome| &outcome.state_hash).or(newest).cloned(),
             checkpoints: record.checkpoints.iter().map(|kept| kept.checkpoint.clone()).collect(),
+            store_away: self.store_away(),
             dataset: record.dataset.clone(),
             model: outcome.and_then(|outcome| outcome.model.clone()),
             artifact: outcome.map(|outcome| outcome.artifact.clone()),

@@ -7,14 +7,14 @@ use std::{
 };
 
 use phalanx_protocol::{
-    id::{Rank, WorkerId},
+    id::{JobId, Rank, WorkerId},
     view::{JobState, ModelVersion},
 };
 
 use crate::{
     checkpoint::Saves,
     record::{Goal, Halt, Member, Stage, Standing},
-    worker::{Fleet, Worker},
+    worker::Fleet,
 };
 
 /// Where a job is in its life. The transition table stands in the crate's documentation.
@@ -31,6 +31,8 @@ pub(crate) enum Phase {
         gang: Gang,
         /// What rank 0 does now, for people.
         what: Option<String>,
+        /// Until then it must tell more.
+        deadline: Duration,
     },
     /// The ranks connect and load the state.
     Forming { gang: Gang, formed: BTreeSet<Rank>, deadline: Duration },
@@ -216,13 +218,13 @@ impl Phase {
     /// When something must have happened.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         match self {
-            Self::Forming { deadline, .. }
+            Self::Preparing { deadline, .. }
+            | Self::Forming { deadline, .. }
             | Self::Stopping { deadline, .. }
             | Self::Regrouping { deadline, .. } => Some(*deadline),
-            // A worker that prepares, trains or evaluates is watched by its lease;
+            // A worker that trains or evaluates has a lease, and watches its own trainer;
             // the driver answers for a manifest that is being written.
             Self::Queued { .. }
-            | Self::Preparing { .. }
             | Self::Training { .. }
             | Self::Evaluating { .. }
             | Self::Registering { .. }
@@ -234,11 +236,11 @@ impl Phase {
     }
 
     /// What becomes of the job if the coordinator stops now.
-    pub(crate) fn standing(&self, fleet: &Fleet) -> Standing {
+    pub(crate) fn standing(&self, job: &JobId, fleet: &Fleet) -> Standing {
         let running = |gang: &Gang, stage| {
             let member = |worker: &WorkerId| Member {
                 worker: *worker,
-                attached: fleet.get(*worker).map(Worker::known),
+                attached: fleet.get(*worker).map(|worker| worker.known(job)),
             };
             Standing::Running { members: gang.members.iter().map(member).collect(), stage }
         };

@@ -1,7 +1,7 @@
 //! What the members of a generation report, and what becomes of it. Reports may
 //! come twice: each handler does nothing the second time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{
     id::{Generation, Rank, WorkerId},
@@ -10,10 +10,10 @@ use phalanx_protocol::{
     rpc,
 };
 
-use super::{Job, Phase, bounded};
+use super::{Job, Newcomer, Phase, bounded};
 use crate::{
     context::Context,
-    record::{Goal, Halt},
+    record::{Goal, Halt, JobRecord, ProgressRecord},
     worker,
 };
 
@@ -26,11 +26,18 @@ impl Job {
         generation: Generation,
         event: Event,
     ) -> Result<(), rpc::Rejected> {
-        if self.newcomers.get(&worker).is_some_and(|newcomer| newcomer.told_in == generation) {
+        let is_told = |newcomer: &Newcomer| newcomer.told_in == generation;
+        let is_newcomer = self.newcomers.get(&worker).is_some_and(is_told);
+        let rank = if is_newcomer { None } else { Some(self.rank_in(worker, generation)?) };
+        let JobRecord { id, progress: ProgressRecord { total_steps, .. }, .. } = &self.record;
+        if let Some(step) = event.step().filter(|step| step > total_steps) {
+            let what = format!("worker {worker} tells of step {step} of {id}, which has {total_steps}");
+            return Err(rpc::Rejected::Impossible(what));
+        }
+        let Some(rank) = rank else {
             self.newcomer_reports(cx, worker, event);
             return Ok(());
-        }
-        let rank = self.rank_in(worker, generation)?;
+        };
         match event {
             Event::Preparing { what, done_bytes, total_bytes } => {
                 self.preparing(cx, &what, done_bytes, total_bytes);
@@ -45,7 +52,13 @@ impl Job {
             Event::Validated { step, metrics } => self.validated(cx, rank, step, metrics),
             Event::Verified { step, state_hash } if rank.is_leader() => self.verified(cx, step, &state_hash),
             Event::Verified { .. } => {}
-            Event::CheckpointPart(part) => self.part_written(cx, rank, *part),
+            Event::CheckpointPart(part) => {
+                // Whoever has written it is answered.
+                self.store_is_back(cx, Some(worker));
+                self.part_written(cx, rank, *part);
+            }
+            Event::StoreAway { lasting, why } => self.store_is_away(cx, Some(worker), lasting, why),
+            Event::StoreBack => self.store_is_back(cx, Some(worker)),
             Event::Stopped { step } => self.stopped(cx, rank, step),
             Event::Evaluating => self.evaluating(cx, rank),
             Event::Finished(finished) => self.finished(cx, rank, *finished),
@@ -64,10 +77,11 @@ impl Job {
     }
 
     fn preparing(&mut self, cx: &mut Context<'_>, now: &str, done_bytes: u64, total_bytes: u64) {
-        if let Phase::Preparing { what, .. } = &mut self.phase {
+        let limit = cx.after(cx.config.timeouts.step);
+        if let Phase::Preparing { what, deadline, .. } = &mut self.phase {
             let mega = |bytes: u64| bytes as f64 / 1e6;
             let text = format!("{now} ({:.1} of {:.1} MB)", mega(done_bytes), mega(total_bytes));
-            *what = Some(bounded(text));
+            (*what, *deadline) = (Some(bounded(text)), limit);
             cx.turn.changed.insert(self.record.id.clone());
         }
     }
@@ -76,6 +90,8 @@ impl Job {
         match event {
             Event::Fetched => self.fetched(cx, newcomer),
             Event::Failed(failure) => self.not_fetched(cx, newcomer, &bounded(failure.reason())),
+            // The generation goes on without it meanwhile.
+            Event::StoreAway { .. } | Event::StoreBack => {}
             // Of an earlier generation.
             Event::Preparing { .. }
             | Event::Prepared { .. }
@@ -164,6 +180,9 @@ impl Job {
         {
             self.phase = Phase::Evaluating { gang: gang.clone(), saves: saves.clone() };
             self.say(cx, "training is over; measuring the test split");
+            if self.record.outage.is_some() {
+                self.say(cx, format!("the object store still does not answer: {}", self.what_waits()));
+            }
             self.store(cx);
         }
     }
@@ -183,13 +202,13 @@ impl Job {
                     return self.member_home(cx, worker);
                 }
                 let why = format!("worker {who} cannot go on: {}", bounded(reason));
-                self.break_up(cx, why, BTreeSet::from([worker]), &BTreeSet::new());
+                self.break_up(cx, why, Some(worker));
             }
             Failure::Differs { .. } if matches!(self.phase, Phase::Regrouping { .. }) => {
                 self.member_home(cx, worker);
             }
             Failure::Differs { step, hashes } => {
-                self.differ(cx, step, &by_rank(hashes), BTreeSet::from([worker]));
+                self.differ(cx, step, &by_rank(hashes), Some(worker));
             }
             Failure::CheckpointDamaged { manifest, reason } => {
                 let count = self.record.checkpoints.len();
@@ -197,11 +216,11 @@ impl Job {
                 if self.record.checkpoints.len() == count {
                     let why =
                         format!("worker {who} found {} damaged, which is no checkpoint", bounded(manifest));
-                    return self.break_up(cx, why, BTreeSet::from([worker]), &BTreeSet::new());
+                    return self.break_up(cx, why, Some(worker));
                 }
                 // No count of fruitless generations: each checkpoint is dropped once.
                 self.say(cx, format!("checkpoint {manifest} is damaged and no longer used: {reason}"));
-                self.regroup(cx, BTreeSet::from([worker]), &BTreeSet::new());
+                self.regroup(cx, Some(worker));
             }
         }
     }
@@ -219,7 +238,7 @@ impl Job {
                 self.reach(cx, goal, Some(bounded(format!("its state could not be saved: {reason}"))));
             }
             Failure::Differs { step, hashes } => {
-                self.differ(cx, step, &by_rank(hashes), BTreeSet::from([worker]));
+                self.differ(cx, step, &by_rank(hashes), Some(worker));
             }
             Failure::Peer { .. } | Failure::CheckpointDamaged { .. } => {
                 if let Phase::Stopping { gang, halted, .. } = &mut self.phase

@@ -1,8 +1,6 @@
 //! How a job's checkpoints come to be: parts of all ranks, then the manifest,
 //! then the record, and only then the deletion of older ones.
 
-use std::collections::BTreeSet;
-
 use phalanx_protocol::{
     id::{Generation, Rank},
     message::CheckpointPart,
@@ -45,7 +43,7 @@ impl Job {
                 self.store(cx);
                 self.write_manifest(cx, whole);
             }
-            Added::Differs { hashes } => self.differ(cx, step, &hashes, BTreeSet::new()),
+            Added::Differs { hashes } => self.differ(cx, step, &hashes, None),
         }
     }
 
@@ -90,8 +88,10 @@ impl Job {
         let Some(whole) = self.phase.saves_mut().and_then(|saves| saves.written(step)) else { return };
         match result {
             Ok(manifest) => {
+                self.store_is_back(cx, None);
                 self.keep(cx, whole, manifest);
                 self.conclude_if_halted(cx);
+                self.follow_wishes(cx);
             }
             Err(failed) => {
                 let why = format!("the checkpoint at step {step} could not be written: {failed}");

@@ -1,6 +1,6 @@
 //! How a job is stopped by a user, and how it goes on again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{id::Rank, message::Directive, spec::WorkersSpec, view::JobState};
 
@@ -74,7 +74,7 @@ impl Job {
             Phase::Cancelled { .. } | Phase::Failed { .. } => None,
         };
         if let Some(workers) = workers {
-            self.record.workers = workers;
+            self.record.workers = workers.or(&self.record.workers);
         }
         self.record.fruitless_generations = 0;
         self.record.wish = None;
@@ -96,7 +96,7 @@ impl Job {
 
     /// Brings the job to a stop. Ranks that hold state save it first.
     pub(super) fn halt(&mut self, cx: &mut Context<'_>, goal: Goal) {
-        let holds_more = self.record.progress.step > self.saved_step();
+        let is_saved = self.is_saved();
         match &mut self.phase {
             Phase::Training { .. } | Phase::Evaluating { .. } => {
                 self.say(cx, "stopping: its state is saved first");
@@ -111,7 +111,7 @@ impl Job {
                 self.record.wish = Some(self.record.wish.map_or(goal, |wish| wish.max(goal)));
                 self.store(cx);
             }
-            Phase::Forming { .. } if holds_more => {
+            Phase::Forming { .. } if !is_saved => {
                 self.record.wish = Some(self.record.wish.map_or(goal, |wish| wish.max(goal)));
                 self.store(cx);
             }
@@ -135,6 +135,8 @@ impl Job {
         let deadline = cx.after(cx.config.timeouts.exchange(&self.record.spec.train));
         let members = gang.clone();
         self.phase = Phase::Stopping { gang, saves, goal, save, halted: BTreeMap::new(), deadline };
+        // Its workers are about to be free, which others may have waited for.
+        cx.turn.placement_due = true;
         // Before anyone can answer (a restart tells it again).
         self.store(cx);
         self.tell_to_stop(cx, &members, save);
@@ -162,12 +164,16 @@ impl Job {
     /// the checkpoint is waited for, unless a rank that should write a part is gone.
     pub(super) fn conclude_if_halted(&mut self, cx: &mut Context<'_>) {
         let Phase::Stopping { gang, saves, goal, save, halted, .. } = &self.phase else { return };
-        if halted.len() < gang.members.len() || saves.is_writing() {
+        if halted.len() < gang.members.len() {
             return;
         }
         let goal = *goal;
+        // Its members hold the state: a manifest, and a store that is away, are not waited for.
         if !save {
-            return self.regroup(cx, BTreeSet::new(), &BTreeSet::new());
+            return self.regroup(cx, None);
+        }
+        if saves.is_writing() {
+            return;
         }
         let saved = self.saved_step();
         let stopped_at = halted.values().map(|halt| match halt {
@@ -176,7 +182,6 @@ impl Job {
         });
         match stopped_at.collect::<Option<Vec<u64>>>() {
             Some(steps) if steps.iter().any(|step| *step > saved) => {}
-            _ if goal == Goal::Regroup => self.regroup(cx, BTreeSet::new(), &BTreeSet::new()),
             Some(_) => self.reach(cx, goal, None),
             None => {
                 let why = format!("a worker was lost while it saved: it would go on from step {saved}");

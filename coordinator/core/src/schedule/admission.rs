@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use phalanx_protocol::id::WorkerId;
 
 use super::{
-    Readiness, Shortage, Standing,
+    Readiness, Shortage, Situation,
     plan::{Member, Plan, Reservation},
     takes::{Cost, Offer, Purpose, Takings},
     workers::{Fit, Freedom},
@@ -17,7 +17,7 @@ impl Plan<'_> {
     /// was looked at before, could still have it; one of a lower one cannot.
     pub(super) fn set_aside(&mut self, level: &[usize]) {
         for job in level {
-            if let Standing::Waiting { reserved, .. } = self.claim(*job).standing
+            if let Situation::Waiting { reserved, .. } = self.claim(*job).situation
                 && let Some(reservation) = self.renewed(*job, reserved)
             {
                 self.reservations.insert(*job, reservation);
@@ -69,17 +69,17 @@ impl Plan<'_> {
             }
         }
         if let Some(fit) = self.roomiest(&carrying, |plan, fit| plan.can_start(job, readiness, fit, 0)) {
-            let workers = self.free.take(fit, Freedom::Idle, needed);
+            let workers = self.free.take(fit, Freedom::Idle, needed, self.claim(job).id);
             return self.start(job, fit.kind, workers);
         }
         let enough = |plan: &Self, fit: &Fit| plan.free_soon(fit) >= needed;
         let fit = match self.roomiest(&carrying, enough).filter(|_| excess == 0) {
             Some(fit) => Some(fit),
-            None => self.take_from_others(job, readiness, &carrying, excess),
+            None => self.take_from_others(job, &carrying, excess),
         };
         match fit {
             Some(fit) => self.reserve_on(job, readiness, fit),
-            None => self.block(job, readiness, &carrying, excess),
+            None => self.block(job, &carrying, excess),
         }
     }
 
@@ -113,15 +113,16 @@ impl Plan<'_> {
         let Reservation { kind, idle: mut workers, leaving } = reservation;
         self.give_back(Reservation { kind, idle: Vec::new(), leaving });
         let missing = self.claim(job).workers_min - workers.len();
-        workers.extend(self.free.take(fit, Freedom::Idle, missing));
+        workers.extend(self.free.take(fit, Freedom::Idle, missing, self.claim(job).id));
         self.start(job, kind, workers);
     }
 
     /// Reserves workers that are free, or will be, on a kind that has enough.
     fn reserve_on(&mut self, job: usize, readiness: Readiness, fit: &Fit) {
         let needed = self.claim(job).workers_min;
-        let idle = self.free.take(fit, Freedom::Idle, needed);
-        let leaving = self.free.take(fit, Freedom::Leaving, needed - idle.len());
+        let id = self.claim(job).id;
+        let idle = self.free.take(fit, Freedom::Idle, needed, id);
+        let leaving = self.free.take(fit, Freedom::Leaving, needed - idle.len(), id);
         let reservation = Reservation { kind: fit.kind, idle, leaving };
         let why = self.coming(job, readiness, &reservation);
         self.projects[self.project_of[job]].kept += needed;
@@ -157,7 +158,7 @@ impl Plan<'_> {
 
     /// Nobody can give the job what it needs. If that is its quota, only jobs of its own
     /// project wait behind it. Otherwise nobody behind it gets a worker that it could use.
-    fn block(&mut self, job: usize, readiness: Readiness, carrying: &[Fit], excess: usize) {
+    fn block(&mut self, job: usize, carrying: &[Fit], excess: usize) {
         let was_used_up = self.projects[self.project_of[job]].is_used_up;
         let has_room = || self.takings(job, None).cover(excess, Purpose::Quota);
         let is_used_up = excess > 0 && (was_used_up || !has_room());
@@ -168,7 +169,7 @@ impl Plan<'_> {
         project.is_used_up |= is_used_up;
         if !is_used_up {
             for fit in carrying {
-                self.free.hold_back(fit, readiness != Readiness::Regrouping);
+                self.free.hold_back(fit);
                 self.blocked_by[fit.kind].get_or_insert(job);
             }
         }
@@ -192,13 +193,7 @@ impl Plan<'_> {
     /// Lets running jobs give up what the job lacks: `excess` workers of its own project, so
     /// that its quota suffices, and as many as are missing on one kind. Returns that kind, on
     /// which enough workers will be free then; of several the one where least is lost.
-    fn take_from_others<'f>(
-        &mut self,
-        job: usize,
-        readiness: Readiness,
-        carrying: &'f [Fit],
-        excess: usize,
-    ) -> Option<&'f Fit> {
+    fn take_from_others<'f>(&mut self, job: usize, carrying: &'f [Fit], excess: usize) -> Option<&'f Fit> {
         if self.projects[self.project_of[job]].is_used_up {
             return None;
         }
@@ -210,9 +205,7 @@ impl Plan<'_> {
             let has_room = takings.cover(excess, Purpose::Quota);
             let freed = before - takings.usable();
             let missing = self.claim(job).workers_min.saturating_sub(self.free_soon(fit) + freed);
-            // One that waits for those of its last generation may ask for more than it needs.
-            let may_take = missing == 0 || readiness != Readiness::Regrouping;
-            (has_room && may_take && takings.cover(missing, Purpose::Use)).then_some((fit, takings))
+            (has_room && takings.cover(missing, Purpose::Use)).then_some((fit, takings))
         });
         let (fit, takings) = choices.min_by_key(|(_, takings)| -> Cost { takings.cost() })?;
         for offer in takings.offers {
@@ -226,27 +219,27 @@ impl Plan<'_> {
     fn takings(&self, job: usize, fit: Option<&Fit>) -> Takings {
         let taker = self.claim(job);
         let mut offers = Vec::new();
-        for (lender, gang) in &self.gangs {
+        for (lender, team) in &self.teams {
             let claim = self.claim(*lender);
-            let Standing::Running { preemptible, unsaved, .. } = claim.standing else { continue };
+            let Situation::Running { preemptible, unsaved, .. } = claim.situation else { continue };
             let own = self.project_of[*lender] == self.project_of[job];
-            let concerns = own || fit.is_some_and(|fit| gang.kind == Some(fit.kind));
-            let is_open = gang.kind.is_some_and(|kind| self.blocked_by[kind].is_none());
-            if !claim.elastic || gang.preempted_by.is_some() || !is_open || !concerns {
+            let concerns = own || fit.is_some_and(|fit| team.kind == Some(fit.kind));
+            let is_open = team.kind.is_some_and(|kind| self.blocked_by[kind].is_none());
+            if !claim.elastic || team.preempted_by.is_some() || !is_open || !concerns {
                 continue;
             }
             let is_usable = |member: &&Member| fit.is_some_and(|fit| member.is_in(fit));
             let may_be_preempted = preemptible && claim.priority < taker.priority;
-            let loss = unsaved.as_millis() * gang.members.len() as u128;
+            let loss = unsaved.as_millis() * team.members.len() as u128;
             offers.push(Offer {
                 job: *lender,
                 project: self.project_of[*lender],
                 own,
                 priority: claim.priority,
                 number: claim.number,
-                members: gang.members.len(),
-                above: gang.members.len().saturating_sub(claim.workers_min),
-                usable: gang.members.iter().filter(is_usable).count(),
+                members: team.members.len(),
+                above: team.members.len().saturating_sub(claim.workers_min),
+                usable: team.members.iter().filter(is_usable).count(),
                 loss: may_be_preempted.then_some(loss),
                 given: 0,
                 preempted: false,
@@ -259,15 +252,15 @@ impl Plan<'_> {
     /// Takes from a running job the members that it gives up: those that can be used before
     /// others, the last ranks first.
     fn take(&mut self, job: usize, fit: &Fit, offer: &Offer) {
-        let Some(gang) = self.gangs.get_mut(&offer.job).filter(|_| offer.given > 0) else { return };
-        let mut order: Vec<usize> = (0..gang.members.len()).collect();
-        order.sort_by_key(|rank| (Reverse(gang.members[*rank].is_in(fit)), Reverse(*rank)));
+        let Some(team) = self.teams.get_mut(&offer.job).filter(|_| offer.given > 0) else { return };
+        let mut order: Vec<usize> = (0..team.members.len()).collect();
+        order.sort_by_key(|rank| (Reverse(team.members[*rank].is_in(fit)), Reverse(*rank)));
         order.truncate(offer.given);
-        let leaving: Vec<Member> = order.iter().map(|rank| gang.members[*rank]).collect();
+        let leaving: Vec<Member> = order.iter().map(|rank| team.members[*rank]).collect();
         let leaves = |member: &Member| leaving.iter().any(|leaving| leaving.worker == member.worker);
-        gang.members.retain(|member| !leaves(member));
-        gang.preempted_by = offer.preempted.then_some(job);
-        gang.leaving.extend(leaving.iter().map(|member| member.worker));
+        team.members.retain(|member| !leaves(member));
+        team.preempted_by = offer.preempted.then_some(job);
+        team.leaving.extend(leaving.iter().map(|member| member.worker));
         let project = &mut self.projects[offer.project];
         project.members -= leaving.len();
         project.leaving += leaving.len();

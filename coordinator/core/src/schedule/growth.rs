@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{
     line::Share,
-    plan::{Gang, Plan},
+    plan::{Plan, Team},
     workers::Freedom,
 };
 
@@ -17,25 +17,25 @@ impl Plan<'_> {
     /// the fewest above those that it needs. This mirrors the order in which they are given up.
     pub(super) fn grow(&mut self) {
         let mut turns: BinaryHeap<Reverse<(Turn, usize)>> = BinaryHeap::new();
-        let grows = |gang: &Gang| gang.preempted_by.is_none() && gang.leaving.is_empty();
-        for (job, gang) in &self.gangs {
-            if grows(gang) && (gang.starts || self.claim(*job).elastic) {
-                turns.push(Reverse((self.turn(*job, gang), *job)));
+        let grows = |team: &Team| team.preempted_by.is_none() && team.leaving.is_empty();
+        for (job, team) in &self.teams {
+            if grows(team) && (team.starts || self.claim(*job).elastic) {
+                turns.push(Reverse((self.turn(*job, team), *job)));
             }
         }
         while let Some(Reverse((turn, job))) = turns.pop() {
-            let now = self.turn(job, &self.gangs[&job]);
+            let now = self.turn(job, &self.teams[&job]);
             // Others of its project got workers meanwhile: it is looked at again in its turn.
             if now > turn || self.give_one(job) {
-                turns.push(Reverse((self.turn(job, &self.gangs[&job]), job)));
+                turns.push(Reverse((self.turn(job, &self.teams[&job]), job)));
             }
         }
     }
 
-    fn turn(&self, job: usize, gang: &Gang) -> Turn {
+    fn turn(&self, job: usize, team: &Team) -> Turn {
         let claim = self.claim(job);
         let share = self.projects[self.project_of[job]].share();
-        let above = gang.members.len().saturating_sub(claim.workers_min);
+        let above = team.members.len().saturating_sub(claim.workers_min);
         (Reverse(claim.priority), share, above, claim.number)
     }
 
@@ -43,26 +43,26 @@ impl Plan<'_> {
     /// a waiting job go only to jobs that would give them up for it, or that come before it.
     fn give_one(&mut self, job: usize) -> bool {
         let claim = self.claim(job);
-        let gang = &self.gangs[&job];
+        let team = &self.teams[&job];
         let project = self.project_of[job];
-        if gang.members.len() >= claim.workers_max || self.projects[project].room() == 0 {
+        if team.members.len() >= claim.workers_max || self.projects[project].room() == 0 {
             return false;
         }
-        let gives_back = claim.elastic && gang.members.len() >= claim.workers_min;
-        let blocked = gang.kind.and_then(|kind| self.blocked_by[kind]);
-        let comes_first = gang.starts && blocked.is_some_and(|blocked| self.is_before(job, blocked));
-        let fit = self.fits(job).iter().find(|fit| Some(fit.kind) == gang.kind).cloned();
+        let gives_back = claim.elastic && team.members.len() >= claim.workers_min;
+        let blocked = team.kind.and_then(|kind| self.blocked_by[kind]);
+        let comes_first = team.starts && blocked.is_some_and(|blocked| self.is_before(job, blocked));
+        let fit = self.fits(job).iter().find(|fit| Some(fit.kind) == team.kind).cloned();
         let Some(fit) = fit else { return false };
-        let mut worker = self.free.take(&fit, Freedom::Idle, 1).pop();
+        let mut worker = self.free.take(&fit, Freedom::Idle, 1, claim.id).pop();
         if worker.is_none() && (gives_back || comes_first) {
-            worker = self.free.take(&fit, Freedom::HeldBack, 1).pop();
+            worker = self.free.take(&fit, Freedom::HeldBack, 1, claim.id).pop();
         }
         let Some(worker) = worker else { return false };
         let member = self.member(worker);
         self.projects[project].members += 1;
-        if let Some(gang) = self.gangs.get_mut(&job) {
-            gang.members.push(member);
-            gang.newcomers.push(worker);
+        if let Some(team) = self.teams.get_mut(&job) {
+            team.members.push(member);
+            team.newcomers.push(worker);
         }
         true
     }

@@ -71,6 +71,8 @@
 //!     Where workers of one kind have different tasks, a job that had to give up
 //!     some may go on with others which only it can use; that ends, too.
 //! 13. The answer does not depend on the order of the arguments.
+//! 14. A job that starts gets idle workers that hold its state before others of
+//!     that kind; other jobs get them last.
 
 mod admission;
 mod growth;
@@ -131,12 +133,12 @@ pub(crate) struct Claim<'a> {
     /// Whether it can take and give up workers while it runs.
     pub(crate) elastic: bool,
     /// What it does now.
-    pub(crate) standing: Standing<'a>,
+    pub(crate) situation: Situation<'a>,
 }
 
 /// What a live job does.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Standing<'a> {
+pub(crate) enum Situation<'a> {
     /// It waits.
     Waiting {
         /// What keeps it from starting, beside workers.
@@ -162,8 +164,6 @@ pub(crate) enum Standing<'a> {
 pub(crate) enum Readiness {
     /// Nothing.
     Ready,
-    /// Nothing; but it waits for those of its last generation, so nobody gives up workers for it.
-    Regrouping,
     /// It was preempted and is saving its state.
     Saving,
 }
@@ -179,6 +179,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) tasks: &'a [String],
     /// Whether it can be had.
     pub(crate) availability: Availability<'a>,
+    /// The job whose state it holds.
+    pub(crate) holds: Option<&'a JobId>,
 }
 
 /// Whether a worker can be had.
@@ -190,8 +192,19 @@ pub(crate) enum Availability<'a> {
     Serving,
     /// It will be idle soon. While it still works for a job, that is named.
     Leaving(Option<&'a JobId>),
-    /// It will leave the cluster, whether it serves a job or not.
+    /// It gets no more work, whether it serves a job or not.
+    Unusable(Unusable),
+}
+
+/// Why a worker gets no work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// It is about to leave the cluster.
     Draining,
+    /// Its connection is gone.
+    CutOff,
+    /// It has computed wrongly too often.
+    Quarantined,
 }
 
 /// What becomes of a job.

@@ -6,17 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use phalanx_protocol::id::{JobId, WorkerId};
 
 use super::{
-    Ahead, Availability, Candidate, Claim, Problem, Readiness, Shortage, Standing, Verdict,
+    Ahead, Availability, Candidate, Claim, Problem, Readiness, Shortage, Situation, Unusable, Verdict,
     line::{Place, Share, most, places},
     workers::{Fit, Free, Freedom, Groups},
 };
 
 /// A running job, or one that starts.
 #[derive(Debug)]
-pub(super) struct Gang {
+pub(super) struct Team {
     /// Its members by rank, without those that leave.
     pub(super) members: Vec<Member>,
-    /// The kind of its members; `None` if all are draining.
+    /// The kind of its members; `None` if none of them can be used.
     pub(super) kind: Option<usize>,
     /// Whether it starts with this plan.
     pub(super) starts: bool,
@@ -28,11 +28,11 @@ pub(super) struct Gang {
     pub(super) preempted_by: Option<usize>,
 }
 
-/// A worker of a gang.
+/// A worker of a team.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
     pub(super) worker: WorkerId,
-    /// Its pool; `None` if it is draining.
+    /// Its pool; `None` if it gets no more work.
     pub(super) pool: Option<usize>,
 }
 
@@ -90,11 +90,11 @@ pub(super) struct Plan<'p> {
     fits: Vec<Vec<Fit>>,
     fits_of: Vec<usize>,
     obstacles: Vec<Option<Shortage>>,
-    pub(super) free: Free,
+    pub(super) free: Free<'p>,
     pub(super) projects: Vec<Project>,
     pub(super) project_of: Vec<usize>,
     /// Jobs with workers, by the indices of their claims.
-    pub(super) gangs: BTreeMap<usize, Gang>,
+    pub(super) teams: BTreeMap<usize, Team>,
     /// Reservations that still hold, until their jobs are looked at.
     pub(super) reservations: BTreeMap<usize, Reservation>,
     /// For each kind the first job that waits there for workers which nobody gives up.
@@ -117,7 +117,7 @@ impl<'p> Plan<'p> {
             free: Free::of(problem.workers, groups),
             projects: Vec::new(),
             project_of: Vec::new(),
-            gangs: BTreeMap::new(),
+            teams: BTreeMap::new(),
             reservations: BTreeMap::new(),
             blocked_by: vec![None; groups.kinds.len()],
             leaves: problem.workers.iter().filter_map(leaves).collect(),
@@ -125,7 +125,7 @@ impl<'p> Plan<'p> {
         };
         plan.find_fits();
         plan.find_projects();
-        plan.find_gangs();
+        plan.find_teams();
         plan.obstacles = (0..problem.claims.len()).map(|job| plan.obstacle(job)).collect();
         plan.places = places(problem, groups.home.len(), |job| plan.obstacles[job].is_none());
         plan
@@ -163,20 +163,20 @@ impl<'p> Plan<'p> {
             self.project_of.push(index);
             let project = &mut self.projects[index];
             project.leaving += leaving.get(claim.id).copied().unwrap_or(0);
-            if let Standing::Running { members, .. } = &claim.standing {
+            if let Situation::Running { members, .. } = &claim.situation {
                 project.members += members.len();
             }
         }
     }
 
-    fn find_gangs(&mut self) {
+    fn find_teams(&mut self) {
         for (job, claim) in self.problem.claims.iter().enumerate() {
-            let Standing::Running { members, .. } = &claim.standing else { continue };
+            let Situation::Running { members, .. } = &claim.situation else { continue };
             let member = |worker: &WorkerId| self.member(*worker);
             let members: Vec<Member> = members.iter().map(member).collect();
             let pool = members.iter().find_map(|member| member.pool);
             let kind = pool.map(|pool| self.groups.pools[pool].kind);
-            self.gangs.insert(job, Gang::new(members, kind, false));
+            self.teams.insert(job, Team::new(members, kind, false));
         }
     }
 
@@ -201,12 +201,12 @@ impl<'p> Plan<'p> {
 
     /// Whether a job waits and how ready it is; `None` if it goes on running, or ends.
     pub(super) fn readiness(&self, job: usize) -> Option<Readiness> {
-        match self.claim(job).standing {
-            Standing::Waiting { readiness, .. } => Some(readiness),
-            Standing::Running { .. } => {
-                self.gangs.get(&job)?.preempted_by.is_some().then_some(Readiness::Saving)
+        match self.claim(job).situation {
+            Situation::Waiting { readiness, .. } => Some(readiness),
+            Situation::Running { .. } => {
+                self.teams.get(&job)?.preempted_by.is_some().then_some(Readiness::Saving)
             }
-            Standing::Ending => None,
+            Situation::Ending => None,
         }
     }
 
@@ -238,11 +238,23 @@ impl<'p> Plan<'p> {
         let nobody_has_task = !self.groups.pools.iter().any(|pool| pool.has(claim.task));
         let nobody_is_of_kind = claim.kind.is_some_and(|kind| !self.groups.kinds.contains(&kind));
         match (claim.task.map(str::to_owned), claim.kind.map(str::to_owned)) {
-            _ if attached == 0 => Shortage::NoWorkers { draining: self.problem.workers.len() },
+            _ if attached == 0 => self.no_workers(),
             (Some(task), _) if nobody_has_task => Shortage::NoTask { task, attached },
             (_, Some(kind)) if nobody_is_of_kind => Shortage::NoKind { kind, attached },
             (Some(task), Some(kind)) => Shortage::NoTaskOnKind { task, kind },
             (_, None) | (None, _) => Shortage::TooFew { needed: claim.workers_min, fitting: 0 },
+        }
+    }
+
+    fn no_workers(&self) -> Shortage {
+        let count = |why| {
+            let workers = self.problem.workers.iter();
+            workers.filter(|worker| worker.availability == Availability::Unusable(why)).count()
+        };
+        Shortage::NoWorkers {
+            draining: count(Unusable::Draining),
+            cut_off: count(Unusable::CutOff),
+            quarantined: count(Unusable::Quarantined),
         }
     }
 
@@ -285,7 +297,7 @@ impl<'p> Plan<'p> {
     pub(super) fn start(&mut self, job: usize, kind: usize, workers: Vec<WorkerId>) {
         let members: Vec<Member> = workers.into_iter().map(|worker| self.member(worker)).collect();
         self.projects[self.project_of[job]].members += members.len();
-        self.gangs.insert(job, Gang::new(members, Some(kind), true));
+        self.teams.insert(job, Team::new(members, Some(kind), true));
     }
 
     /// A job waits without workers of its own.
@@ -307,17 +319,17 @@ impl<'p> Plan<'p> {
 
     fn verdict(&mut self, job: usize) -> Verdict {
         let wait = self.waits.remove(&job);
-        match (self.gangs.remove(&job), wait) {
+        match (self.teams.remove(&job), wait) {
             (None, Some((why, reserved))) => Verdict::Wait { why, reserved },
             (None, None) => Verdict::Keep,
-            (Some(gang), wait) => match gang.preempted_by {
+            (Some(team), wait) => match team.preempted_by {
                 Some(by) => Verdict::Preempt {
                     by: self.claim(by).id.clone(),
                     reserved: wait.map(|(_, reserved)| reserved).unwrap_or_default(),
                 },
-                None if gang.starts => Verdict::Start(gang.by_number()),
-                None if !gang.leaving.is_empty() => Verdict::Shrink(gang.leaving),
-                None if !gang.newcomers.is_empty() => Verdict::Grow(gang.newcomers),
+                None if team.starts => Verdict::Start(team.by_number()),
+                None if !team.leaving.is_empty() => Verdict::Shrink(team.leaving),
+                None if !team.newcomers.is_empty() => Verdict::Grow(team.newcomers),
                 None => Verdict::Keep,
             },
         }
@@ -330,7 +342,7 @@ impl Member {
     }
 }
 
-impl Gang {
+impl Team {
     fn new(members: Vec<Member>, kind: Option<usize>, starts: bool) -> Self {
         Self { members, kind, starts, newcomers: Vec::new(), leaving: Vec::new(), preempted_by: None }
     }
@@ -345,6 +357,6 @@ impl Gang {
 fn leaves<'p>(worker: &'p Candidate<'p>) -> Option<(WorkerId, &'p JobId)> {
     match worker.availability {
         Availability::Leaving(job) => job.map(|job| (worker.worker, job)),
-        Availability::Idle | Availability::Serving | Availability::Draining => None,
+        Availability::Idle | Availability::Serving | Availability::Unusable(_) => None,
     }
 }

@@ -14,8 +14,12 @@ const NAMES_MAX: usize = 3;
 pub(crate) enum Shortage {
     /// No worker is attached that may be used.
     NoWorkers {
-        /// Attached workers that are draining.
+        /// Attached workers that are about to leave.
         draining: usize,
+        /// Those whose connection is gone.
+        cut_off: usize,
+        /// Those that have computed wrongly too often.
+        quarantined: usize,
     },
     /// No attached worker has its task.
     NoTask {
@@ -111,10 +115,14 @@ pub(crate) enum Ahead {
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoWorkers { draining: 0 } => f.write_str("waits for workers: none is attached"),
-            Self::NoWorkers { draining } => {
-                let draining = counted(*draining, "worker");
-                write!(f, "waits for workers: {draining} attached, all draining")
+            Self::NoWorkers { draining: 0, cut_off: 0, quarantined: 0 } => {
+                f.write_str("waits for workers: none is attached")
+            }
+            Self::NoWorkers { draining, cut_off, quarantined } => {
+                let all = [(*draining, "draining"), (*cut_off, "cut off"), (*quarantined, "quarantined")];
+                let some = all.iter().filter(|(count, _)| *count > 0);
+                let some: Vec<String> = some.map(|(count, what)| format!("{count} {what}")).collect();
+                write!(f, "waits for workers that can work: of those attached {}", some.join(", "))
             }
             Self::NoTask { task, attached } => write!(
                 f,

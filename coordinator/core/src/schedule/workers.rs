@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use phalanx_protocol::id::WorkerId;
+use phalanx_protocol::id::{JobId, WorkerId};
 
 use super::{Availability, Candidate};
 
@@ -43,10 +43,11 @@ pub(super) struct Fit {
 }
 
 impl<'a> Groups<'a> {
-    /// Sorts the workers that are not draining.
+    /// Sorts the workers that can be used.
     pub(super) fn of(workers: &[Candidate<'a>]) -> Self {
         let mut pools: BTreeMap<(&str, usize, Vec<&str>), Vec<WorkerId>> = BTreeMap::new();
-        for worker in workers.iter().filter(|worker| worker.availability != Availability::Draining) {
+        let is_usable = |worker: &&Candidate<'_>| !matches!(worker.availability, Availability::Unusable(_));
+        for worker in workers.iter().filter(is_usable) {
             let tasks: BTreeSet<&str> = worker.tasks.iter().map(String::as_str).collect();
             let key = (worker.kind, tasks.len(), tasks.into_iter().collect());
             pools.entry(key).or_default().push(worker.worker);
@@ -103,19 +104,26 @@ pub(super) enum Freedom {
 
 /// The workers that are free, pool by pool.
 #[derive(Debug)]
-pub(super) struct Free {
+pub(super) struct Free<'a> {
     pools: Vec<FreePool>,
+    /// The workers that hold the state of a job, free or not.
+    holders: BTreeMap<&'a JobId, Vec<WorkerId>>,
+    holds: BTreeSet<WorkerId>,
+    home: &'a BTreeMap<WorkerId, usize>,
 }
+
+/// A free worker, and whether it holds the state of some job: for others, those come last.
+type Hand = (bool, WorkerId);
 
 #[derive(Debug, Default)]
 struct FreePool {
-    idle: BTreeSet<WorkerId>,
-    leaving: BTreeSet<WorkerId>,
-    held_back: BTreeSet<WorkerId>,
+    idle: BTreeSet<Hand>,
+    leaving: BTreeSet<Hand>,
+    held_back: BTreeSet<Hand>,
 }
 
 impl FreePool {
-    fn of(&self, freedom: Freedom) -> &BTreeSet<WorkerId> {
+    fn of(&self, freedom: Freedom) -> &BTreeSet<Hand> {
         match freedom {
             Freedom::Idle => &self.idle,
             Freedom::Leaving => &self.leaving,
@@ -123,7 +131,7 @@ impl FreePool {
         }
     }
 
-    fn of_mut(&mut self, freedom: Freedom) -> &mut BTreeSet<WorkerId> {
+    fn of_mut(&mut self, freedom: Freedom) -> &mut BTreeSet<Hand> {
         match freedom {
             Freedom::Idle => &mut self.idle,
             Freedom::Leaving => &mut self.leaving,
@@ -132,15 +140,27 @@ impl FreePool {
     }
 }
 
-impl Free {
+impl<'a> Free<'a> {
     /// Those of `workers` that are free.
-    pub(super) fn of(workers: &[Candidate<'_>], groups: &Groups<'_>) -> Self {
-        let mut free = Self { pools: groups.pools.iter().map(|_| FreePool::default()).collect() };
+    pub(super) fn of(workers: &[Candidate<'a>], groups: &'a Groups<'_>) -> Self {
+        let mut free = Self {
+            pools: groups.pools.iter().map(|_| FreePool::default()).collect(),
+            holders: BTreeMap::new(),
+            holds: BTreeSet::new(),
+            home: &groups.home,
+        };
+        for worker in workers {
+            if let Some(job) = worker.holds {
+                free.holders.entry(job).or_default().push(worker.worker);
+                free.holds.insert(worker.worker);
+            }
+        }
+        free.holders.values_mut().for_each(|holders| holders.sort_unstable());
         for worker in workers {
             let freedom = match worker.availability {
                 Availability::Idle => Freedom::Idle,
                 Availability::Leaving(_) => Freedom::Leaving,
-                Availability::Serving | Availability::Draining => continue,
+                Availability::Serving | Availability::Unusable(_) => continue,
             };
             free.add(worker.worker, groups.home[&worker.worker], freedom);
         }
@@ -152,13 +172,22 @@ impl Free {
         fit.pools.iter().map(|pool| self.pools[*pool].of(freedom).len()).sum()
     }
 
-    /// Takes up to `count` of them out.
-    pub(super) fn take(&mut self, fit: &Fit, freedom: Freedom, count: usize) -> Vec<WorkerId> {
+    /// Takes up to `count` of them out for a job: first those that hold its state, and last those
+    /// that hold another's.
+    pub(super) fn take(&mut self, fit: &Fit, freedom: Freedom, count: usize, job: &JobId) -> Vec<WorkerId> {
         let mut taken = Vec::new();
+        for holder in self.holders.get(job).into_iter().flatten() {
+            let pool = self.home.get(holder).filter(|pool| fit.pools.contains(pool));
+            if let Some(pool) = pool.filter(|_| taken.len() < count)
+                && self.pools[*pool].of_mut(freedom).remove(&(true, *holder))
+            {
+                taken.push(*holder);
+            }
+        }
         for pool in &fit.pools {
             let workers = self.pools[*pool].of_mut(freedom);
             while taken.len() < count
-                && let Some(worker) = workers.pop_first()
+                && let Some((_, worker)) = workers.pop_first()
             {
                 taken.push(worker);
             }
@@ -166,32 +195,35 @@ impl Free {
         taken
     }
 
+    fn hand(&self, worker: WorkerId) -> Hand {
+        (self.holds.contains(&worker), worker)
+    }
+
     /// How a worker of `pool` is free.
     pub(super) fn freedom(&self, worker: WorkerId, pool: usize) -> Option<Freedom> {
         [Freedom::Idle, Freedom::Leaving]
             .into_iter()
-            .find(|freedom| self.pools[pool].of(*freedom).contains(&worker))
+            .find(|freedom| self.pools[pool].of(*freedom).contains(&self.hand(worker)))
     }
 
     /// Takes one worker of `pool` out.
     pub(super) fn remove(&mut self, worker: WorkerId, pool: usize, freedom: Freedom) {
-        self.pools[pool].of_mut(freedom).remove(&worker);
+        let hand = self.hand(worker);
+        self.pools[pool].of_mut(freedom).remove(&hand);
     }
 
     /// A worker of `pool` is free.
     pub(super) fn add(&mut self, worker: WorkerId, pool: usize, freedom: Freedom) {
-        self.pools[pool].of_mut(freedom).insert(worker);
+        let hand = self.hand(worker);
+        self.pools[pool].of_mut(freedom).insert(hand);
     }
 
-    /// Nobody else starts on the workers that fit. Those that are idle may be lent, if `lend`.
-    pub(super) fn hold_back(&mut self, fit: &Fit, lend: bool) {
+    /// Nobody else starts on the workers that fit. Those that are idle may be lent.
+    pub(super) fn hold_back(&mut self, fit: &Fit) {
         for pool in &fit.pools {
             let FreePool { idle, leaving, held_back } = &mut self.pools[*pool];
             leaving.clear();
-            let idle = std::mem::take(idle);
-            if lend {
-                held_back.extend(idle);
-            }
+            held_back.append(idle);
         }
     }
 }

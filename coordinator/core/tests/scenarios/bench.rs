@@ -9,6 +9,7 @@ use phalanx_core::{
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
     message::{Assignment, CheckpointPart, Directive, Event, Hello, Progress, Report, StateSource, Timeouts},
+    pace::Pace,
     reference::CheckpointRef,
     view::{JobState, JobView, ModelVersionRef},
 };
@@ -32,6 +33,8 @@ pub(crate) struct Bench {
     /// Where workers were sent to train last.
     assigned: BTreeMap<WorkerId, Assignment>,
     processes: u32,
+    /// What workers tell of their pace with the next poll.
+    paces: BTreeMap<WorkerId, Pace>,
 }
 
 fn config() -> Config {
@@ -54,6 +57,7 @@ impl Bench {
             seen: BTreeMap::new(),
             assigned: BTreeMap::new(),
             processes: 0,
+            paces: BTreeMap::new(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Bench {
     pub(crate) fn call(&mut self, input: Input) -> Result<Reply, Rejected> {
         let mut effects = Vec::new();
         let reply = self.coordinator.handle(self.clock(), input, &mut effects);
+        self.coordinator.place(self.clock(), &mut effects);
         self.coordinator.check_invariants().expect("the invariants hold");
         self.perform(effects);
         reply
@@ -106,6 +111,7 @@ impl Bench {
                 Completion::CheckpointManifest { result, .. } | Completion::ModelManifest { result, .. } => {
                     *result = Err(WriteFailed { reason: "no space is left".to_owned() });
                 }
+                Completion::StoreAway { .. } | Completion::StoreBack { .. } => {}
             }
             self.call(Input::EffectDone(completion)).expect("a completion is taken");
         }
@@ -162,10 +168,30 @@ impl Bench {
         }
     }
 
+    /// Members poll once, and tell how many milliseconds each needs for the gradients of a step; the
+    /// last directives of each.
+    pub(crate) fn pace(&mut self, job: &JobId, millis: &[(WorkerId, u64)]) {
+        let generation = self.job(job).generation;
+        for (worker, millis) in millis {
+            let pace = Pace {
+                job: job.clone(),
+                generation,
+                steps: 10,
+                lanes: 1,
+                gradients: Duration::from_millis(10 * millis),
+                reduction: Duration::from_millis(10),
+                update: Duration::ZERO,
+            };
+            self.paces.insert(*worker, pace);
+            self.poll(*worker);
+        }
+    }
+
     /// The directives that a worker has not seen yet. It confirms them with its next poll.
     pub(crate) fn poll(&mut self, worker: WorkerId) -> Vec<Directive> {
         let after = self.seen.get(&worker).copied().unwrap_or(0);
-        match self.call(Input::Poll { worker, after }) {
+        let pace = self.paces.remove(&worker);
+        match self.call(Input::Poll { worker, after, pace }) {
             Ok(Reply::Directives(directives)) => {
                 let last = directives.last().map_or(after, |last| last.number);
                 self.seen.insert(worker, last);

@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use phalanx_core::{Input, Verdict};
 use phalanx_protocol::{
+    id::Rank,
+    ledger,
     message::Event,
     view::{GarbageKind, JobState},
 };
@@ -36,6 +38,8 @@ fn parts_that_no_checkpoint_names_are_garbage_once_their_generation_is_over() {
     check(&bench, &half, None);
     let artifact = format!("artifacts/{job}/g{first}/model.safetensors");
     check(&bench, &artifact, None);
+    let ledger = ledger::path(&job, first, Rank::new(0), 0);
+    check(&bench, &ledger, None);
 
     bench.call(Input::Detach { worker: members[1] }).expect("it may leave");
     bench.attach(1);
@@ -47,6 +51,7 @@ fn parts_that_no_checkpoint_names_are_garbage_once_their_generation_is_over() {
     check(&bench, &replaced, Some(GarbageKind::Checkpoint));
     check(&bench, &half, Some(GarbageKind::Checkpoint));
     check(&bench, &artifact, Some(GarbageKind::Artifact));
+    check(&bench, &ledger, None);
     let kept = &bench.job(&job).checkpoints[0];
     check(&bench, &kept.manifest.path, None);
     check(&bench, &part_path(&job, first, 10, 1), None);
@@ -57,6 +62,7 @@ fn parts_that_no_checkpoint_names_are_garbage_once_their_generation_is_over() {
     let view = bench.job(&job);
     check(&bench, &part_path(&job, view.generation, 15, 1), Some(GarbageKind::Checkpoint));
     check(&bench, &kept.manifest.path, None);
+    check(&bench, &ledger, None);
     check(&bench, &view.artifact.expect("it has finished").weights.path, None);
 }
 

@@ -3,9 +3,10 @@
 use phalanx_core::{Input, Rejected};
 use phalanx_protocol::{
     id::{Generation, Rank, WorkerId},
-    message::{Directive, Event, Failure},
+    message::{Directive, Event, Failure, StateSource},
     reference::DatasetRef,
     rpc,
+    spec::WorkersSpec,
     view::JobState,
 };
 
@@ -66,6 +67,24 @@ fn below_its_fewest_workers_a_job_waits_and_says_so() {
 }
 
 #[test]
+fn below_its_fewest_workers_a_job_goes_on_with_those_who_hold_its_state() {
+    let mut bench = Bench::new();
+    let two = [("workers.min", "2"), ("workers.max", "2")];
+    let idle = bench.attach(2);
+    let other = bench.submit(&two);
+    assert_eq!(bench.form(&other), idle);
+    let members = bench.attach(2);
+    let job = bench.submit(&two);
+    assert_eq!(bench.form(&job), members);
+    bench.step(&job, 9);
+    bench.finish(&other);
+    idle.iter().for_each(|worker| bench.confirm(*worker));
+    bench.call(Input::Detach { worker: members[1] }).expect("leaving is taken");
+    bench.confirm(members[0]);
+    assert_eq!(bench.form_held(&job, 9), [idle[0], members[0]], "one that holds the state is among them");
+}
+
+#[test]
 fn a_worker_that_died_with_its_peers_is_not_taken_into_the_next_generation() {
     let (mut bench, job, members) = Bench::train(3, &[]);
     // Worker 2 is dead, but its lease is not over yet.
@@ -119,7 +138,7 @@ fn a_process_that_attaches_again_is_another_worker() {
     assert_ne!(again, members[0]);
     bench.check_said(&job, "worker 1 (host, process 1) was lost: its process has attached again");
     assert_eq!(
-        bench.call(Input::Poll { worker: members[0], after: 0 }),
+        bench.call(Input::Poll { worker: members[0], after: 0, pace: None }),
         Err(Rejected::Call(rpc::Rejected::UnknownWorker(members[0])))
     );
     bench.wait(LEASE, &[again]);
@@ -155,6 +174,53 @@ fn a_report_of_a_worker_that_is_no_member_changes_nothing() {
         Err(Rejected::Call(rpc::Rejected::UnknownWorker(unknown)))
     );
     assert_eq!(bench.job(&job), before);
+}
+
+#[test]
+fn a_rank_that_prepares_and_tells_nothing_gives_its_place_to_another() {
+    let mut bench = Bench::new();
+    let workers = bench.attach(2);
+    let job = bench.submit(&[]);
+    let preparing = Event::Preparing { what: "reading".to_owned(), done_bytes: 1, total_bytes: 2 };
+    bench.wait(LEASE * 59, &workers);
+    bench.report(workers[0], &job, preparing);
+    bench.wait(LEASE * 59, &workers);
+    assert_eq!(bench.job(&job).workers, workers, "it has told that it goes on");
+    bench.wait(LEASE, &workers);
+    bench.check_said(&job, "worker 1 has told nothing of the data set for 240s");
+    bench.check(&job, JobState::Preparing);
+    assert_eq!(bench.job(&job).workers, workers[1..]);
+}
+
+#[test]
+fn a_newcomer_that_does_not_come_to_an_end_is_no_longer_waited_for() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    let newcomers = bench.attach(2);
+    let workers = WorkersSpec { max: Some(3), ..WorkersSpec::default() };
+    bench.call(Input::Scale { job: job.clone(), workers }).expect("a job that runs can be scaled");
+    bench.report(newcomers[0], &job, Event::Fetched);
+    bench.wait(LEASE * 60, &[members[0], newcomers[0], newcomers[1]]);
+    bench.check_said(&job, "cannot join: it did not have the data set within 240s");
+    bench.report(members[0], &job, Event::Stopped { step: 4 });
+    assert_eq!(bench.form_held(&job, 4), [members[0], newcomers[0]]);
+}
+
+#[test]
+fn a_worker_that_tells_what_cannot_be_true_is_refused_and_changes_nothing() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.restart();
+    let before = bench.job(&job);
+    let refused = |answer| matches!(answer, Err(Rejected::Call(rpc::Rejected::Impossible(_))));
+    assert!(refused(bench.call(Input::Poll { worker: members[0], after: u64::MAX, pace: None })));
+    for step in [21, u64::MAX] {
+        let from = StateSource::Members { healed: 0 };
+        let failure = Failure::Peer { reason: "a connection broke".to_owned(), step };
+        for event in [Event::Formed { step, from }, Event::Stopped { step }, Event::Failed(failure)] {
+            assert!(refused(bench.report_in(members[0], &job, Generation::new(1), event)));
+        }
+    }
+    assert_eq!(bench.job(&job), before);
+    bench.report(members[0], &job, Event::Stopped { step: 20 });
 }
 
 #[test]

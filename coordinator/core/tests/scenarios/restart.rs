@@ -179,7 +179,7 @@ fn an_idle_worker_of_before_the_restart_must_attach_again() {
     let idle = bench.attach(1)[0];
     bench.restart();
     assert_eq!(
-        bench.call(Input::Poll { worker: idle, after: 0 }),
+        bench.call(Input::Poll { worker: idle, after: 0, pace: None }),
         Err(Rejected::Call(rpc::Rejected::UnknownWorker(idle)))
     );
     assert!(bench.attach(1)[0] > idle, "numbers are not used again");

@@ -10,7 +10,7 @@ use phalanx_core::{
     record::{Counters, JobRecord},
 };
 use phalanx_protocol::{
-    id::JobId,
+    id::{JobId, WorkerId},
     message::{Directive, Event},
     view::JobState,
 };
@@ -135,6 +135,19 @@ fn jobs_that_wait_together_share_what_is_there_when_it_comes() {
 }
 
 #[test]
+fn a_job_that_is_interrupted_lets_another_complete_what_is_missing() {
+    let (mut bench, job, members) = Bench::train(1, &[]);
+    bench.attach(2);
+    let other = bench.submit(&[("workers.max", "2")]);
+    assert_eq!(bench.form(&other).len(), 2);
+    let next = bench.submit(&[("workers.min", "2"), ("workers.max", "2")]);
+    check_reason(&bench, &next, "waits for 2 idle workers: of 3 that fit, 0 can be had now");
+    bench.call(Input::Interrupt { job: job.clone() }).expect("a job that runs can be interrupted");
+    check_reason(&bench, &next, &format!("waits for {job}, {other} to give up 2 workers"));
+    assert_eq!(bench.job(&job).workers, members);
+}
+
+#[test]
 fn workers_of_a_job_that_stops_are_reserved_for_the_next() {
     let (mut bench, job, members) = Bench::train(2, &[]);
     let next = bench.submit(&[("workers.min", "3")]);
@@ -174,9 +187,30 @@ fn a_worker_that_attaches_while_ten_thousand_jobs_wait_is_dealt_with_in_a_moment
     for process in 1..=50 {
         let attach = Input::Attach(Box::new(hello(process)));
         coordinator.handle(now, attach, &mut Vec::new()).expect("a worker is let in");
+        coordinator.place(now, &mut Vec::new());
     }
     let took = began.elapsed() / 50;
     println!("{took:?} for each worker");
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!(coordinator.job_states().filter(|state| *state == JobState::Preparing).count(), 50);
+}
+
+#[test]
+fn a_thousand_connections_that_drop_together_are_dealt_with_by_one_plan() {
+    let now = Now { instant: Duration::ZERO, wall: jiff::Timestamp::UNIX_EPOCH };
+    let restored = Coordinator::restore(Config::default(), now, records(10_000), &mut Vec::new());
+    let mut coordinator = restored.expect("records that belong together");
+    let mut all = |inputs: &mut dyn Iterator<Item = Input>| {
+        let began = Instant::now();
+        inputs.for_each(|input| drop(coordinator.handle(now, input, &mut Vec::new()).expect("it is taken")));
+        coordinator.place(now, &mut Vec::new());
+        let took = began.elapsed();
+        println!("{took:?} for a thousand workers");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        coordinator.job_states().filter(|state| *state == JobState::Preparing).count()
+    };
+    assert_eq!(all(&mut (1..=1_000).map(|process| Input::Attach(Box::new(hello(process))))), 1_000);
+    let workers = || (1..=1_000).map(WorkerId::new);
+    all(&mut workers().map(|worker| Input::Disconnected { worker }));
+    all(&mut workers().map(|worker| Input::Poll { worker, after: 0, pace: None }));
 }

@@ -2,7 +2,11 @@
 //! crashes between them if the seed says so.
 
 use phalanx_core::{Completion, Config, Coordinator, Effect, Input, Now, Rejected, Reply, WriteFailed};
-use phalanx_protocol::{message::Timeouts, view::ModelVersionRef};
+use phalanx_protocol::{
+    id::WorkerId,
+    message::{Directive, Timeouts},
+    view::ModelVersionRef,
+};
 use std::time::Duration;
 
 use crate::{
@@ -31,6 +35,7 @@ impl World {
         let Some(coordinator) = &mut self.coordinator else { return Ok(None) };
         let mut effects = Vec::new();
         let reply = coordinator.handle(now, input, &mut effects);
+        coordinator.place(now, &mut effects);
         coordinator.check_invariants().map_err(|broken| broken.to_string())?;
         let overdue = coordinator.next_deadline().is_some_and(|deadline| deadline <= self.now);
         if overdue {
@@ -87,6 +92,31 @@ impl World {
             Effect::JobChanged(_) => {}
         }
         Ok(())
+    }
+
+    /// A directive waits: the worker's long poll is answered.
+    fn wake(&mut self, worker: WorkerId) {
+        if let Some(slot) = self.slots.iter().position(|slot| slot.id() == Some(worker)) {
+            let life = self.slots[slot].life;
+            self.schedule(1, 20, Happening::Poll { slot, life, regular: false });
+        }
+    }
+
+    /// No directive may name a generation that is not durable.
+    fn check_sent(&self, directive: &Directive) -> Result<(), String> {
+        let (job, generation) = match directive {
+            Directive::Prepare { job, generation, .. }
+            | Directive::Fetch { job, generation, .. }
+            | Directive::Stop { job, generation, .. }
+            | Directive::Release { job, generation, .. } => (job, *generation),
+            Directive::Train(assignment) => (&assignment.job, assignment.generation),
+            Directive::Leave => return Ok(()),
+        };
+        if generation <= self.stores.generation(job) {
+            Ok(())
+        } else {
+            Err(format!("invariant 1: {job} is told of generation {generation}, which is not durable"))
+        }
     }
 
     fn write_file(&mut self, path: String) -> Result<phalanx_protocol::reference::FileRef, WriteFailed> {

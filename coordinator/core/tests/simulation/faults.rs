@@ -5,6 +5,7 @@ use std::time::Duration;
 use phalanx_core::{Input, Rejected};
 use phalanx_protocol::{
     id::JobId,
+    message::{Event, Report},
     spec::{JobSpec, WorkersSpec},
     view::JobState,
 };
@@ -22,10 +23,12 @@ const JOBS_MAX: u64 = 3;
 pub(crate) struct Odds {
     /// A crash at one effect.
     pub(crate) crash: u32,
-    /// A state that differs, at one part.
+    /// An error of one rank before its state is compared.
     pub(crate) differing: u32,
     /// A checkpoint that a rank finds damaged.
     pub(crate) damaged: u32,
+    /// A word of a rank on an outage of the store, after some steps.
+    pub(crate) store_away: u32,
     /// A report that arrives twice.
     pub(crate) twice: u32,
     /// Milliseconds between two troubles.
@@ -37,8 +40,9 @@ impl Odds {
         let mut pick = |choices: [u32; 4]| choices[rng.usize(0..4)];
         Self {
             crash: pick([0, 0, 4, 20]),
-            differing: pick([0, 0, 10, 50]),
+            differing: pick([0, 0, 10, 100]),
             damaged: pick([0, 0, 50, 200]),
+            store_away: pick([0, 0, 50, 200]),
             twice: pick([0, 50, 50, 200]),
             trouble_ms: u64::from(pick([400, 800, 1_500, 3_000])),
         }
@@ -60,6 +64,7 @@ fn spec_numbered(number: u64, workers: usize) -> Box<JobSpec> {
     match number % 4 {
         0 if workers > 1 => settings.extend([("workers.min", "2"), ("workers.max", "3")]),
         1 => settings.push(("workers.max", "1")),
+        2 => settings.extend([("workers.max", "2"), ("workers.evict_stragglers", "true")]),
         _ => {}
     }
     spec(&settings)
@@ -127,6 +132,7 @@ impl World {
                 Ok(())
             }
             16 => self.scale(),
+            19 => self.babble(slot),
             _ => self.act(|job| Input::Resume { job, workers: None }),
         }
     }
@@ -160,6 +166,24 @@ impl World {
         self.call(Input::Drain { worker }).map(|_| ())
     }
 
+    /// A worker tells what cannot be true, and nobody believes it.
+    fn babble(&mut self, slot: usize) -> Result<(), String> {
+        let Some(worker) = self.slots[slot].id() else { return Ok(()) };
+        let refused = |reply: &Rejected| matches!(reply, Rejected::Call(_));
+        let polled = self.call(Input::Poll { worker, after: u64::MAX, pace: None })?;
+        let job = self.jobs().first().map(|job| (job.id.clone(), job.generation));
+        let Some((job, generation)) = job else { return Ok(()) };
+        let event = Event::Stopped { step: u64::MAX };
+        let report = Box::new(Report { job, generation, event });
+        let reported = self.call(Input::Report { worker, report })?;
+        for reply in [polled, reported].into_iter().flatten() {
+            if !reply.as_ref().is_err_and(refused) {
+                return Err(format!("what cannot be true was answered with {reply:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// A user does something to some job.
     fn act(&mut self, input: impl FnOnce(JobId) -> Input) -> Result<(), String> {
         let jobs = self.jobs();
@@ -190,9 +214,22 @@ impl World {
         self.resume_all()
     }
 
+    /// Somebody replaces the workers that get no more work.
+    fn replace_quarantined(&mut self) -> Result<(), String> {
+        let workers = self.coordinator.as_ref().map(|coordinator| coordinator.workers()).unwrap_or_default();
+        for worker in workers.into_iter().filter(|worker| worker.quarantined) {
+            if let Some(slot) = self.slots.iter().position(|slot| slot.id() == Some(worker.id)) {
+                self.ended.quarantined += 1;
+                self.detach(slot)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Resumes what has stopped, with no more workers than there are.
     pub(crate) fn resume_all(&mut self) -> Result<(), String> {
         self.schedule(500, 500, Happening::ResumeAll);
+        self.replace_quarantined()?;
         if self.submitted == 0 {
             return self.submit();
         }

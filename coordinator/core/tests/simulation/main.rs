@@ -1,8 +1,8 @@
 //! Simulation of the coordinator with workers, stores and users in one thread
 //! and in virtual time. A seed decides everything: delays, duplicates and reordering of
 //! messages, losses of workers, workers that hang or are cut off from the coordinator or from
-//! each other, damaged and differing state, a full disk, what users do, and at which effect the
-//! coordinator crashes.
+//! each other, damaged and differing state, a full disk, a store that is away, what users do, which workers
+//! are slow, and at which effect the coordinator crashes.
 //!
 //! After each event the numbered invariants of the crate are checked, those on
 //! durable state by `stores`. In the end all faults cease, and every job must
@@ -16,6 +16,8 @@ mod support;
 mod driver;
 mod faults;
 mod log;
+mod paces;
+mod states;
 mod stores;
 mod workers;
 mod world;

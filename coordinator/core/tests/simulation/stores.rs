@@ -71,13 +71,13 @@ impl Stores {
                     require(there, || format!("invariant 5: an alias of {} names {version}", head.name))?;
                 }
             }
-            Record::Counters(_) => {}
+            Record::Counters(_) | Record::Processes(_) => {}
         }
         self.records.insert(record.key(), record.encode());
         match record {
             Record::Job(job) => drop(self.jobs.insert(job.id.clone(), *job)),
             Record::Model(head) => drop(self.heads.insert(head.name.clone(), head)),
-            Record::ModelVersion(_) | Record::Counters(_) => {}
+            Record::ModelVersion(_) | Record::Counters(_) | Record::Processes(_) => {}
         }
         Ok(())
     }

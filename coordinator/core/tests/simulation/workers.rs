@@ -14,7 +14,8 @@ use phalanx_protocol::{
 
 use crate::{
     log::short,
-    support::{dataset, file, finished, hello, part_path, state_hash},
+    states::{Held, Place, compared_at, places},
+    support::{dataset, file, finished, hello, part_path},
     world::{Happening, World},
 };
 
@@ -22,15 +23,14 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     /// The process that runs; 0 if none does.
-    life: u64,
+    pub(crate) life: u64,
     pub(crate) hangs_until: Duration,
     /// It does not reach the coordinator before, and goes on with its work.
     pub(crate) cut_off_until: Duration,
     id: Option<WorkerId>,
     after: u64,
     work: Option<Work>,
-    /// The job whose state it holds, and the steps finished in it.
-    held: Option<(JobId, u64)>,
+    pub(crate) held: Option<Held>,
 }
 
 /// What a worker works on.
@@ -38,13 +38,15 @@ pub(crate) struct Slot {
 struct Work {
     job: JobId,
     generation: Generation,
+    /// Whether it has joined its group, which it does once.
+    trains: bool,
     /// Whether it was told to stop, and to save first.
     stop: Option<bool>,
 }
 
 impl Work {
     fn new(job: &JobId, generation: Generation) -> Self {
-        Self { job: job.clone(), generation, stop: None }
+        Self { job: job.clone(), generation, trains: false, stop: None }
     }
 }
 
@@ -60,11 +62,13 @@ pub(crate) struct Telling {
 /// The collective of one generation.
 #[derive(Debug)]
 pub(crate) struct Group {
-    spec: Box<JobSpec>,
+    pub(crate) spec: Box<JobSpec>,
     resume: Option<CheckpointRef>,
+    /// A disputed step.
+    verify_at: Option<u64>,
     /// Slot, life and id of each rank that has joined.
-    members: BTreeMap<Rank, (usize, u64, WorkerId)>,
-    step: u64,
+    pub(crate) members: BTreeMap<Rank, Place>,
+    pub(crate) step: u64,
     /// Steps finished at the last checkpoint.
     saved: u64,
 }
@@ -78,19 +82,24 @@ impl Slot {
         self.id
     }
 
+    /// The process, and what it works on.
+    pub(crate) fn work(&self) -> Option<(u64, &JobId, Generation)> {
+        self.work.as_ref().map(|work| (self.life, &work.job, work.generation))
+    }
+
     /// Begins some work; `false` where it is under way already or of an older generation.
     fn begin(&mut self, job: &JobId, generation: Generation) -> bool {
         if self.work.as_ref().is_some_and(|work| work.job == *job && work.generation >= generation) {
             return false;
         }
         self.work = Some(Work::new(job, generation));
-        self.held = self.held.take().filter(|(held, _)| held == job);
+        self.held.take_if(|held| held.job != *job);
         true
     }
 
-    /// The process goes on, but no longer knows its number.
+    /// The process goes on, but no longer knows its number, and gives up what it holds.
     pub(crate) fn forget(&mut self) {
-        (self.id, self.after, self.work) = (None, 0, None);
+        (self.id, self.after, self.work, self.held) = (None, 0, None, None);
     }
 }
 
@@ -128,31 +137,6 @@ impl World {
         }
     }
 
-    /// A directive waits: the worker's long poll is answered.
-    pub(crate) fn wake(&mut self, worker: WorkerId) {
-        if let Some(slot) = self.slots.iter().position(|slot| slot.id == Some(worker)) {
-            let life = self.slots[slot].life;
-            self.schedule(1, 20, Happening::Poll { slot, life, regular: false });
-        }
-    }
-
-    /// No directive may name a generation that is not durable.
-    pub(crate) fn check_sent(&self, directive: &Directive) -> Result<(), String> {
-        let (job, generation) = match directive {
-            Directive::Prepare { job, generation, .. }
-            | Directive::Fetch { job, generation, .. }
-            | Directive::Stop { job, generation, .. }
-            | Directive::Release { job, generation, .. } => (job, *generation),
-            Directive::Train(assignment) => (&assignment.job, assignment.generation),
-            Directive::Leave => return Ok(()),
-        };
-        if generation <= self.stores.generation(job) {
-            Ok(())
-        } else {
-            Err(format!("invariant 1: {job} is told of generation {generation}, which is not durable"))
-        }
-    }
-
     pub(crate) fn poll(&mut self, slot: usize, life: u64, regular: bool) -> Result<(), String> {
         if self.slots[slot].life != life {
             return Ok(());
@@ -174,7 +158,8 @@ impl World {
             }
             return Ok(());
         };
-        match self.call(Input::Poll { worker, after: self.slots[slot].after })? {
+        let pace = self.slots[slot].pace();
+        match self.call(Input::Poll { worker, after: self.slots[slot].after, pace })? {
             Some(Ok(Reply::Directives(directives))) => {
                 for numbered in directives {
                     self.slots[slot].after = numbered.number;
@@ -220,7 +205,7 @@ impl World {
                 let at = &mut self.slots[slot];
                 let over = |work: &Work| work.job == job && work.generation <= generation;
                 at.work = at.work.take().filter(|work| !over(work));
-                at.held = at.held.take().filter(|(held, _)| keep || *held != job);
+                at.held.take_if(|held| !keep && held.job == job);
             }
             Directive::Leave => {
                 self.ended.left += 1;
@@ -232,23 +217,20 @@ impl World {
 
     fn join(&mut self, slot: usize, worker: WorkerId, assignment: Assignment) {
         let world_size = assignment.peers.len();
-        let Assignment { job, generation, rank, spec, resume, .. } = assignment;
-        let is_member = |group: &Group| group.members.get(&rank).is_some_and(|member| member.0 == slot);
-        if self.groups.get(&(job.clone(), generation)).is_some_and(is_member) {
-            return;
-        }
+        let Assignment { job, generation, rank, spec, resume, verify_at, .. } = assignment;
         let at = &mut self.slots[slot];
-        let trains = at.work.as_ref().is_some_and(|work| work.job == job && work.generation > generation);
-        if trains {
+        let is_known = |work: &Work| work.job == job && (work.generation, work.trains) >= (generation, true);
+        if at.work.as_ref().is_some_and(is_known) {
             return;
         }
-        at.work = Some(Work::new(&job, generation));
-        at.held = at.held.take().filter(|(held, _)| *held == job);
+        at.work = Some(Work { trains: true, ..Work::new(&job, generation) });
+        at.held.take_if(|held| held.job != job);
         let life = at.life;
         let group = self.groups.entry((job.clone(), generation)).or_insert_with(|| Group {
             spec,
             saved: resume.as_ref().map_or(0, |resume| resume.step),
             resume,
+            verify_at,
             members: BTreeMap::new(),
             step: 0,
         });
@@ -265,7 +247,8 @@ impl World {
             self.break_up(&group, job, generation);
             return Ok(());
         }
-        let held = |(slot, ..): &(usize, u64, WorkerId)| self.slots[*slot].held.as_ref().map(|held| held.1);
+        self.check_held(job, &group)?;
+        let held = |member: &Place| self.held_by(member);
         let saved = group.resume.as_ref().map(|resume| resume.step);
         let newest = group.members.values().filter_map(held).max();
         let from = match (newest, saved) {
@@ -273,6 +256,12 @@ impl World {
                 group.step = held;
                 let behind = group.members.values().filter(|member| self.held_by(member) != Some(held));
                 let healed = u32::try_from(behind.count()).map_err(|error| error.to_string())?;
+                let holds = |world: &Self, slot: usize| {
+                    world.slots[slot].held.as_ref().is_some_and(|mine| mine.step == held)
+                };
+                if healed > 0 && !self.compare(job, generation, &group, holds) {
+                    return Ok(());
+                }
                 self.ended.healed += u64::from(healed);
                 StateSource::Members { healed }
             }
@@ -300,7 +289,7 @@ impl World {
         }
         let step = group.step;
         for (slot, _, worker) in group.members.values().copied().collect::<Vec<_>>() {
-            self.slots[slot].held = Some((job.clone(), step));
+            self.slots[slot].held = Some(Held::right(job, step));
             self.tell(slot, worker, job, generation, Event::Formed { step, from }, (1, 150));
         }
         self.groups.insert((job.clone(), generation), group);
@@ -314,24 +303,19 @@ impl World {
         (until > self.now).then_some(until)
     }
 
-    fn held_by(&self, (slot, ..): &(usize, u64, WorkerId)) -> Option<u64> {
-        self.slots[*slot].held.as_ref().map(|held| held.1)
+    fn held_by(&self, (slot, ..): &Place) -> Option<u64> {
+        self.slots[*slot].held.as_ref().map(|held| held.step)
     }
 
     /// Whether this member still works for its generation.
-    fn works(
-        &self,
-        (slot, life, worker): &(usize, u64, WorkerId),
-        job: &JobId,
-        generation: Generation,
-    ) -> bool {
+    fn works(&self, (slot, life, worker): &Place, job: &JobId, generation: Generation) -> bool {
         let at = &self.slots[*slot];
         let works = at.work.as_ref().is_some_and(|w| w.job == *job && w.generation == generation);
         at.life == *life && at.id == Some(*worker) && works
     }
 
     fn all_are_there(&self, group: &Group, job: &JobId, generation: Generation) -> bool {
-        let hangs = |(slot, ..): &(usize, u64, WorkerId)| self.slots[*slot].hangs_until > self.now;
+        let hangs = |(slot, ..): &Place| self.slots[*slot].hangs_until > self.now;
         let mut apart = group.members.values().filter(|(slot, ..)| self.split_slots.contains(slot)).count();
         if self.now >= self.split_until || apart == group.members.len() {
             apart = 0;
@@ -367,6 +351,8 @@ impl World {
         let total = group.spec.train.total_steps(dataset().train_rows);
         let before = group.step;
         group.step = (group.step + self.rng.u64(1..=3)).min(total);
+        let disputed = group.verify_at.filter(|step| (before + 1..=group.step).contains(step));
+        group.step = disputed.unwrap_or(group.step);
         let (step, every) = (group.step, group.spec.checkpoint.every);
         // Where no step is left, nobody votes.
         let stop = stop.filter(|_| step > before);
@@ -386,11 +372,34 @@ impl World {
         if saves {
             group.saved = step;
         }
-        let ranks: Vec<_> = group.members.iter().map(|(rank, place)| (*rank, *place)).collect();
-        for (rank, (slot, _, worker)) in ranks {
-            self.slots[slot].held = Some((job.clone(), step));
+        for (_, (slot, _, worker)) in places(&group) {
+            if let Some(held) = &mut self.slots[slot].held {
+                held.step = step;
+            }
+            if group.members.len() > 1 && (saves || disputed.is_some()) {
+                self.err(slot, worker);
+            }
+        }
+        if disputed.is_some() && stop.is_none() {
+            if !self.compare(job, generation, &group, |_, _| true) {
+                return;
+            }
+            let state_hash = self.hash_of(slot, &group);
+            self.tell(slot, leader, job, generation, Event::Verified { step, state_hash }, (1, 100));
+        }
+        if saves {
+            self.remember_wrong(job, generation, &group);
+        }
+        for (rank, (slot, _, worker)) in places(&group) {
             if saves {
                 self.save(slot, worker, job, generation, &group, rank);
+            }
+            if self.chance(self.odds.store_away) {
+                // It may never say that it is back, and another may.
+                let lasting = Duration::from_secs(self.rng.u64(5..60));
+                let away = Event::StoreAway { lasting, why: "connection refused".to_owned() };
+                let word = if self.rng.bool() { away } else { Event::StoreBack };
+                self.tell(slot, worker, job, generation, word, (1, 300));
             }
             if stop.is_some() {
                 self.tell(slot, worker, job, generation, Event::Stopped { step }, (1, 100));
@@ -425,21 +434,18 @@ impl World {
         }
         let path = part_path(job, generation, step, rank.get());
         self.stores.write(path.clone());
-        let differs = group.members.len() > 1 && self.chance(self.odds.differing);
-        self.ended.differing += u64::from(differs);
-        let state_hash = if differs { "another state".to_owned() } else { state_hash(&group.spec, step) };
         let part = CheckpointPart {
             step,
             cursor: step * u64::from(group.spec.train.batch_size),
             rank,
-            state_hash,
+            state_hash: self.hash_of(slot, group),
             file: file(path),
             progress_json: "{}".to_owned(),
         };
         self.tell(slot, worker, job, generation, Event::CheckpointPart(Box::new(part)), (1, 200));
     }
 
-    fn tell(
+    pub(crate) fn tell(
         &mut self,
         slot: usize,
         worker: WorkerId,
@@ -472,6 +478,7 @@ impl World {
         let (job, generation) = (report.job.clone(), report.generation);
         // A newcomer belongs to the next generation, whichever it is.
         let of_newcomer = matches!(report.event, Event::Fetched);
+        let compared = compared_at(&report.event).map(|step| (step, self.last_message(&job)));
         self.note(|| format!("worker {worker} reports {report:?}"));
         match self.call(Input::Report { worker, report: Box::new(report) })? {
             // It is not known whether the coordinator has heard it: say it again.
@@ -479,7 +486,11 @@ impl World {
             Some(Ok(_)) if generation < durable && !of_newcomer => {
                 return Err(format!("invariant 3: generation {generation} of {job} was heard in {durable}"));
             }
-            Some(Ok(_)) => {}
+            Some(Ok(_)) => {
+                if let Some((step, last)) = compared {
+                    self.hear_judgement(&job, generation, step, last)?;
+                }
+            }
             Some(Err(Rejected::Call(rpc::Rejected::UnknownWorker(_)))) => self.slots[slot].forget(),
             Some(Err(Rejected::Call(rpc::Rejected::StaleGeneration { .. }))) => self.ended.stale += 1,
             Some(Err(other)) => return Err(format!("a report was answered with {other}")),

@@ -14,6 +14,7 @@ use phalanx_protocol::{
 use crate::{
     driver::config,
     faults::Odds,
+    states::Wrong,
     stores::Stores,
     support::state_hash,
     workers::{Group, Slot, Telling},
@@ -70,10 +71,20 @@ pub(crate) struct Ended {
     pub(crate) stale: u64,
     /// Workers that took the state from others.
     pub(crate) healed: u64,
+    /// Comparisons that have shown an error to the coordinator.
+    pub(crate) judged: u64,
+    /// Workers that it named for an error.
+    pub(crate) named: u64,
+    /// Workers that were replaced since they got no more work.
+    pub(crate) quarantined: u64,
     /// Workers that left in order.
     pub(crate) left: u64,
     pub(crate) cut_off: u64,
     pub(crate) splits: u64,
+    /// Workers that were found to be slow.
+    pub(crate) stragglers: u64,
+    /// Those whose place another took.
+    pub(crate) relieved: u64,
     pub(crate) events: u64,
 }
 
@@ -91,9 +102,14 @@ impl Ended {
         self.damaged += other.damaged;
         self.stale += other.stale;
         self.healed += other.healed;
+        self.judged += other.judged;
+        self.named += other.named;
+        self.quarantined += other.quarantined;
         self.left += other.left;
         self.cut_off += other.cut_off;
         self.splits += other.splits;
+        self.stragglers += other.stragglers;
+        self.relieved += other.relieved;
         self.events += other.events;
     }
 
@@ -111,9 +127,14 @@ impl Ended {
             ("damaged", self.damaged),
             ("stale", self.stale),
             ("healed", self.healed),
+            ("judged", self.judged),
+            ("named", self.named),
+            ("quarantined", self.quarantined),
             ("left", self.left),
             ("cut_off", self.cut_off),
             ("splits", self.splits),
+            ("stragglers", self.stragglers),
+            ("relieved", self.relieved),
         ];
         for (what, count) in counts {
             assert!(count > 50, "too little of this happened: {what}, {count} times");
@@ -131,6 +152,10 @@ pub(crate) struct World {
     pub(crate) stores: Stores,
     pub(crate) slots: Vec<Slot>,
     pub(crate) groups: BTreeMap<(JobId, Generation), Group>,
+    /// Whose state was wrong in comparisons of which the coordinator may hear.
+    pub(crate) compared: BTreeMap<(JobId, Generation, u64), Wrong>,
+    /// Workers that have ever made an error.
+    pub(crate) erred: BTreeSet<WorkerId>,
     pub(crate) odds: Odds,
     pub(crate) disk_full_until: Duration,
     /// Slots that do not reach the others, nor these them, and until when.
@@ -161,6 +186,8 @@ impl World {
             stores: Stores::default(),
             slots: (0..workers).map(|_| Slot::default()).collect(),
             groups: BTreeMap::new(),
+            compared: BTreeMap::new(),
+            erred: BTreeSet::new(),
             odds,
             disk_full_until: Duration::ZERO,
             split_slots: BTreeSet::new(),
@@ -264,6 +291,7 @@ impl World {
                 return Err(format!("{} ended in {:?} and not in {expected}", job.id, job.state_hash));
             }
             self.ended.generations += job.generation.get();
+            self.count_stragglers(&job);
             if job.state == JobState::Done {
                 self.ended.done += 1;
             } else {

@@ -113,7 +113,7 @@ async fn a_slow_disk_does_not_end_the_lease_of_a_worker_that_was_heard() {
     let heartbeats = async {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_millis(6_500) {
-            rig.handle.directives(worker, 0, lease / 8).await.unwrap();
+            rig.handle.directives(worker, (0, None), lease / 8).await.unwrap();
         }
     };
     let (submitted, ()) = tokio::join!(submission, heartbeats);
@@ -133,7 +133,7 @@ async fn a_heartbeat_behind_more_messages_than_fit_into_a_batch_counts_too() {
     let heartbeat = async {
         tokio::time::sleep(lease * 3 / 4).await;
         let crowd = (0..2 * MESSAGES_MAX).map(|_| rig.handle.read(|_| ()));
-        let heard = rig.handle.directives(worker, 0, Duration::ZERO);
+        let heard = rig.handle.directives(worker, (0, None), Duration::ZERO);
         let (crowd, heard) = tokio::join!(futures::future::join_all(crowd), heard);
         assert!(crowd.iter().all(Result::is_ok) && heard.is_ok());
     };

@@ -77,7 +77,8 @@ async fn a_standby_names_the_leader_and_takes_over_at_once_when_it_stops() {
     let client = connect(second.rpc_addr()).await;
     let refused = client.attach(context(), hello()).await.unwrap();
     assert_eq!(refused, Err(NotAttached::Standby(named.clone())));
-    let refused = client.directives(context(), phalanx_protocol::id::WorkerId::new(1), 0).await.unwrap();
+    let refused =
+        client.directives(context(), phalanx_protocol::id::WorkerId::new(1), 0, None).await.unwrap();
     assert_eq!(refused, Err(Rejected::Standby(named)));
 
     let before = [leader.submit(spec("points")).await, leader.submit(spec("points")).await];

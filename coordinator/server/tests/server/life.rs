@@ -64,7 +64,7 @@ async fn a_waiting_worker_hears_of_a_job_at_once() {
     assert!(futures::poll!(&mut waiting).is_pending());
     // Calls on a connection are taken in their order: once a later one is answered, the first one waits.
     let stranger = WorkerId::new(99);
-    let refused = client.directives(context(), stranger, 0).await.unwrap();
+    let refused = client.directives(context(), stranger, 0, None).await.unwrap();
     assert_eq!(refused, Err(Rejected::UnknownWorker(stranger)));
 
     let submitted_at = Instant::now();

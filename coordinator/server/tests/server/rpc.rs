@@ -65,14 +65,14 @@ async fn a_connection_without_calls_ends_and_one_with_calls_stays() {
     let stranger = WorkerId::new(99);
     let mut ended = pin!(timeout(DEADLINE, silent.read_u8()));
     loop {
-        let refused = client.directives(context(), stranger, 0).await.unwrap();
+        let refused = client.directives(context(), stranger, 0, None).await.unwrap();
         assert_eq!(refused, Err(Rejected::UnknownWorker(stranger)));
         if let Ok(ended) = timeout(Duration::from_millis(20), &mut ended).await {
             assert!(ended.expect("it ends in time").is_err());
             break;
         }
     }
-    let refused = client.directives(context(), stranger, 0).await.unwrap();
+    let refused = client.directives(context(), stranger, 0, None).await.unwrap();
     assert_eq!(refused, Err(Rejected::UnknownWorker(stranger)));
 }
 

@@ -179,7 +179,7 @@ impl Worker {
     }
 
     pub(crate) async fn poll(&self) -> Result<Vec<Numbered>, Rejected> {
-        self.client.directives(context(), self.id(), self.seen).await.unwrap()
+        self.client.directives(context(), self.id(), self.seen, None).await.unwrap()
     }
 
     /// The next directive.

@@ -186,6 +186,8 @@ impl Prepared {
             spec: Box::new(spec),
             dataset: self.reference.clone(),
             resume: None,
+            disputed: None,
+            verify_at: None,
             trace: None,
         }
     }

@@ -9,7 +9,10 @@ use std::{
 
 use phalanx_collective::{AbortHandle, Group, Listener, Transport};
 use phalanx_data::Dataset;
-use phalanx_protocol::message::{Assignment, Event, Failure, Timeouts};
+use phalanx_protocol::{
+    message::{Assignment, Event, Failure, Timeouts},
+    pace::StepTime,
+};
 use phalanx_train::{Host, Session, Snapshot, StopVote, Tasks, TrainError, run};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
@@ -98,7 +101,7 @@ fn make(
     let group = Group::connect(listener, config, &abort)?;
     // All stop after the same step, the one that the leader chooses.
     let mut stopwatch = Stopwatch::new(if assignment.rank.is_leader() { time } else { Duration::MAX });
-    run(Session { assignment, dataset, tasks, held: None, group }, &mut stopwatch).ending?;
+    run(Session { assignment, dataset, tasks, held: None, ledger: None, group }, &mut stopwatch).ending?;
     Ok(stopwatch.lap())
 }
 
@@ -161,8 +164,14 @@ impl Host for Stopwatch {
 
     fn event(&mut self, _event: Event) {}
 
+    fn stepped(&mut self, _: &StepTime) {}
+
     fn stop_vote(&self) -> StopVote {
         self.step_begins(Instant::now())
+    }
+
+    fn is_saving(&self) -> bool {
+        false
     }
 
     fn checkpoint(&mut self, _snapshot: Snapshot) {}

@@ -9,6 +9,7 @@ use std::{path::Path, time::Duration};
 use fake::{Fake, Served, Worker, checkpoint, job, points_job, prepare, train};
 use phalanx_protocol::{
     id::{Generation, WorkerId},
+    ledger::{self, Audit, Expected},
     message::{Directive, Event, Failure, Finished, Hello, StateSource},
     reference::CheckpointRef,
     rpc::{NotAttached, Standby},
@@ -156,6 +157,42 @@ async fn a_newcomer_takes_the_state_from_those_who_hold_it() {
         _ => None,
     });
     assert_eq!(begins.await, (stopped_at, StateSource::Members { healed: 1 }));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_the_state_alone_makes_the_whole_ledger_durable() {
+    let cluster = Cluster::start(2).await;
+    let Cluster { fake, store, workers, .. } = &cluster;
+    let mut spec = points_job(cluster.folder(), ENDLESS, 0);
+    spec.train.ledger = true;
+    let dataset = prepare(fake, workers[0].0, G1, &spec).await;
+    // The first trains alone, the other takes the state from it, and goes on alone.
+    for (generation, members) in [(G1, &workers[..1]), (G2, &workers[..])] {
+        train(fake, members, generation, &spec, &dataset, None);
+        formed(fake, generation).await;
+        for (worker, _) in members {
+            fake.direct(*worker, Directive::Stop { job: job(), generation, save: false });
+        }
+        for (worker, _) in members {
+            stopped(fake, generation, *worker).await;
+        }
+    }
+    train(fake, &workers[1..], G3, &spec, &dataset, None);
+    formed(fake, G3).await;
+    fake.direct(workers[1].0, Directive::Stop { job: job(), generation: G3, save: true });
+    let steps = stopped(fake, G3, workers[1].0).await;
+
+    let train_rows = dataset.train_rows;
+    let mut audit = Audit::new(Expected { lanes: 2, batch_size: 16, train_rows, steps });
+    for file in store.list_prefix(&ledger::folder(&job())).await.expect("the store answers") {
+        let text = store.read_path(&file.path, ledger::FILE_BYTES_MAX).await.expect("it was listed");
+        let entries = ledger::from_text(std::str::from_utf8(&text).expect("text")).expect("a ledger");
+        entries.into_iter().for_each(|entry| audit.take(entry));
+    }
+    let verdict = audit.finish();
+    assert!(verdict.is_right(), "{:?}", verdict.violations);
+    assert_eq!((verdict.generations, verdict.steps_repeated), (3, 0));
     cluster.end().await;
 }
 
@@ -400,5 +437,19 @@ async fn a_worker_of_another_version_ends() {
     let expected = "this worker cannot attach: the worker has version 1.0.0 and the coordinator 2.0.0: install \
                     the same on both";
     assert_eq!(error.to_string(), expected);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_tell_their_paces_with_their_heartbeats() {
+    let cluster = Cluster::start(2).await;
+    let Cluster { fake, workers, .. } = &cluster;
+    let endless = points_job(cluster.folder(), ENDLESS, 0);
+    let dataset = prepare(fake, workers[0].0, G1, &endless).await;
+    train(fake, workers, G1, &endless, &dataset, None);
+    for (worker, pace) in fake.paced(2).await {
+        assert!((pace.job == job()) && (pace.generation == G1) && (pace.lanes == 1), "{worker}: {pace:?}");
+        assert!(pace.steps > 0 && pace.gradients > Duration::ZERO && pace.reduction > Duration::ZERO);
+    }
     cluster.end().await;
 }

@@ -3,7 +3,7 @@
 use super::{Rules, Sections, not_a_name};
 use crate::{
     id::{NAME_CHARS_MAX, is_alias, is_name},
-    spec::{METRICS, MeasuredOn, Metric, ModelSpec, Objective, suggest},
+    spec::{Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, suggest},
 };
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
@@ -17,20 +17,7 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         }
         for (index, gate) in evaluate.gates.iter().enumerate() {
             let path = format!("evaluate.gates[{index}]");
-            metric(&path, &gate.metric, known, rules);
-            let bound = gate.bound;
-            rules.require(bound.is_finite(), [&path], || {
-                format!("`evaluate.gates` must compare with a finite number, got {bound}")
-            });
-            let Some((least, greatest)) = Metric::named(&gate.metric).map(Metric::range) else { continue };
-            let possible = !bound.is_finite() || gate.holds(least) || gate.holds(greatest);
-            rules.require(possible, [&path], || {
-                format!(
-                    "`evaluate.gates`: no model can meet `{gate}`: {} is {}",
-                    gate.metric,
-                    between(least, greatest)
-                )
-            });
+            self::gate(&path, gate, known, rules);
         }
     }
     if let Some(register) = sections.register {
@@ -46,6 +33,30 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
             });
         }
     }
+}
+
+fn gate(path: &str, gate: &Gate, known: Option<MeasuredOn>, rules: &mut Rules) {
+    if let Some(name) = gate.figure.metric() {
+        metric(path, name, known, rules);
+    }
+    // What comes out of these is measured by `phalanx-evaluate`, and not yet by a job's workers.
+    if let Some(needs) = gate.needs() {
+        return rules.require(false, [path], || {
+            format!("`evaluate.gates`: `{gate}` needs {needs}, which a training job does not measure")
+        });
+    }
+    let bound = gate.bound.number();
+    rules.require(bound.is_finite(), [path], || {
+        format!("`evaluate.gates` must compare with a finite number, got {bound}")
+    });
+    let Some((least, greatest)) = gate.figure.metric().and_then(Metric::named).map(Metric::range) else {
+        return;
+    };
+    let possible = !bound.is_finite() || gate.holds(least) || gate.holds(greatest);
+    rules.require(possible, [path], || {
+        let range = between(least, greatest);
+        format!("`evaluate.gates`: no model can meet `{gate}`: {} is {range}", gate.figure)
+    });
 }
 
 /// A range, for people.
@@ -74,41 +85,67 @@ fn target(sections: &Sections<'_>) -> Option<MeasuredOn> {
 
 fn metric(path: &str, name: &str, target: Option<MeasuredOn>, rules: &mut Rules) {
     let setting = path.split('[').next().unwrap_or(path);
-    let class = name.strip_suffix(']').and_then(|name| name.split_once('[')).map(|(_, class)| class);
-    let metric = Metric::named(name).filter(|_| class != Some(""));
-    let Some(metric) = metric else {
-        return rules.require(false, [path], || match class {
-            Some(_) => not_per_class(setting, name),
-            None => unknown_metric(setting, name),
-        });
+    let metric = match MetricName::parse(name) {
+        Ok(name) => name.metric,
+        Err(invalid) => return rules.require(false, [path], || not_a_metric(setting, name, &invalid)),
     };
     let Some(target) = target else { return };
-    let fits = |metric: &Metric| [MeasuredOn::Everything, target].contains(&metric.measured_on);
-    rules.require(fits(metric), [path, "data"], || {
-        let fitting = METRICS.iter().filter(|metric| fits(metric)).map(|metric| metric.name);
+    let fits = |on: MeasuredOn| [MeasuredOn::Everything, target].contains(&on);
+    rules.require(fits(metric.measured_on), [path, "data"], || {
+        let usual: Vec<_> =
+            USUAL.iter().filter(|(on, _)| fits(*on)).flat_map(|(_, names)| names.iter().copied()).collect();
+        let is_all = METRICS.iter().filter(|metric| fits(metric.measured_on)).count() == usual.len();
         format!(
-            "`{setting}` names the metric `{name}`, which {} does not have; it has {}",
+            "`{setting}` names the metric `{name}`, which {} does not have; it has {}{}",
             target.noun(),
-            suggest::listed(fitting, "and")
+            suggest::listed(usual, "and"),
+            if is_all { "" } else { ", and more in docs/job-file.md" }
         )
     });
 }
 
+/// Metrics that people ask for first.
+const USUAL: [(MeasuredOn, &[&str]); 4] = [
+    (MeasuredOn::Classes, &["accuracy", "f1", "roc_auc", "log_loss"]),
+    (MeasuredOn::Numbers, &["rmse", "mae", "r2"]),
+    (MeasuredOn::Text, &["bits_per_byte", "perplexity"]),
+    (MeasuredOn::Everything, &["loss"]),
+];
+
+fn not_a_metric(setting: &str, name: &str, invalid: &InvalidMetricName) -> String {
+    match invalid {
+        InvalidMetricName::Unknown => unknown_metric(setting, name),
+        InvalidMetricName::NotPerClass => not_per_class(setting, name),
+        InvalidMetricName::NoParameter
+        | InvalidMetricName::ParameterMissing { .. }
+        | InvalidMetricName::ParameterOutside { .. } => {
+            format!("`{setting}` names the metric `{name}`, which {invalid}")
+        }
+    }
+}
+
 fn not_per_class(setting: &str, name: &str) -> String {
-    let per_class = METRICS.iter().filter(|metric| metric.per_class).map(|metric| metric.name);
     format!(
-        "`{setting}` names the metric `{name}`, but only {} are measured for each class, as in `f1[yes]`",
-        suggest::listed(per_class, "and")
+        "`{setting}` names the metric `{name}`, but it is not measured for each class, as `f1[yes]` is; docs/job-file.md tells which are"
     )
 }
 
 fn unknown_metric(setting: &str, name: &str) -> String {
-    let names = METRICS.iter().map(|metric| metric.name);
-    match suggest::nearest(name, names.clone()) {
+    let averages = |metric: &'static Metric| {
+        metric.averages.iter().map(|average| format!("{}_{}", metric.name, average.name()))
+    };
+    let names: Vec<String> = METRICS
+        .iter()
+        .flat_map(|metric| std::iter::once(metric.name.to_owned()).chain(averages(metric)))
+        .collect();
+    match suggest::nearest(name, names.iter().map(String::as_str)) {
         Some(meant) => format!("`{setting}` names the unknown metric `{name}`; did you mean `{meant}`?"),
         None => {
-            let names = suggest::listed(names, "or");
-            format!("`{setting}` names the unknown metric `{name}`; expected {names}")
+            let usual = USUAL.iter().flat_map(|(_, names)| names.iter().copied());
+            let usual = suggest::listed(usual, "and");
+            format!(
+                "`{setting}` names the unknown metric `{name}`; there are {usual}, and more in docs/job-file.md"
+            )
         }
     }
 }

@@ -351,14 +351,22 @@ fn metrics_are_known_and_fit_the_target() {
     check(
         TABLE,
         &["evaluate.metrics=['f1', 'beauty']"],
-        &["`evaluate.metrics` names the unknown metric `beauty`; expected"],
+        &["`evaluate.metrics` names the unknown metric `beauty`; there are `accuracy`"],
     );
     check(TABLE, &["train.early_stop.metric=los"], &["did you mean `loss`?"]);
     check(
         TABLE,
         &["evaluate.gates=['accuracy[a] > 0.5']"],
-        &["only `precision`, `recall`, `f1` and `roc_auc`"],
+        &["`accuracy[a]`, but it is not measured for each class"],
     );
+    check(
+        TABLE,
+        &["evaluate.metrics=['f1_weighted', 'f_beta_micro@2', 'lift@0.1[a]', 'top_k_accuracy']"],
+        &[],
+    );
+    check(TABLE, &["evaluate.metrics=['f1_weigthed']"], &["did you mean `f1_weighted`?"]);
+    check(TABLE, &["evaluate.metrics=['f_beta']"], &["`f_beta`, which needs β behind an `@`"]);
+    check(TABLE, &["evaluate.metrics=['lift@10']"], &["a number from 0.000000001 to 1, got `10`"]);
     check(
         TABLE,
         &["evaluate.gates=['accuracy > 1']"],
@@ -366,6 +374,19 @@ fn metrics_are_known_and_fit_the_target() {
     );
     check(TABLE, &["evaluate.gates=['log_loss < 0']"], &["log_loss is at least 0"]);
     check(TABLE, &["evaluate.gates=['accuracy >= 1', 'log_loss <= 0']"], &[]);
+    check(
+        TABLE,
+        &["evaluate.gates=['acuracy.lower > 0.5']"],
+        &["unknown metric `acuracy`", "needs an interval"],
+    );
+    for (gate, needs) in [
+        ("accuracy[slice: sex = 'f'] > 0.5", "a slice"),
+        ("fairness.mae_ratio[sex] > 0.5", "a fairness figure"),
+        ("accuracy > @champion", "the predictions of another version"),
+    ] {
+        let said = format!("`evaluate.gates`: `{gate}` needs {needs}, which a training job does not measure");
+        check(TABLE, &[&format!("evaluate.gates=[\"{gate}\"]")], &[&said]);
+    }
     check(IMAGES, &["evaluate.gates=['r2 > 0.5']"], &["`r2`, which a target of classes does not have"]);
     check(TEXT, &["evaluate.gates=['accuracy > 0.5']"], &["it has `bits_per_byte`, `perplexity` and `loss`"]);
     check(TABLE, &["data.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);

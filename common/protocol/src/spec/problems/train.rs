@@ -202,7 +202,7 @@ fn schedule_name(kind: Schedule) -> &'static str {
 }
 
 fn fleet(workers: &WorkersSpec, lanes: Option<u32>, rules: &mut Rules) {
-    let WorkersSpec { min, start, max } = *workers;
+    let WorkersSpec { min, start, max, evict_stragglers: _ } = *workers;
     for (key, count) in [("min", min), ("start", start), ("max", max)] {
         let Some(count) = count else { continue };
         let path = format!("workers.{key}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Doing, State, Task, World, job};
-use crate::schedule::{Readiness, Verdict};
+use crate::schedule::{Unusable, Verdict};
 
 /// Solves, and compares each job's verdict in words.
 #[track_caller]
@@ -49,6 +49,19 @@ fn a_job_gets_what_it_needs_and_then_what_is_left() {
 }
 
 #[test]
+fn a_job_takes_those_first_that_hold_its_state_and_leaves_those_of_others() {
+    let mut world = World::of("aaaa").and(job(2..=2)).and(job(1..=1));
+    world.hands[0].holds = Some(world.jobs[1].id.clone());
+    world.hands[3].holds = Some(world.jobs[0].id.clone());
+    check(&world, &["starts on 2 4", "starts on 1"]);
+    let running = World::of("aaa").run(job(1..=2), &[3]).and(job(2..=2));
+    let mut behind = running.clone();
+    behind.hands[0].holds = Some(behind.jobs[1].id.clone());
+    check(&running, &["keeps", "starts on 1 2"]);
+    check(&behind, &["keeps", "starts on 1 2"]);
+}
+
+#[test]
 fn kinds_are_not_mixed() {
     check(&World::of("abb").and(job(1..=4)), &["starts on 2 3"]);
     check(&World::of("abb").and(job(3..=4)), &["waits for 3 workers of one kind: 2 attached"]);
@@ -67,8 +80,12 @@ fn workers_with_tasks_are_left_for_those_who_need_them() {
 fn a_waiting_job_says_what_is_not_there() {
     check(&World::of("").and(job(1..=1)), &["waits for workers: none is attached"]);
     let mut leaving = World::of("a").and(job(1..=1));
-    leaving.hands[0].doing = Doing::Draining;
-    check(&leaving, &["waits for workers: 1 worker attached, all draining"]);
+    leaving.hands[0].doing = Doing::Unusable(Unusable::Draining);
+    check(&leaving, &["waits for workers that can work: of those attached 1 draining"]);
+    let mut all = World::of("aaaa").and(job(1..=1));
+    let why = [Unusable::Quarantined, Unusable::CutOff, Unusable::Draining, Unusable::CutOff];
+    all.hands.iter_mut().zip(why).for_each(|(hand, why)| hand.doing = Doing::Unusable(why));
+    check(&all, &["waits for workers that can work: of those attached 1 draining, 2 cut off, 1 quarantined"]);
     let own = Task { task: Some("mine"), ..job(1..=1) };
     let no_task = "waits for a worker that has the task `mine`: none of the 1 attached has it";
     check(&World::of("a").and(own.clone()), &[no_task]);
@@ -227,13 +244,6 @@ fn a_job_that_gives_up_its_workers_anyway_is_waited_for() {
     check(&world, &["keeps", "waits for job-1 to give up 1 worker [1]"]);
     world.hands[0].doing = Doing::Leaving(None);
     check(&world, &["keeps", "waits for 1 worker to be released [1]"]);
-}
-
-#[test]
-fn nobody_gives_up_workers_for_a_job_that_waits_for_those_it_had() {
-    let regroups = State::Waiting { readiness: Readiness::Regrouping, reserved: Vec::new() };
-    let world = World::of("aaa").run(job(1..=2), &[1, 2]).and(Task { state: regroups, ..job(2..=2) });
-    check(&world, &["keeps", "waits for 2 idle workers: of 3 that fit, 1 can be had now"]);
 }
 
 #[test]

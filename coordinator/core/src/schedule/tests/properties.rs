@@ -6,8 +6,8 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 use phalanx_protocol::id::WorkerId;
 use proptest::prelude::*;
 
-use super::world::{Doing, Hand, State, Task, Variety, World, any_world, job};
-use crate::schedule::{Readiness, Shortage, Verdict};
+use super::world::{Doing, Hand, Task, Variety, World, any_world, job};
+use crate::schedule::{Shortage, Verdict};
 
 const ALL: Variety = Variety { tasks: true, projects: true };
 const ALIKE: Variety = Variety { tasks: false, projects: true };
@@ -50,7 +50,7 @@ fn is_blocked(verdict: &Verdict) -> bool {
 impl World {
     /// How many workers of a kind a job could use, if all were idle.
     fn fitting(&self, job: &Task, kind: &str) -> usize {
-        let fits = |hand: &&Hand| hand.kind == kind && hand.doing != Doing::Draining && job.fits(hand);
+        let fits = |hand: &&Hand| hand.kind == kind && hand.is_usable() && job.fits(hand);
         self.hands.iter().filter(fits).count()
     }
 
@@ -62,7 +62,7 @@ impl World {
 
     /// The jobs in the order of the line.
     fn line(&self) -> Vec<usize> {
-        let workers = self.hands.iter().filter(|hand| hand.doing != Doing::Draining).count();
+        let workers = self.hands.iter().filter(|hand| hand.is_usable()).count();
         let before = |one: &Task, other: &Task| {
             one.project == other.project
                 && (Reverse(one.priority), one.number) < (Reverse(other.priority), other.number)
@@ -302,7 +302,6 @@ proptest! {
     #[test]
     fn no_worker_is_left_idle_that_an_elastic_job_could_take(world in any_world(ALL)) {
         let verdicts = world.solve();
-        let regroups = |job: &&Task| matches!(job.state, State::Waiting { readiness: Readiness::Regrouping, .. });
         for (job, verdict) in world.jobs.iter().zip(&verdicts) {
             let members = job.members().len() + given(verdict).len();
             let runs = !job.members().is_empty() && given_up(job, verdict).is_empty();
@@ -310,11 +309,10 @@ proptest! {
             if !may_grow || members < *job.workers.start() || world.quotas.contains_key(job.project) {
                 continue;
             }
-            let kind = job.members().iter().map(|member| world.hand(*member)).find(|m| m.doing != Doing::Draining);
+            let kind = job.members().iter().map(|member| world.hand(*member)).find(|m| m.is_usable());
             let Some(kind) = kind.map(|member| member.kind) else { continue };
             for hand in world.left_over(&verdicts) {
-                let is_kept = world.jobs.iter().filter(regroups).any(|other| world.holds_back(other, hand));
-                prop_assert!(hand.kind != kind || !job.fits(hand) || is_kept, "property 11");
+                prop_assert!(hand.kind != kind || !job.fits(hand), "property 11");
             }
         }
     }
@@ -344,6 +342,21 @@ proptest! {
             }
             rounds += 1;
             prop_assert!(rounds < 20, "property 12: it goes on for ever");
+        }
+    }
+
+    #[test]
+    fn a_job_goes_on_with_those_who_hold_its_state(world in any_world(ALL)) {
+        let verdicts = world.solve();
+        for (job, verdict) in world.jobs.iter().zip(&verdicts) {
+            let Verdict::Start(workers) = verdict else { continue };
+            let holds = |hand: &Hand| hand.holds.as_ref() == Some(&job.id);
+            if workers.iter().all(|worker| holds(world.hand(*worker))) {
+                continue;
+            }
+            let kind = world.hand(workers[0]).kind;
+            let left = world.left_over(&verdicts).into_iter().find(|hand| hand.kind == kind && job.fits(hand) && holds(hand));
+            prop_assert!(left.is_none(), "property 14: {:?} holds the state of {}", left, job.id);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use phalanx_protocol::id::WorkerId;
+use phalanx_protocol::id::{JobId, WorkerId};
 
 use super::world::{Doing, Hand, Task, World, job};
 use crate::schedule::{Verdict, solve};
@@ -16,6 +16,7 @@ fn crowd(running: u64, members: u64, waiting: u64, elastic: bool) -> World {
         kind: kind(number),
         tasks: if number.is_multiple_of(3) { vec!["mine".to_owned()] } else { Vec::new() },
         doing: Doing::Nothing,
+        holds: number.is_multiple_of(4).then(|| JobId::new("job", number)),
     };
     let mut world = World { hands: (0..1_000).map(hand).collect(), ..World::default() };
     let projects = ["default", "vision", "speech", "search"];

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 use phalanx_protocol::id::{JobId, WorkerId};
 use proptest::prelude::*;
 
-use crate::schedule::{Availability, Candidate, Claim, Problem, Readiness, Standing, Verdict, solve};
+use crate::schedule::{
+    Availability, Candidate, Claim, Problem, Readiness, Situation, Unusable, Verdict, solve,
+};
 
 /// A worker of the cluster.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub(super) struct Hand {
     pub(super) kind: &'static str,
     pub(super) tasks: Vec<String>,
     pub(super) doing: Doing,
+    /// The job whose state it holds.
+    pub(super) holds: Option<JobId>,
 }
 
 /// What a worker does.
@@ -22,7 +26,7 @@ pub(super) enum Doing {
     Nothing,
     Serving,
     Leaving(Option<JobId>),
-    Draining,
+    Unusable(Unusable),
 }
 
 /// A job of the cluster.
@@ -98,7 +102,7 @@ impl World {
         let mut world = Self::default();
         for (index, number) in (0..kinds.len()).zip(1..) {
             let (worker, kind) = (WorkerId::new(number), &kinds[index..=index]);
-            world.hands.push(Hand { worker, kind, tasks: Vec::new(), doing: Doing::Nothing });
+            world.hands.push(Hand { worker, kind, tasks: Vec::new(), doing: Doing::Nothing, holds: None });
         }
         world
     }
@@ -236,28 +240,33 @@ impl Task {
             task: self.task,
             kind: self.kind,
             elastic: self.elastic,
-            standing: match &self.state {
+            situation: match &self.state {
                 State::Waiting { readiness, reserved } => {
-                    Standing::Waiting { readiness: *readiness, reserved }
+                    Situation::Waiting { readiness: *readiness, reserved }
                 }
                 State::Running(members) => {
-                    Standing::Running { members, preemptible: self.preemptible, unsaved: self.unsaved }
+                    Situation::Running { members, preemptible: self.preemptible, unsaved: self.unsaved }
                 }
-                State::Ending => Standing::Ending,
+                State::Ending => Situation::Ending,
             },
         }
     }
 }
 
 impl Hand {
+    pub(super) fn is_usable(&self) -> bool {
+        !matches!(self.doing, Doing::Unusable(_))
+    }
+
     fn candidate(&self) -> Candidate<'_> {
         let availability = match &self.doing {
             Doing::Nothing => Availability::Idle,
             Doing::Serving => Availability::Serving,
             Doing::Leaving(job) => Availability::Leaving(job.as_ref()),
-            Doing::Draining => Availability::Draining,
+            Doing::Unusable(why) => Availability::Unusable(*why),
         };
-        Candidate { worker: self.worker, kind: self.kind, tasks: &self.tasks, availability }
+        let holds = self.holds.as_ref();
+        Candidate { worker: self.worker, kind: self.kind, tasks: &self.tasks, availability, holds }
     }
 }
 
@@ -272,7 +281,7 @@ pub(super) struct Variety {
 
 /// A random cluster, in which some jobs run.
 pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
-    let hands = prop::collection::vec((0..3_usize, 0..4_usize, 0..10_u8), 0..14);
+    let hands = prop::collection::vec((0..3_usize, 0..4_usize, 0..10_u8, 0..20_u64), 0..14);
     let jobs = prop::collection::vec((any_job(variety), 0..6_usize), 0..10);
     let quotas = prop::collection::btree_map(
         prop::sample::select(vec!["default", "vision", "speech"]).prop_map(str::to_owned),
@@ -281,18 +290,19 @@ pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
     );
     (hands, jobs, quotas).prop_map(move |(hands, jobs, quotas)| {
         let mut world = World { quotas, ..World::default() };
-        for ((kind, tasks, doing), number) in hands.into_iter().zip(1..) {
+        for ((kind, tasks, doing, holds), number) in hands.into_iter().zip(1..) {
             let tasks = if variety.tasks { tasks } else { 0 };
             let tasks = [&[][..], &["mine"], &["own"], &["mine", "own"]][tasks];
             let doing = match doing {
-                0 => Doing::Draining,
+                0 => Doing::Unusable([Unusable::Draining, Unusable::CutOff, Unusable::Quarantined][kind]),
                 1 => Doing::Leaving(None),
                 2 => Doing::Leaving(jobs.first().map(|_| JobId::new("job", 1))),
                 _ => Doing::Nothing,
             };
             let tasks = tasks.iter().map(|task| (*task).to_owned()).collect();
             let worker = WorkerId::new(number);
-            world.hands.push(Hand { worker, kind: ["a", "b", "c"][kind], tasks, doing });
+            let holds = (1..10).contains(&holds).then(|| JobId::new("job", holds));
+            world.hands.push(Hand { worker, kind: ["a", "b", "c"][kind], tasks, doing, holds });
         }
         for (job, members) in jobs {
             world.add(job);
@@ -305,8 +315,7 @@ pub(super) fn any_world(variety: Variety) -> impl Strategy<Value = World> {
 fn any_job(variety: Variety) -> impl Strategy<Value = Task> {
     let projects = if variety.projects { vec!["default", "vision", "speech"] } else { vec!["default"] };
     let tasks = if variety.tasks { vec![None, None, Some("mine"), Some("own")] } else { vec![None] };
-    let readiness =
-        vec![Readiness::Ready, Readiness::Ready, Readiness::Ready, Readiness::Regrouping, Readiness::Saving];
+    let readiness = vec![Readiness::Ready, Readiness::Ready, Readiness::Ready, Readiness::Saving];
     let sizes = (1..5_usize, 0..4_usize, -1..2_i32, 0..100_u64);
     let names = (
         prop::sample::select(projects),

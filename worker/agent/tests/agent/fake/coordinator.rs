@@ -15,6 +15,7 @@ use phalanx_protocol::{
     codec::{self, Codec},
     id::{Generation, WorkerId},
     message::{Attached, Directive, Event, Hello, Numbered, Report, Timeouts},
+    pace::Pace,
     rpc::{Coordinator, NotAttached, Rejected},
 };
 use tarpc::{
@@ -40,6 +41,8 @@ struct Known {
     refused: usize,
     /// Workers are let in, and not told yet.
     holds_answers: bool,
+    /// What workers told of their pace.
+    paces: Vec<(WorkerId, Pace)>,
     /// Workers ever attached.
     workers: u64,
     /// Reports of generations before this one are stale.
@@ -130,6 +133,15 @@ impl Fake {
         self.change(|known| known.holds_answers = holds_answers);
     }
 
+    /// Waits until each of so many workers has told its pace.
+    pub(crate) async fn paced(&self, workers: usize) -> Vec<(WorkerId, Pace)> {
+        self.eventually("workers tell their paces", |known| {
+            let told: BTreeMap<_, _> = known.paces.iter().cloned().collect();
+            (told.len() == workers).then(|| told.into_iter().collect())
+        })
+        .await
+    }
+
     /// Knows none of its workers any more.
     pub(crate) fn forget(&self) {
         self.change(|known| {
@@ -216,7 +228,16 @@ impl Coordinator for Fake {
         Ok(())
     }
 
-    async fn directives(self, _: Context, worker: WorkerId, after: u64) -> Result<Vec<Numbered>, Rejected> {
+    async fn directives(
+        self,
+        _: Context,
+        worker: WorkerId,
+        after: u64,
+        pace: Option<Pace>,
+    ) -> Result<Vec<Numbered>, Rejected> {
+        if let Some(pace) = pace {
+            self.change(|known| known.paces.push((worker, pace)));
+        }
         let mut changes = self.changed.subscribe();
         let waiting = async {
             loop {

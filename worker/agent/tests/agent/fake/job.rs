@@ -134,6 +134,8 @@ pub(crate) fn train_within(
             spec: Box::new(spec.clone()),
             dataset: dataset.clone(),
             resume: resume.cloned(),
+            disputed: None,
+            verify_at: None,
             trace: trace.clone(),
         };
         fake.direct(*worker, Directive::Train(Box::new(assignment)));
@@ -178,7 +180,7 @@ pub(crate) async fn checkpoint(
         progress_json,
     };
     let path = format!("checkpoints/{}/g{generation}-s{step}/manifest.json", job());
-    let content = serde_json::to_vec(&manifest).expect("plain values").into();
+    let content = bytes::Bytes::from(serde_json::to_vec(&manifest).expect("plain values"));
     let manifest = store.create(&path, content).await.expect("the store takes it");
     let written_at = "2024-01-01T00:00:00Z".parse().expect("a time");
     CheckpointRef { step, cursor, generation, state_hash, manifest, bytes, written_at }

@@ -1,0 +1,215 @@
+//! A metric of rows that may be there several times: what resampling, slices and groups
+//! ask of a metric. Owns no state; knows no names of metrics.
+//!
+//! Weights are whole numbers, one for each row of the table, also for those outside the
+//! rows that are measured: a resample is drawn once and serves every slice of it.
+
+use crate::{
+    input::{self, InputError},
+    ranking::Ranking,
+};
+
+/// A metric that is made ready for some rows, and takes the weight of each row of the table.
+/// `None` where it has no value on those.
+pub type Weighed<'a> = Box<dyn Fn(&[u32]) -> Option<f64> + Send + Sync + 'a>;
+
+/// A metric of any rows of one table.
+pub trait RowMetric: Sync {
+    /// How many rows the table has.
+    fn rows(&self) -> usize;
+
+    /// Does once for these rows what need not be done for each resample, such as sorting.
+    /// Rows outside the table count for nothing.
+    fn on<'a>(&'a self, rows: &'a [u32]) -> Weighed<'a>;
+
+    /// Its value on these rows, each once.
+    fn value(&self, rows: &[u32]) -> Option<f64> {
+        self.on(rows)(&vec![1; self.rows()])
+    }
+}
+
+/// All row numbers of a table.
+pub(crate) fn all_rows(rows: usize) -> Vec<u32> {
+    (0..rows as u32).collect()
+}
+
+/// The most cells of a [`CellMetric`]: each resample has a table of them.
+pub const CELLS_MAX: usize = 1_000_000;
+
+/// A metric of how many rows fall into each of a few cells, such as those of a confusion
+/// matrix.
+pub struct CellMetric<'a, F> {
+    cells: &'a [u32],
+    count: usize,
+    of: F,
+}
+
+impl<'a, F: Fn(&[u64]) -> Option<f64> + Sync> CellMetric<'a, F> {
+    /// `cells` names the cell of each row, below `count`; `of` makes the metric of the cells'
+    /// counts.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no row, a cell is none of `count`, or there are more than [`CELLS_MAX`].
+    pub fn new(cells: &'a [u32], count: usize, of: F) -> Result<Self, InputError> {
+        input::some_rows(cells.len())?;
+        input::within("cells", count, 1, CELLS_MAX)?;
+        input::below("cell", cells, count, "one of the cells")?;
+        Ok(Self { cells, count, of })
+    }
+}
+
+impl<F: Fn(&[u64]) -> Option<f64> + Send + Sync> RowMetric for CellMetric<'_, F> {
+    fn rows(&self) -> usize {
+        self.cells.len()
+    }
+
+    fn on<'a>(&'a self, rows: &'a [u32]) -> Weighed<'a> {
+        Box::new(move |weights| {
+            let mut counts = vec![0_u64; self.count];
+            for (row, weight) in weighed(rows, weights) {
+                if let Some(cell) = self.cells.get(row) {
+                    counts[*cell as usize] += u64::from(weight);
+                }
+            }
+            (self.of)(&counts)
+        })
+    }
+}
+
+/// The weighted mean of one value a row, and what is made of it: the root for the RMSE.
+pub struct MeanMetric<'a> {
+    values: &'a [f64],
+    finish: fn(f64) -> f64,
+}
+
+impl<'a> MeanMetric<'a> {
+    /// The mean of `values`.
+    ///
+    /// # Errors
+    ///
+    /// Where there are none, or one is not finite.
+    pub fn new(values: &'a [f64]) -> Result<Self, InputError> {
+        Self::then(values, |mean| mean)
+    }
+
+    /// The same, with what is made of the mean.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn then(values: &'a [f64], finish: fn(f64) -> f64) -> Result<Self, InputError> {
+        input::some_rows(values.len())?;
+        input::finite("value", values)?;
+        Ok(Self { values, finish })
+    }
+}
+
+impl RowMetric for MeanMetric<'_> {
+    fn rows(&self) -> usize {
+        self.values.len()
+    }
+
+    fn on<'a>(&'a self, rows: &'a [u32]) -> Weighed<'a> {
+        Box::new(move |weights| {
+            let (mut sum, mut count) = (0.0, 0_u64);
+            for (row, weight) in weighed(rows, weights) {
+                if let Some(value) = self.values.get(row) {
+                    sum += value * f64::from(weight);
+                    count += u64::from(weight);
+                }
+            }
+            let value = (self.finish)(sum / count as f64);
+            (count > 0 && value.is_finite()).then_some(value)
+        })
+    }
+}
+
+/// The area under the ROC curve of one score a row.
+pub struct RocAucMetric<'a> {
+    scores: &'a [f64],
+    positives: &'a [bool],
+}
+
+impl<'a> RocAucMetric<'a> {
+    /// That of `scores`, where `positives` says which rows should have the higher ones.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no row, the two differ in length, or a score is not finite.
+    pub fn new(scores: &'a [f64], positives: &'a [bool]) -> Result<Self, InputError> {
+        input::some_rows(scores.len())?;
+        input::as_long("truths", scores.len(), positives.len())?;
+        input::finite("score", scores)?;
+        Ok(Self { scores, positives })
+    }
+}
+
+impl RowMetric for RocAucMetric<'_> {
+    fn rows(&self) -> usize {
+        self.scores.len()
+    }
+
+    fn on<'a>(&'a self, rows: &'a [u32]) -> Weighed<'a> {
+        let ranking = Ranking::of_rows(self.scores, rows);
+        Box::new(move |weights| ranking.roc_auc(self.positives, weights))
+    }
+}
+
+/// Any other metric, from the numbers of its rows, those of weight 2 twice; the slowest way.
+pub struct RowsMetric<F> {
+    rows: usize,
+    of: F,
+}
+
+impl<F: Fn(&[u32]) -> Option<f64> + Send + Sync> RowsMetric<F> {
+    /// `of` makes the metric of row numbers below `rows`.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no row.
+    pub fn new(rows: usize, of: F) -> Result<Self, InputError> {
+        input::some_rows(rows)?;
+        Ok(Self { rows, of })
+    }
+}
+
+impl<F: Fn(&[u32]) -> Option<f64> + Send + Sync> RowMetric for RowsMetric<F> {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn on<'a>(&'a self, rows: &'a [u32]) -> Weighed<'a> {
+        Box::new(move |weights| {
+            let within = weighed(rows, weights).filter(|(row, _)| *row < self.rows);
+            let drawn: Vec<u32> =
+                within.flat_map(|(row, weight)| std::iter::repeat_n(row as u32, weight as usize)).collect();
+            (self.of)(&drawn)
+        })
+    }
+}
+
+/// Two metrics of one table, one less the other: resampled, a paired comparison.
+pub struct DifferenceMetric<'a> {
+    /// What is subtracted from.
+    pub of: &'a dyn RowMetric,
+    /// What is subtracted.
+    pub less: &'a dyn RowMetric,
+}
+
+impl RowMetric for DifferenceMetric<'_> {
+    fn rows(&self) -> usize {
+        self.of.rows()
+    }
+
+    fn on<'a>(&'a self, rows: &'a [u32]) -> Weighed<'a> {
+        let (of, less) = (self.of.on(rows), self.less.on(rows));
+        Box::new(move |weights| Some(of(weights)? - less(weights)?))
+    }
+}
+
+/// Rows with their weights, without those of none.
+fn weighed<'a>(rows: &'a [u32], weights: &'a [u32]) -> impl Iterator<Item = (usize, u32)> + 'a {
+    let weigh = |row: &u32| Some((*row as usize, *weights.get(*row as usize)?));
+    rows.iter().filter_map(weigh).filter(|(_, weight)| *weight > 0)
+}

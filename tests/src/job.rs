@@ -22,7 +22,7 @@ impl Job {
     /// two classes.
     pub fn mlp() -> Self {
         let data = format!(
-            "[data]\ntarget = \"income\"\n[data.csv]\npath = {:?}\n[data.split]\nstratify = true\n",
+            "[data]\ntarget = \"income\"\n[data.csv]\npath = {:?}\n[data.split]\nby = \"stratified\"\n",
             examples().join("data/adult.csv")
         );
         Self::new("mlp", data, "[model.mlp]\nhidden = [16]\ndropout = 0.1\n")

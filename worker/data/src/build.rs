@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitSpec, TextSpec};
+use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitBy, SplitSpec, TextEncoding, TextSpec};
 use phalanx_storage::StorageError;
 use tokio::sync::{mpsc, watch};
 
@@ -14,18 +14,19 @@ use crate::{
     TargetKind,
     clean::{self, Batches, Cleaned},
     cleaner::Cleaner,
-    encoder::Rules,
-    fit::{Fitted, fit},
+    encoder::{Rules, TokenRules},
+    fit::{Fitted, Pass, fit},
     intake::Input,
     kept,
     manifest::ColumnSummary,
     material::Material,
     plan::{Plan, WIDTH_MAX},
-    profile::{Profile, Target, profile},
+    profile::profile,
     shard::Shard,
     source::{CsvTable, Dialect, ParquetTable, Table, TextFile},
-    split::{Division, sizes},
-    write::{windows, write_table, write_text},
+    split::{Division, LeakageCheck, LeakageFinding, Survey, check_sizes, sizes},
+    tokens::{Tokenizer, whole_characters},
+    write::{windows, write_table, write_text, write_tokens},
 };
 
 /// Where what a build makes goes while it runs.
@@ -54,6 +55,7 @@ pub(crate) struct Built {
     pub(crate) columns: Vec<ColumnSummary>,
     /// All columns before they were encoded; none for text.
     pub(crate) profile: Vec<ColumnProfile>,
+    pub(crate) leakage: Vec<LeakageFinding>,
     /// Rows of the source; bytes, for text.
     pub(crate) rows: u64,
     pub(crate) funnel: Option<Funnel>,
@@ -68,7 +70,7 @@ pub(crate) fn build(material: &Material, outlet: &Outlet) -> Result<Built, Prepa
     // How a CSV file is read that a model of this data set is given later.
     let plain = Dialect { delimiter: ',', missing: vec![String::new()] };
     match source(spec)? {
-        SourceSpec::Text(text) => build_text(text, &material.plain_text()?, &spec.split, outlet),
+        SourceSpec::Text(text) => build_text(text, &material.plain_text()?, spec, outlet),
         SourceSpec::Csv(csv) if material.is_plain() => {
             let dialect = dialect(csv);
             let table = Table::Csv(CsvTable::open(&csv.path, &dialect)?);
@@ -131,8 +133,8 @@ pub(crate) fn check_recipe(spec: &DataSpec) -> Result<(), PrepareError> {
         SourceSpec::Text(text) if !(1..=WIDTH_MAX).contains(&text.context) => {
             refuse(format!("`context` must be of 1 to {WIDTH_MAX} bytes, found {}", text.context))
         }
-        SourceSpec::Text(_) if spec.split.stratify => {
-            refuse("`stratify` needs classes, which a text has none of".to_owned())
+        SourceSpec::Text(_) if spec.split.by != SplitBy::Random => {
+            refuse("`split.by` needs rows of a table; a text is cut into three stretches".to_owned())
         }
         _ => Ok(()),
     }
@@ -157,71 +159,88 @@ fn build_table(
     outlet: &Outlet,
 ) -> Result<(Built, Vec<Split>), PrepareError> {
     let mut plan = Plan::new(table, spec)?;
-    let profile = profile(table, &mut plan, outlet.tell(Stage::Profile))?;
+    let mut survey = Survey::new(&spec.split);
+    let profile = profile(table, &mut plan, &mut survey, outlet.tell(Stage::Profile))?;
     let division = match given {
-        Some(splits) => Division::given(splits),
-        None => divide(&profile, &plan, &spec.split)?,
+        Some(splits) => Division::Given(splits),
+        None => survey.divide(&spec.split, &profile, table, &plan)?,
     };
-    check_sizes(&spec.split, division.sizes(), division.sizes(), table.path(), "rows")?;
-    let Fitted { schema, encoder, columns } =
-        fit(table, &plan, &profile, &division, dialect, outlet.tell(Stage::Fit))?;
+    let mut leakage = LeakageCheck::new(&spec.split);
+    let pass = Pass { table, plan: &plan, profile: &profile, division: &division, dialect, spec };
+    let Fitted { schema, encoder, columns } = fit(&pass, &mut leakage, outlet.tell(Stage::Fit))?;
     let mut sink = |shard| outlet.send(Part::Shard(shard));
-    let (mut splits, told) = (Vec::with_capacity(profile.rows as usize), outlet.tell(Stage::Write));
-    write_table(table, &plan, &profile, &division, &encoder, &mut splits, told, &mut sink)?;
-    Ok((Built::new(schema, encoder, columns, profile.rows), splits))
+    let splits = write_table(&pass, &mut leakage, &encoder, outlet.tell(Stage::Write), &mut sink)?;
+    let leakage = leakage.written(table.path())?;
+    let built = Built { columns, leakage, ..Built::new(schema, encoder, profile.rows) };
+    Ok((built, splits))
 }
 
-pub(crate) fn divide(profile: &Profile, plan: &Plan, split: &SplitSpec) -> Result<Division, PrepareError> {
-    match &profile.target {
-        Target::Classes(classes) if split.stratify => Ok(Division::new(split, &classes.rows)),
-        Target::Number if split.stratify => Err(PrepareError::Recipe {
-            reason: format!("`stratify` needs classes, but `{}` holds numbers", plan.target.name),
-        }),
-        Target::Classes(_) | Target::Number => Ok(Division::new(split, &[profile.rows])),
-    }
-}
-
+/// A text, whose bytes are in the file at `path`.
 fn build_text(
-    spec: &TextSpec,
+    text: &TextSpec,
     path: &Path,
-    split: &SplitSpec,
+    spec: &DataSpec,
     outlet: &Outlet,
 ) -> Result<Built, PrepareError> {
-    let mut text = TextFile::open(path)?;
-    let stretches = sizes(split, text.bytes());
-    let windows = stretches.map(|bytes| windows(bytes, spec.context));
-    check_sizes(split, windows, stretches, &spec.path, "bytes")?;
+    let mut file = TextFile::open(path)?;
+    let stretches = sizes(&spec.split, file.bytes());
+    let (schema, rules) = match spec.encode.text {
+        TextEncoding::Bytes => build_bytes(text, &mut file, stretches, &spec.split, outlet)?,
+        TextEncoding::Bpe => build_tokens(text, &mut file, stretches, spec, outlet)?,
+    };
+    Ok(Built::new(schema, Encoder { rules, clean: None }, file.bytes()))
+}
+
+fn build_bytes(
+    text: &TextSpec,
+    file: &mut TextFile,
+    stretches: [u64; 3],
+    split: &SplitSpec,
+    outlet: &Outlet,
+) -> Result<(Schema, Rules), PrepareError> {
+    let context = text.context;
+    let windows = stretches.map(|bytes| windows(bytes, context));
+    check_sizes(split, windows, stretches, &text.path, "bytes")?;
     let mut sink = |shard| outlet.send(Part::Shard(shard));
-    write_text(&mut text, spec.context, stretches, outlet.tell(Stage::Write), &mut sink)?;
-    let schema =
-        Schema { features: FeatureKind::Bytes { context: spec.context }, target: TargetKind::NextByte };
-    let encoder = Encoder { rules: Rules::Text { context: spec.context }, clean: None };
-    Ok(Built::new(schema, encoder, Vec::new(), text.bytes()))
+    write_text(file, context, stretches, outlet.tell(Stage::Write), &mut sink)?;
+    let schema = Schema { features: FeatureKind::Bytes { context }, target: TargetKind::NextByte };
+    Ok((schema, Rules::Text { context }))
+}
+
+fn build_tokens(
+    text: &TextSpec,
+    file: &mut TextFile,
+    stretches: [u64; 3],
+    spec: &DataSpec,
+    outlet: &Outlet,
+) -> Result<(Schema, Rules), PrepareError> {
+    let context = text.context;
+    let stretches = whole_characters(file, stretches)?;
+    let vocabulary = spec.encode.vocabulary as usize;
+    let tokenizer = Tokenizer::learn(file, (0, stretches[0]), vocabulary, outlet.tell(Stage::Fit))?;
+    let rules = TokenRules { context, tokenizer };
+    let mut sink = |shard| outlet.send(Part::Shard(shard));
+    let [windows, tokens] = write_tokens(file, &rules, stretches, outlet.tell(Stage::Write), &mut sink)?;
+    check_sizes(&spec.split, windows, tokens, &text.path, "tokens")?;
+    let target = TargetKind::NextToken { lengths: rules.tokenizer.lengths() };
+    Ok((Schema { features: FeatureKind::Tokens { context }, target }, Rules::Tokens(rules)))
 }
 
 impl Built {
-    fn new(schema: Schema, encoder: Encoder, columns: Vec<ColumnSummary>, rows: u64) -> Self {
-        let (profile, outcomes) = (Vec::new(), Vec::new());
-        Self { schema, encoder, columns, profile, rows, funnel: None, outcomes, quarantine: None }
-    }
-}
-
-/// Fails if a split that was asked for has no rows.
-pub(crate) fn check_sizes(
-    spec: &SplitSpec,
-    rows: [u64; 3],
-    units: [u64; 3],
-    path: &Path,
-    unit: &'static str,
-) -> Result<(), PrepareError> {
-    for (split, rows) in Split::ALL.into_iter().zip(rows) {
-        let fraction = split.fraction(spec);
-        if rows == 0 && (fraction > 0.0 || split == Split::Train) {
-            let rows = units.iter().sum();
-            return Err(PrepareError::EmptySplit { path: path.to_owned(), split, fraction, rows, unit });
+    /// Without what only some sources have.
+    fn new(schema: Schema, encoder: Encoder, rows: u64) -> Self {
+        Self {
+            schema,
+            encoder,
+            columns: Vec::new(),
+            profile: Vec::new(),
+            leakage: Vec::new(),
+            rows,
+            funnel: None,
+            outcomes: Vec::new(),
+            quarantine: None,
         }
     }
-    Ok(())
 }
 
 impl Outlet {

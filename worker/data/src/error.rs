@@ -40,6 +40,18 @@ pub enum PrepareError {
         /// What should be in it.
         expected: &'static str,
     },
+    /// A text that is to become tokens is not made of characters.
+    #[error(
+        "{}: expected UTF-8 for tokens, found other bytes at byte {byte}; save it as UTF-8, or set \
+         `encode.text = \"bytes\"`",
+        path.display()
+    )]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is wrong, from 0.
+        byte: u64,
+    },
     /// Columns, but no rows.
     #[error("{}: there are no rows, only the names of {columns} columns", path.display())]
     NoRows {
@@ -231,6 +243,17 @@ pub enum PrepareError {
         /// What the system said.
         reason: String,
     },
+    /// The splits are not apart from each other.
+    #[error(
+        "{}: {problem}; give it to one split alone, or set `data.split.leakage` to \"warn\" or \"allow\"",
+        path.display()
+    )]
+    Leakage {
+        /// The file.
+        path: PathBuf,
+        /// What is in two splits.
+        problem: String,
+    },
     /// The job file's `[data]` cannot be followed; a checked job file has none of these.
     #[error("[data]: {reason}")]
     Recipe {
@@ -320,8 +343,13 @@ pub enum ColumnProblem {
     #[error("every cell is missing; name the column in `ignore`")]
     NoValues,
     /// More categories than one-hot encoding is good for.
-    #[error("there are more than {max} different texts; name the column in `ignore`")]
+    #[error(
+        "there are more than {max} different texts; encode it another way (`encode.columns = {{ {column:?} = \"hashing\" }}`), \
+         or name it in `ignore`"
+    )]
     TooManyCategories {
+        /// The column, once more.
+        column: String,
         /// The most allowed.
         max: usize,
     },
@@ -372,6 +400,24 @@ pub enum ColumnProblem {
         /// The column's type.
         found: String,
     },
+    /// A column of lists is encoded as something else than numbers.
+    #[error("{found} are encoded as numbers are; `encode.columns` names another encoding")]
+    NotOfNumbers {
+        /// The column's type.
+        found: String,
+    },
+    /// A column of dates is encoded as numbers.
+    #[error("{found} are no numbers; encode them as `date`, or as categories, in `encode.columns`")]
+    NotNumbers {
+        /// The column's type.
+        found: String,
+    },
+    /// More groups than can be kept apart.
+    #[error("there are more than {max} groups in it; divide by `hash` of this column instead")]
+    TooManyGroups {
+        /// The most allowed.
+        max: usize,
+    },
     /// A shape for a column that is no image.
     #[error("expected lists or bytes for an image of shape {shape:?}, found {found}")]
     NotAnImage {
@@ -405,6 +451,23 @@ pub enum CellProblem {
     NotCast {
         /// The type.
         to: String,
+        /// The cell.
+        found: String,
+    },
+    /// Text where a column has dates.
+    #[error(
+        "expected a date or a time, as in `2024-01-31` or `2024-01-31 12:00`, or seconds since 1970, found `{found}`"
+    )]
+    NotADate {
+        /// The cell.
+        found: String,
+    },
+    /// A row that nothing tells the split of.
+    #[error("expected a value to divide rows by, found none; remove the row")]
+    SplitMissing,
+    /// A cell that should name a split.
+    #[error("expected `train`, `validation` or `test`, found `{found}`")]
+    NotASplit {
         /// The cell.
         found: String,
     },

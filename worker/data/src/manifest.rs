@@ -11,7 +11,9 @@ use phalanx_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, Schema, SourceRecord, Split, TargetKind};
+use crate::{
+    ColumnProfile, Encoder, FeatureKind, Funnel, LeakageFinding, Outcome, Schema, SourceRecord, Split, TargetKind,
+};
 
 /// Bytes of rows in one shard, at most (one row, if a single one is larger).
 /// Large enough to map and fetch well, small enough that one shard of each
@@ -50,6 +52,9 @@ pub struct DatasetManifest {
     /// All columns as they were before they were encoded, over all rows: for people, and to compare versions by.
     /// None for text.
     pub profile: Vec<ColumnProfile>,
+    /// What is in two splits, as far as that was looked for and let pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leakage: Vec<LeakageFinding>,
 }
 
 /// The rows of one split.
@@ -128,6 +133,8 @@ pub enum ColumnValues {
     },
     /// Texts and how often each comes.
     Categories(BTreeMap<String, u64>),
+    /// Texts that are not counted, since they are hashed.
+    Texts,
 }
 
 impl DatasetManifest {
@@ -171,16 +178,20 @@ impl DatasetManifest {
                 format!("images of {channels}×{height}×{width}")
             }
             FeatureKind::Bytes { context } => format!("windows of {context}"),
+            FeatureKind::Tokens { context } => format!("windows of {context} tokens"),
         };
         let target = match &self.schema.target {
             // There are at least two.
             TargetKind::Classes(classes) => format!(", {} classes", grouped(classes.len() as u64)),
             TargetKind::Number { .. } => ", a number to predict".to_owned(),
             TargetKind::NextByte => String::new(),
+            TargetKind::NextToken { lengths } => format!(" out of {}", grouped(lengths.len() as u64)),
         };
-        let unit = if self.schema.target == TargetKind::NextByte { "byte" } else { "row" };
+        let is_text = matches!(self.schema.target, TargetKind::NextByte | TargetKind::NextToken { .. });
+        let unit = if is_text { "byte" } else { "row" };
+        let leakage: String = self.leakage.iter().map(|found| format!("; {}", found.message)).collect();
         format!(
-            "{name}: {}, {features}{target}; {} to train on, {} for validation, {} for the test",
+            "{name}: {}, {features}{target}; {} to train on, {} for validation, {} for the test{leakage}",
             counted(self.lineage.source_rows, unit),
             rows(Split::Train),
             rows(Split::Validation),

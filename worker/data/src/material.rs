@@ -7,12 +7,12 @@ use phalanx_protocol::spec::{DataSpec, Malformed};
 
 use crate::{
     PrepareError, Split,
-    build::{check_sizes, divide},
     clean::{self, CleanTable, Cleaned, clean},
     intake::{self, Input, SourceFile, is_packed},
     plan::Plan,
     profile::profile,
     source::{ArrowTable, Table},
+    split::{Survey, check_sizes},
 };
 
 /// What is built from.
@@ -74,19 +74,18 @@ impl Material {
 
 /// The split of each row of a table.
 fn divide_rows(table: &Table, spec: &DataSpec) -> Result<Vec<Split>, PrepareError> {
-    let mut plan = Plan::of_target(table, spec)?;
-    let profile = profile(table, &mut plan, |_| Ok(()))?;
-    let division = divide(&profile, &plan, &spec.split)?;
-    check_sizes(&spec.split, division.sizes(), division.sizes(), table.path(), "rows")?;
+    let mut plan = Plan::of_division(table, spec)?;
+    let mut survey = Survey::new(&spec.split);
+    let profile = profile(table, &mut plan, &mut survey, |_| Ok(()))?;
+    let division = survey.divide(&spec.split, &profile, table, &plan)?;
     let changed = || PrepareError::Changed { path: table.path().to_owned() };
     let (mut walk, mut splits) = (division.walk(), Vec::new());
     for chunk in table.chunks(&plan.selected())? {
         let chunk = chunk?;
         let cells = chunk.columns.last().ok_or_else(changed)?;
         let targets = profile.target.read(cells, chunk.rows).ok_or_else(changed)?;
-        for row in 0..chunk.rows {
-            splits.push(walk.next(targets.class(row)).ok_or_else(changed)?);
-        }
+        splits.extend(walk.next(&plan.split, &chunk, &targets, table.path())?);
     }
+    check_sizes(&spec.split, walk.rows(), walk.rows(), table.path(), "rows")?;
     Ok(splits)
 }

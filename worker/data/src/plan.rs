@@ -1,11 +1,12 @@
 //! The plan: which columns of a table are read and as what, decided from the
 //! job file and the types in the file, before any row is read.
 
-use phalanx_protocol::spec::{DataSpec, Objective};
+use phalanx_protocol::spec::{ColumnEncoding, DataSpec, NumberEncoding, Objective};
 
 use crate::{
     error::{ColumnProblem, PrepareError},
     source::{ColumnType, ListForm, ReadAs, Selected, Table},
+    split::SplitPlan,
 };
 
 /// The most numbers in an encoded row.
@@ -15,6 +16,8 @@ pub(crate) const WIDTH_MAX: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) features: FeaturePlan,
+    /// Columns that decide the division into splits or are checked against it.
+    pub(crate) split: SplitPlan,
     pub(crate) target: ColumnPlan,
 }
 
@@ -24,7 +27,7 @@ pub(crate) enum FeaturePlan {
     /// Numbers and texts.
     Columns(Vec<ColumnPlan>),
     /// One column of lists.
-    Lists { index: usize, name: String, form: ListForm },
+    Lists { index: usize, name: String, form: ListForm, encoding: NumberEncoding },
 }
 
 /// One column of numbers or texts.
@@ -33,6 +36,8 @@ pub(crate) struct ColumnPlan {
     pub(crate) index: usize,
     pub(crate) name: String,
     pub(crate) kind: ColumnKind,
+    /// The encoding, where the job file or the column's type says more than the kind.
+    pub(crate) encoding: Option<ColumnEncoding>,
 }
 
 /// What a column's cells are taken for.
@@ -56,20 +61,32 @@ impl Plan {
         for name in &settings.categorical {
             find(table, name, "`categorical`")?;
         }
+        for name in settings.encode.columns.keys() {
+            find(table, name, "`encode.columns`")?;
+        }
+        for name in settings.encode.order.keys() {
+            find(table, name, "`encode.order`")?;
+        }
+        let split = SplitPlan::new(table, &settings.split)?;
         let indices = feature_indices(table, settings, target)?;
         Ok(Self {
             features: plan_features(table, settings, &indices)?,
+            split,
             target: plan_target(table, settings, target)?,
         })
     }
 
-    /// Finds the target alone.
-    pub(crate) fn of_target(table: &Table, settings: &DataSpec) -> Result<Self, PrepareError> {
+    /// Finds the target, and the columns of the division.
+    pub(crate) fn of_division(table: &Table, settings: &DataSpec) -> Result<Self, PrepareError> {
         let target = target(table, settings)?;
-        Ok(Self { features: FeaturePlan::Columns(Vec::new()), target: plan_target(table, settings, target)? })
+        Ok(Self {
+            features: FeaturePlan::Columns(Vec::new()),
+            split: SplitPlan::new(table, &settings.split)?,
+            target: plan_target(table, settings, target)?,
+        })
     }
 
-    /// All columns, features first and the target last.
+    /// All columns: features, those of the division, the target.
     pub(crate) fn selected(&self) -> Vec<Selected> {
         let mut selected = match &self.features {
             FeaturePlan::Columns(columns) => columns.iter().map(ColumnPlan::selected).collect(),
@@ -77,6 +94,7 @@ impl Plan {
                 vec![Selected { index: *index, read_as: ReadAs::Lists(*form) }]
             }
         };
+        selected.extend(self.split.columns().map(ColumnPlan::selected));
         selected.push(self.target.selected());
         selected
     }
@@ -86,6 +104,16 @@ impl Plan {
         let mut selected = self.selected();
         selected.retain(|column| !matches!(column.read_as, ReadAs::Lists(_)));
         selected
+    }
+}
+
+impl FeaturePlan {
+    /// How many columns of numbers and texts.
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Self::Columns(columns) => columns.len(),
+            Self::Lists { .. } => 0,
+        }
     }
 }
 
@@ -136,7 +164,13 @@ fn feature_indices(table: &Table, settings: &DataSpec, target: usize) -> Result<
         return Err(problem(table, target, ColumnProblem::TargetAsFeature));
     }
     if settings.features.is_none() {
-        indices = (0..table.names().len()).filter(|index| *index != target).collect();
+        // What tells customers apart, or splits, is no property of a row unless the job file says so.
+        let divides = |name: &String| {
+            let named = settings.encode.columns.contains_key(name) || settings.categorical.contains(name);
+            !named && settings.split.columns().any(|(_, column)| column == name)
+        };
+        let is_feature = |index: &usize| *index != target && !divides(&table.names()[*index]);
+        indices = (0..table.names().len()).filter(is_feature).collect();
     }
     indices.retain(|index| !settings.ignore.contains(&table.names()[*index]));
     let mut seen = vec![false; table.names().len()];
@@ -153,25 +187,47 @@ fn plan_features(table: &Table, settings: &DataSpec, indices: &[usize]) -> Resul
     for &index in indices {
         let name = table.names()[index].clone();
         let column_type = table.column_type(index);
-        let kind = match column_type {
-            ColumnType::Other(found) => return Err(problem(table, index, ColumnProblem::Type { found })),
+        let mut encoding = settings.encode.columns.get(&name).copied();
+        let kind = match &column_type {
+            ColumnType::Other(found) => {
+                let found = found.clone();
+                return Err(problem(table, index, ColumnProblem::Type { found }));
+            }
             ColumnType::Lists { .. } if indices.len() > 1 => {
                 return Err(problem(table, index, ColumnProblem::ListAmongOthers));
             }
             ColumnType::Lists { integers } => {
-                let form = list_form(integers, settings.shape)?;
-                return Ok(FeaturePlan::Lists { index, name, form });
+                let form = list_form(*integers, settings.shape)?;
+                let encoding = match encoding.map(ColumnEncoding::of_numbers) {
+                    None => settings.encode.numbers,
+                    Some(Some(encoding)) => encoding,
+                    Some(None) => {
+                        let found = column_type.to_string();
+                        return Err(problem(table, index, ColumnProblem::NotOfNumbers { found }));
+                    }
+                };
+                return Ok(FeaturePlan::Lists { index, name, form, encoding });
             }
             _ if settings.shape.is_some() => {
                 let (shape, found) = (settings.shape.unwrap_or_default(), column_type.to_string());
                 return Err(problem(table, index, ColumnProblem::NotAnImage { shape, found }));
             }
             _ if settings.categorical.contains(&name) => ColumnKind::Text,
+            _ if encoding.is_some_and(|encoding| encoding.of_numbers().is_none()) => ColumnKind::Text,
+            ColumnType::Times if encoding.is_some() => {
+                let found = column_type.to_string();
+                return Err(problem(table, index, ColumnProblem::NotNumbers { found }));
+            }
+            ColumnType::Times => {
+                encoding.get_or_insert(ColumnEncoding::Date);
+                ColumnKind::Text
+            }
+            _ if encoding.is_some() => ColumnKind::Numbers,
             ColumnType::Text => ColumnKind::Text,
             ColumnType::Integers | ColumnType::Floats => ColumnKind::Numbers,
             ColumnType::Untyped => ColumnKind::Untyped,
         };
-        columns.push(ColumnPlan { index, name, kind });
+        columns.push(ColumnPlan { index, name, kind, encoding });
     }
     Ok(FeaturePlan::Columns(columns))
 }
@@ -182,7 +238,7 @@ fn plan_target(table: &Table, settings: &DataSpec, index: usize) -> Result<Colum
     let objective = settings.objective.or(is_code.then_some(Objective::Classification));
     let column_type = table.column_type(index);
     let kind = match (&column_type, objective) {
-        (ColumnType::Lists { .. } | ColumnType::Other(_), _) => {
+        (ColumnType::Lists { .. } | ColumnType::Other(_) | ColumnType::Times, _) => {
             let found = column_type.to_string();
             return Err(problem(table, index, ColumnProblem::TargetType { found }));
         }
@@ -191,7 +247,7 @@ fn plan_target(table: &Table, settings: &DataSpec, index: usize) -> Result<Colum
         (ColumnType::Integers, None) => return Err(problem(table, index, ColumnProblem::ObjectiveNeeded)),
         (ColumnType::Untyped, None) => ColumnKind::Untyped,
     };
-    Ok(ColumnPlan { index, name, kind })
+    Ok(ColumnPlan { index, name, kind, encoding: None })
 }
 
 /// Images are of bytes where they can be; vectors are of floats, which are standardised.

@@ -180,6 +180,7 @@ async fn store_parts(
         },
         columns: built.columns,
         profile: built.profile,
+        leakage: built.leakage,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong while a job trains.
 
 use phalanx_collective::CollectiveError;
+use phalanx_data::OpenError;
 use phalanx_evaluate::EvaluateError;
 use phalanx_member::is_of_majority;
 use phalanx_protocol::{id::Rank, message::Failure, reference::HashHex};
@@ -88,6 +89,9 @@ pub enum TrainError {
     /// The state of the checkpoint does not fit the model.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Rows of the data set cannot be read.
+    #[error("the data set cannot be read: {0}")]
+    Data(#[from] OpenError),
     /// The state that other ranks handed over is not what they said, or does not fit the model.
     #[error("the state that other ranks handed over cannot be used: {0}")]
     HandedOver(#[source] SnapshotError),

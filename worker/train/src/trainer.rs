@@ -378,7 +378,8 @@ impl Trainer {
     /// Text that a language model writes, where the job asks for some.
     pub(crate) fn sample(&self) -> Result<Option<String>, TrainError> {
         let abort = self.exchange.borrow().abort_handle();
-        text::sample(self.learner.as_ref(), &self.spec, &|| still_wanted(&abort))
+        let encoder = &self.dataset.manifest().encoder;
+        text::sample(self.learner.as_ref(), &self.spec, encoder, &|| still_wanted(&abort))
     }
 
     pub(crate) fn spec(&self) -> &JobSpec {
@@ -443,7 +444,10 @@ fn loss(metrics: &Metrics, schema: &Schema) -> Option<f64> {
     match &schema.target {
         TargetKind::Classes(_) => figure("log_loss"),
         TargetKind::Number { deviation, .. } => figure("mse").map(|mse| mse / deviation.powi(2)),
-        TargetKind::NextByte => figure("bits_per_byte").map(|bits| bits * std::f64::consts::LN_2),
+        // Of a byte, also where the model predicts tokens.
+        TargetKind::NextByte | TargetKind::NextToken { .. } => {
+            figure("bits_per_byte").map(|bits| bits * std::f64::consts::LN_2)
+        }
     }
 }
 

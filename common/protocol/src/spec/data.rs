@@ -6,12 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ArrowSpec, CleanStep, CsvSpec, Expectation, HttpSpec, ImagesSpec, JsonSpec, ParquetSpec, SourceSpec,
-    SqlSpec, TextSpec, source::is_url,
+    ArrowSpec, CleanStep, CsvSpec, EncodeSpec, Expectation, HttpSpec, ImagesSpec, JsonSpec, ParquetSpec,
+    SourceSpec, SplitSpec, SqlSpec, TextSpec, is_default, source::is_url,
 };
 
 /// What to train on. One of the sections below names the source; what its columns are for, and how they are cleaned, is said here.
-/// Columns of numbers are standardised with the training split's mean and deviation; all others are one-hot encoded with its categories.
+/// Columns of numbers are numbers, all others categories; `[data.encode]` says what becomes of them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
@@ -54,7 +54,7 @@ pub struct DataSpec {
     /// Arrow IPC files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrow: Option<ArrowSpec>,
-    /// A plain text, read as bytes, for language models.
+    /// A plain text, for language models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextSpec>,
     /// A folder of PNG and JPEG images.
@@ -66,6 +66,9 @@ pub struct DataSpec {
     /// The rows of a JSON interface over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
+    /// How columns and texts become a model's input.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub encode: EncodeSpec,
     /// How rows are divided into training, validation and test splits.
     #[serde(default)]
     pub split: SplitSpec,
@@ -153,26 +156,4 @@ pub enum Objective {
     Classification,
     /// The target is a number.
     Regression,
-}
-
-/// How rows are divided. A text is divided into contiguous stretches, its end being the test split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct SplitSpec {
-    /// Fraction of rows to train on. The three add up to 1.
-    pub train: f64,
-    /// Fraction of rows for validation while training.
-    pub validation: f64,
-    /// Fraction of rows for the final evaluation.
-    pub test: f64,
-    /// Seed of the division.
-    pub seed: u64,
-    /// Keep the proportions of the classes in each split; for targets of classes.
-    pub stratify: bool,
-}
-
-impl Default for SplitSpec {
-    fn default() -> Self {
-        Self { train: 0.8, validation: 0.1, test: 0.1, seed: 0, stratify: false }
-    }
 }

@@ -62,6 +62,7 @@ fn about(key: &Key) -> String {
         Form::Section { about, .. } => about.as_str(),
         Form::OneOf(_) => "Exactly one of these sections names the kind.",
         Form::Free
+        | Form::Map(_)
         | Form::Choice(_)
         | Form::Whole { .. }
         | Form::Number
@@ -100,6 +101,11 @@ fn toml_value(value: &Value) -> String {
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(toml_value).collect();
             format!("[{}]", items.join(", "))
+        }
+        Value::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{key} = {}", toml_value(value))).collect();
+            format!("{{ {} }}", fields.join(", ")).replace("{  }", "{}")
         }
         value => value.to_string(),
     }
@@ -157,8 +163,12 @@ fn explained(page: &mut String, kind: &Key) {
 }
 
 fn choices(page: &mut String, key: &Key) {
-    let Form::Choice(choices) = &key.form else { return };
-    line(page, &format!("`{}` is one of\n", key.name));
+    let choices = key.form.choices();
+    if choices.is_empty() {
+        return;
+    }
+    let verb = if matches!(key.form, Form::Choice(_)) { "is one of" } else { "holds" };
+    line(page, &format!("`{}` {verb}\n", key.name));
     for choice in choices {
         line(page, &format!("- `\"{}\"`: {}", choice.name, choice.about));
     }

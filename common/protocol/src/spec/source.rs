@@ -113,13 +113,13 @@ pub struct ArrowSpec {
     pub path: PathBuf,
 }
 
-/// A plain text, read as bytes, for language models: the model predicts each next byte.
+/// A plain text, for language models: the model predicts each next byte, or each next token with `encode.text = "bpe"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextSpec {
     /// The file, relative to the job file; a glob or a URL for several, one after the other.
     pub path: PathBuf,
-    /// Bytes in one sample: the model's context, from 1 to 65,536.
+    /// Bytes (or tokens) in one sample: the model's context, from 1 to 65,536.
     #[serde(default = "context")]
     pub context: usize,
 }

@@ -120,6 +120,10 @@ impl Findings {
                 self.list(items, item, path);
                 true
             }
+            (Form::Map(item), DeValue::Table(table)) => {
+                self.map(table, item, path);
+                true
+            }
             (form, value) => {
                 let misfit = misfit(form, value);
                 let fits = misfit.is_none();
@@ -145,6 +149,21 @@ impl Findings {
             self.spoilt.push(path.to_owned());
         }
         *items = kept.into_iter().collect();
+    }
+
+    /// Checks each value of a table whose keys are its author's, and leaves out the wrong ones.
+    fn map(&mut self, table: &mut DeTable<'_>, item: &'static Form, path: &str) {
+        let mut wrong = Vec::new();
+        for (key, value) in table.iter_mut() {
+            let span = value.span();
+            if !self.value(value.get_mut(), item, &format!("{path}.{}", key.get_ref()), span) {
+                wrong.push(key.get_ref().to_string());
+            }
+        }
+        for key in wrong {
+            table.remove(key.as_str());
+            self.spoilt.push(path.to_owned());
+        }
     }
 
     /// Checks a table that has exactly one of `keys`.
@@ -200,6 +219,7 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
         Form::Section { .. }
         | Form::OneOf(_)
         | Form::Free
+        | Form::Map(_)
         | Form::Choice(_)
         | Form::Character
         | Form::Gate

@@ -22,7 +22,9 @@ use arrow::{
     array::{ArrayRef, RecordBatch, UInt64Array},
     datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef},
 };
-use phalanx_protocol::spec::{CastTo, CleanStep, CsvSpec, DataSpec, Malformed, Objective, SourceSpec};
+use phalanx_protocol::spec::{
+    CastTo, CleanStep, ColumnEncoding, CsvSpec, DataSpec, Malformed, Objective, SourceSpec,
+};
 
 use self::{csv::CsvForm, images::ImagesForm, json::JsonForm, typed::TypedForm};
 pub(crate) use self::{
@@ -111,6 +113,12 @@ pub(crate) struct Reading {
 impl Reading {
     pub(crate) fn new(spec: &DataSpec) -> Self {
         let mut as_text = spec.categorical.clone();
+        let is_category = |encoding: &ColumnEncoding| encoding.of_numbers().is_none();
+        let categories = spec.encode.columns.iter().filter(|(_, encoding)| is_category(encoding));
+        as_text.extend(categories.map(|(name, _)| name.clone()));
+        // A cell as it is written decides where its row goes.
+        let divides = [&spec.split.group, &spec.split.key, &spec.split.column];
+        as_text.extend(divides.into_iter().flatten().cloned());
         if spec.objective == Some(Objective::Classification) {
             as_text.extend(spec.target().map(str::to_owned));
         }

@@ -93,6 +93,8 @@ pub(crate) enum ColumnType {
     Integers,
     /// Fractions.
     Floats,
+    /// Dates, or dates and times. Read as text, they are in ISO 8601.
+    Times,
     /// Lists or bytes.
     Lists {
         /// Whether all values are integers.
@@ -109,6 +111,7 @@ impl fmt::Display for ColumnType {
             Self::Text => "text",
             Self::Integers => "integers",
             Self::Floats => "fractions",
+            Self::Times => "dates",
             Self::Lists { integers: true } => "lists of integers",
             Self::Lists { integers: false } => "lists of fractions",
             Self::Other(name) => name,

@@ -164,6 +164,7 @@ pub(super) fn column_type(data_type: &DataType) -> ColumnType {
         _ if is_text(data_type) => ColumnType::Text,
         _ if data_type.is_integer() => ColumnType::Integers,
         _ if data_type.is_numeric() => ColumnType::Floats,
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => ColumnType::Times,
         _ => match list::integers_in_lists(data_type) {
             Some(integers) => ColumnType::Lists { integers },
             None => ColumnType::Other(data_type.to_string()),

@@ -4,10 +4,14 @@
 
 mod bad_input;
 mod clean;
+mod encode;
 mod expect;
 mod http;
 mod predict;
 mod prepare;
 mod sources;
+mod split;
+mod stream;
 mod support;
+mod tokens;
 mod versions;

@@ -11,7 +11,7 @@ use arrow::{
     buffer::OffsetBuffer,
 };
 use parquet::arrow::ArrowWriter;
-use phalanx_data::{Dataset, PrepareError, Prepared, prepare};
+use phalanx_data::{Cache, Dataset, PrepareError, Prepared, prepare};
 use phalanx_protocol::spec::{DataSpec, SplitSpec};
 use phalanx_storage::Store;
 use serde_json::{Map, Value};
@@ -51,9 +51,13 @@ impl Bench {
         prepare(spec, &self.store, &mut |_| {}).await
     }
 
+    pub(crate) fn cache(&self) -> Cache {
+        Cache::new(self.path("cache"), Cache::BYTES_MAX)
+    }
+
     pub(crate) async fn open(&self, spec: &DataSpec) -> Dataset {
         let prepared = self.prepare(spec).await.unwrap();
-        Dataset::open(&prepared.dataset, &self.store, &self.path("cache")).await.unwrap()
+        Dataset::open(&prepared.dataset, &self.store, &self.cache()).await.unwrap()
     }
 }
 

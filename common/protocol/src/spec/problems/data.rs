@@ -1,7 +1,7 @@
 //! Rules of `[data]`.
 
-use super::{Rules, Sections, clean, source};
-use crate::spec::{DataSpec, Objective, SplitSpec};
+use super::{Rules, Sections, clean, encode, source, split};
+use crate::spec::DataSpec;
 
 /// The most channels, and the most pixels on a side, of an image.
 const IMAGE_SIDE_MAX: u64 = 4_096;
@@ -14,19 +14,8 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     source::check(data, rules);
     clean::check(data, rules);
     columns(data, rules);
-    split(&data.split, rules);
-    let regression = data.objective == Some(Objective::Regression);
-    let no_classes = match data.source() {
-        Some(source) if source.is_text() => Some("a text has no classes"),
-        Some(_) => regression.then_some("the objective is regression"),
-        None => None,
-    };
-    if let Some(reason) = no_classes.filter(|_| data.split.stratify) {
-        rules.require(false, ["data.split.stratify", "data"], || {
-            format!("`data.split.stratify` needs a target of classes, but {reason}")
-        });
-    }
-    used_splits(sections, data, rules);
+    encode::check(data, rules);
+    split::check(sections, data, rules);
 }
 
 fn image(shape: [usize; 3], rules: &mut Rules) {
@@ -93,6 +82,8 @@ fn no_columns(data: &DataSpec, rules: &mut Rules) {
         ("data.shape", data.shape.is_some()),
         ("data.clean", !data.clean.is_empty()),
         ("data.expect", !data.expect.is_empty()),
+        ("data.encode.columns", !data.encode.columns.is_empty()),
+        ("data.encode.order", !data.encode.order.is_empty()),
     ];
     for (setting, is_given) in given {
         rules.require(!is_given, [setting, "data.text"], || {
@@ -108,37 +99,4 @@ fn both(settings: [&str; 2], [one, other]: [&[String]; 2], rules: &mut Rules) {
             format!("the column \"{column}\" is both in `{}` and in `{}`: keep one", settings[0], settings[1])
         });
     }
-}
-
-fn split(split: &SplitSpec, rules: &mut Rules) {
-    let SplitSpec { train, validation, test, .. } = *split;
-    rules.number("data.split.train", train, train > 0.0 && train <= 1.0, "above 0 and at most 1");
-    rules.share_below_one("data.split.validation", validation);
-    rules.share_below_one("data.split.test", test);
-    let sum = train + validation + test;
-    let each = [train, validation, test].iter().all(|share| (0.0..=1.0).contains(share));
-    rules.require(!each || (sum - 1.0).abs() <= 1e-9, ["data.split"], || {
-        format!("the shares of `data.split` must add up to 1: {train} + {validation} + {test} = {sum}")
-    });
-}
-
-/// Splits that another section measures on must not be empty.
-fn used_splits(sections: &Sections<'_>, data: &DataSpec, rules: &mut Rules) {
-    let stops_early = sections.train.is_some_and(|train| train.early_stop.is_some());
-    rules.require(
-        !stops_early || data.split.validation != 0.0,
-        ["data.split.validation", "train.early_stop"],
-        || "`data.split.validation` must be above 0, since `train.early_stop` watches that split".to_owned(),
-    );
-    let Some(evaluate) = sections.evaluate.filter(|_| data.split.test == 0.0) else { return };
-    let asked = if !evaluate.gates.is_empty() {
-        "evaluate.gates"
-    } else if evaluate.metrics.as_ref().is_some_and(|metrics| !metrics.is_empty()) {
-        "evaluate.metrics"
-    } else {
-        return;
-    };
-    rules.require(false, ["data.split.test", asked], || {
-        format!("`data.split.test` must be above 0, since `{asked}` is measured on that split")
-    });
 }

@@ -194,14 +194,84 @@ fn splits_are_shares_of_a_whole() {
 }
 
 #[test]
-fn only_classes_are_stratified() {
-    check(TABLE, &["data.split.stratify=true"], &[]);
+fn every_way_to_split_has_its_column() {
+    for objective in ["classification", "regression"] {
+        check(TABLE, &["data.split.by=stratified", &format!("data.objective={objective}")], &[]);
+    }
+    check(TABLE, &["data.split.bins=1"], &["`data.split.bins` must be from 2 to 1000"]);
+    for (by, setting) in [("group", "group"), ("time", "time"), ("hash", "key"), ("column", "column")] {
+        let by = format!("data.split.by={by}");
+        let column = format!("data.split.{setting}=who");
+        check(TABLE, &[&by], &[&format!("needs `data.split.{setting}`")]);
+        check(TABLE, &[&by, &column], &[]);
+        check(TABLE, &[&by, &format!("data.split.{setting}=income")], &["must not be the target"]);
+    }
+    check(TABLE, &["data.split.key=who"], &["`data.split.key` is read with `data.split.by = \"hash\"` only"]);
+    check(TABLE, &["data.split.group=who"], &[]);
+    check(TABLE, &["data.split={group='who',leakage='allow'}"], &["`data.split.group` says nothing"]);
+    check(TEXT, &["data.split.by=stratified"], &["a text can say fractions only"]);
+}
+
+#[test]
+fn dates_that_cut_are_dates_and_in_order() {
+    let split = |settings: &str| format!("data.split={{by='time',time='when',{settings}}}");
+    check(TABLE, &[&split("test_from='2024-01-31'")], &[]);
+    check(TABLE, &[&split("test_from='soon'")], &["must be a time such as"]);
     check(
         TABLE,
-        &["data.split.stratify=true", "data.objective=regression"],
-        &["but the objective is regression"],
+        &[&split("validation_from='2024-06-01',test_from='2024-01-31 12:00'")],
+        &["`data.split.test_from` must be later"],
     );
-    check(TEXT, &["data.split.stratify=true"], &["a text has no classes"]);
+    check(TABLE, &["data.split.test_from='2024-01-31'"], &["with `data.split.by = \"time\"` only"]);
+    // Where dates decide, fractions do not.
+    let dated = split("test_from='2024-01-31',train=1,validation=0,test=0");
+    check(TABLE, &[&dated, "evaluate.gates=['accuracy > 0.5']"], &[]);
+}
+
+#[test]
+fn columns_are_encoded_in_one_way() {
+    check(TABLE, &["data.encode={numbers='robust',columns={age='quantile',city='hashing'},buckets=32}"], &[]);
+    check(TABLE, &["data.encode.columns={age='robst'}"], &["`data.encode.columns.age` must be"]);
+    check(TABLE, &["data.encode.columns={income='robust'}"], &["names the target"]);
+    check(
+        TABLE,
+        &["data.encode.columns={a='robust'}", "data.ignore=['a']"],
+        &["both in `data.encode.columns`"],
+    );
+    check(
+        TABLE,
+        &["data.encode.columns={a='robust'}", "data.features=['b']"],
+        &["not among `data.features`"],
+    );
+    check(
+        TABLE,
+        &["data.encode.columns={a='log'}", "data.categorical=['a']"],
+        &["encodes \"a\" as a number"],
+    );
+    check(TABLE, &["data.encode.columns={a='ordinal'}", "data.encode.order={a=['x','y']}"], &[]);
+    check(TABLE, &["data.encode.order={a=['x','y']}"], &["which is not encoded as `ordinal`"]);
+    check(TABLE, &["data.encode={categories='ordinal',order={a=['x','x']}}"], &["none twice"]);
+    check(TABLE, &["data.encode.dates=[]"], &["at least one part"]);
+    check(TABLE, &["data.encode.dates=['day','day']"], &["none twice"]);
+    check(TABLE, &["data.encode.buckets=1"], &["`data.encode.buckets` must be from 2"]);
+    check(TABLE, &["data.encode.text=bpe"], &["`data.encode.text` is about texts"]);
+    check(TEXT, &["data.encode={text='bpe',vocabulary=1000}"], &[]);
+    check(TEXT, &["data.encode.vocabulary=256"], &["`data.encode.vocabulary` must be from 257"]);
+    check(TEXT, &["data.encode.columns={a='log'}"], &["`data.encode.columns` is about columns"]);
+}
+
+#[test]
+fn images_alone_are_augmented() {
+    check(IMAGES, &["train.augment={flip=true,shift=2}"], &[]);
+    check(IMAGES, &["train.augment={shift=1,crop=4}"], &["`train.augment` must have either"]);
+    check(IMAGES, &["train.augment.shift=28"], &["less than a side of an image"]);
+    check(IMAGES, &["train.augment={}"], &["`train.augment` changes nothing"]);
+    check(TABLE, &["train.augment.flip=true"], &["`train.augment` changes images"]);
+    check(
+        TABLE,
+        &["train.shuffle=blocks", "train.shuffle_window=0"],
+        &["`train.shuffle_window` must be from 1"],
+    );
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod ordered;
 mod plan;
 mod prepare;
 mod profile;
+mod raw;
 mod schema;
 mod secret;
 mod shard;
@@ -65,13 +66,13 @@ pub use export::{ExportFormat, Exporter};
 pub use features::{FeatureReader, read_features};
 pub use inspect::{Validation, clean_rows, validate};
 pub use intake::SourceRecord;
-pub use kept::raw_rows;
 pub use label_noise::{LabelIssue, LabelNoise, LabelNoiseError, label_noise};
 pub use manifest::{
     ColumnSummary, ColumnValues, DatasetManifest, Lineage, SHARD_BYTES, ShardRef, SplitManifest,
 };
 pub use order::Order;
 pub use prepare::{Prepared, Progress, Stage, prepare};
+pub use raw::{RawColumn, RawRows, RawRowsError};
 pub use schema::{FeatureKind, Schema, TargetKind};
 pub use split::Split;
 pub use versions::{FindError, find_version, versions};

@@ -130,11 +130,14 @@ impl Reading {
                 | CleanStep::FoldRare(_) => {}
             }
         }
+        let read = |features: &Vec<String>| {
+            features.iter().map(String::as_str).chain(spec.target()).map(str::to_owned).collect()
+        };
         Self {
             malformed: spec.malformed,
             as_text,
             ignored: spec.ignore.clone(),
-            read: spec.features.clone(),
+            read: spec.features.as_ref().map(read),
             types: BTreeMap::new(),
         }
     }

@@ -294,6 +294,20 @@ async fn a_model_reads_new_rows_as_they_were_cleaned_for_training() {
     assert_eq!(read[0].features, encoded);
 }
 
+#[tokio::test]
+async fn a_target_that_cleaning_makes_need_not_be_there_to_predict() {
+    let bench = Bench::new();
+    let steps = r#"{"derive": {"y": "upper(raw)", "b": "a + 1"}}, {"drop_columns": ["raw"]}, {"rename": {"y": "target"}}"#;
+    let mut spec = csv(&bench, "a,raw\n1,p\n2,q\n", steps);
+    spec.target = Some("target".to_owned());
+    let prepared = bench.prepare(&spec).await.unwrap();
+    let manifest = find_version(&prepared.dataset.version, &bench.store).await.unwrap();
+    let encoded = bench.open(&spec).await.gather(Split::Train, &[0, 1]).features;
+    let new = bench.file("new.csv", "a\n1\n2\n");
+    let read: Vec<_> = read_features(&manifest.encoder, &new).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(read[0].features, encoded);
+}
+
 fn counts(funnel: &Funnel) -> Vec<(u64, u64, u64)> {
     funnel.steps.iter().map(|step| (step.rows_before, step.rows_after, step.cells)).collect()
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod clean;
 mod expect;
 mod http;
+mod postgres;
 mod predict;
 mod prepare;
 mod sources;

@@ -321,6 +321,9 @@ pub enum ColumnProblem {
     /// Another column has the same name.
     #[error("there are two columns of this name; rename one")]
     Duplicate,
+    /// A name that is used here for something else.
+    #[error("rename it: a column of this name is kept by Phalanx itself")]
+    Reserved,
     /// The target is among the features.
     #[error("it is the target and cannot be a feature too; take it out of `features` or `ignore`")]
     TargetAsFeature,

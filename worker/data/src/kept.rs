@@ -9,7 +9,7 @@
 use arrow::{
     array::{BooleanArray, RecordBatch},
     compute::filter_record_batch,
-    datatypes::{DataType, Field, SchemaRef},
+    datatypes::{Field, SchemaRef},
 };
 use parquet::{
     arrow::ArrowWriter,
@@ -22,7 +22,7 @@ use crate::{
     build::{Outlet, Part},
     census::Census,
     clean::Batches,
-    intake::{Rows, is_hidden},
+    intake::{Rows, is_bytes, is_hidden},
     manifest::SHARD_BYTES,
 };
 
@@ -114,7 +114,7 @@ pub(crate) fn visible(batch: &RecordBatch) -> RecordBatch {
 
 /// The columns by which somebody may name a part of the rows.
 fn named(batch: &RecordBatch) -> RecordBatch {
-    project(batch, |field| !field.data_type().is_nested() && *field.data_type() != DataType::Binary)
+    project(batch, |field| !field.data_type().is_nested() && !is_bytes(field.data_type()))
 }
 
 fn project(batch: &RecordBatch, is_kept: impl Fn(&Field) -> bool) -> RecordBatch {

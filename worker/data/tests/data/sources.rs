@@ -175,6 +175,8 @@ async fn what_is_wrong_with_a_source_is_told_with_file_and_line() {
         "a.jsonl, line 2: expected a JSON object, found something else in column 9",
     )
     .await;
+    let ours = bench.file("ours.jsonl", "{\"__at\": \"x\", \"t\": \"x\"}\n");
+    refused(&spec("json", &ours, TARGET), "ours.jsonl, column `__at`: rename it").await;
     let half = bench.file("half.gz", &gzip(CSV.repeat(1_000).as_bytes())[..40]);
     refused(&spec("csv", &half, TARGET), "half.gz").await;
     refused(&spec("csv", &bench.path("none-*.csv"), TARGET), "no file is like this").await;

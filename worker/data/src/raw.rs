@@ -127,9 +127,9 @@ impl RawRows {
         let cells: Vec<&ArrayRef> = self.batches.iter().map(|batch| batch.column(index)).collect();
         let as_numbers: Option<Vec<Float64Array>> = cells.iter().map(|cells| numbers(cells)).collect();
         Ok(match as_numbers {
-            Some(parts) => RawColumn::Numbers(
-                parts.iter().flatten().map(|number| number.unwrap_or(f64::NAN)).collect(),
-            ),
+            Some(parts) => {
+                RawColumn::Numbers(parts.iter().flatten().map(|number| number.unwrap_or(f64::NAN)).collect())
+            }
             None => {
                 let texts = |cells: &&ArrayRef| {
                     let cells: &ArrayRef = cells;

@@ -269,7 +269,9 @@ async fn raw_rows_are_told_apart_by_columns_and_conditions() {
     assert_eq!(raw.holds("a < 50 and t = 'x'").unwrap(), expected);
     assert_eq!(raw.holds("t is null").unwrap(), t.iter().map(Option::is_none).collect::<Vec<_>>());
     // What is unknown of a missing cell is not true.
-    assert!(raw.holds("t <> 'x'").unwrap().iter().zip(&t).all(|(holds, t)| *holds == (t.as_deref() == Some("z"))));
+    assert!(
+        raw.holds("t <> 'x'").unwrap().iter().zip(&t).all(|(holds, t)| *holds == (t.as_deref() == Some("z")))
+    );
     let error = raw.holds("tt = 'x'").unwrap_err().to_string();
     assert!(error.starts_with("`tt = 'x'`: "), "{error}");
     let error = raw.column("T").unwrap_err().to_string();

@@ -166,9 +166,14 @@ async fn what_is_wrong_with_a_source_is_told_with_file_and_line() {
     )
     .await;
     let path = bench.file("bytes.gz", gzip(b"a,t\n1,x\n2,\xff\n"));
-    refused(&spec("csv", &path, TARGET), "bytes.gz, line 3: expected UTF-8, found other bytes in column 2").await;
+    refused(&spec("csv", &path, TARGET), "bytes.gz, line 3: expected UTF-8, found other bytes in column 2")
+        .await;
     let json = bench.file("bytes.jsonl", b"{\"t\": \"x\"}\n{\"t\": \"\xff\"}\n");
-    refused(&spec("json", &json, TARGET), "bytes.jsonl, line 2: expected UTF-8, found other bytes in column 8").await;
+    refused(
+        &spec("json", &json, TARGET),
+        "bytes.jsonl, line 2: expected UTF-8, found other bytes in column 8",
+    )
+    .await;
     let json = bench.file("a.jsonl", "{\"a\": 1, \"t\": \"x\"}\n{\"a\": 2,\n");
     refused(
         &spec("json", &json, TARGET),

@@ -97,7 +97,8 @@ fn build_clean(material: &Material, dialect: &Dialect, outlet: &Outlet) -> Resul
     let given = clean::splits(&table)?;
     let (mut built, splits) = build_table(&material.table(&table), &material.spec, dialect, given, outlet)?;
     built.profile = kept::send(&Batches::Table(table), &splits, outlet)?;
-    built.encoder.clean = Cleaner::new(&raw, material.spec.target().unwrap_or_default(), changes);
+    let target = material.spec.target().unwrap_or_default();
+    built.encoder.clean = Some(Cleaner::new(&raw, target, changes));
     built.rows = funnel.rows_read;
     built.funnel = Some(funnel);
     built.outcomes = outcomes;

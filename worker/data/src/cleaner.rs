@@ -1,6 +1,6 @@
-//! What a row to predict goes through before it is encoded: the changes that
-//! cleaning made, with all that was learnt for them. Sieves are left out: no row to
-//! predict is dropped. Stored with the data set and with the model.
+//! What a row to predict goes through before it is encoded: the types of the raw
+//! columns, and the changes that cleaning made, with all that was learnt for them. Sieves
+//! are left out: no row to predict is dropped. Stored with the data set and with the model.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,14 +23,14 @@ use crate::{
 pub(crate) struct Cleaner {
     /// The types of raw columns; those of lists are left out.
     columns: BTreeMap<String, CastTo>,
-    /// What the raw column is called that is predicted.
+    /// What the column that is predicted is called at first.
     target: String,
     changes: Vec<Change>,
 }
 
 impl Cleaner {
-    /// That of a data set over raw columns of `schema` that predicts `target`; `None` if there is nothing to do.
-    pub(crate) fn new(schema: &SchemaRef, target: &str, changes: Vec<Change>) -> Option<Self> {
+    /// That of a data set over raw columns of `schema` that predicts `target`.
+    pub(crate) fn new(schema: &SchemaRef, target: &str, changes: Vec<Change>) -> Self {
         let raw = |name: String, change: &Change| match change {
             Change::Rename(names) => {
                 names.iter().find(|(_, new)| **new == name).map_or(name, |(old, _)| old.clone())
@@ -41,7 +41,7 @@ impl Cleaner {
         let visible = schema.fields().iter().filter(|field| !is_hidden(field.name()));
         let columns =
             visible.filter_map(|field| Some((field.name().clone(), column_type(field.data_type())?)));
-        (!changes.is_empty()).then(|| Self { columns: columns.collect(), target, changes: changes.clone() })
+        Self { columns: columns.collect(), target, changes }
     }
 
     /// Cleans the rows of a file: a table of them, and the folder in which it lies as long as that is kept.
@@ -50,27 +50,10 @@ impl Cleaner {
         let csv =
             CsvSpec { path: path.to_owned(), missing: dialect.missing.clone(), delimiter: dialect.delimiter };
         let input = Input::detect(file.clone(), &csv, &Reading::of_types(&self.columns))?;
-        let there = input.schema.index_of(&self.target).is_ok();
-        let changes = if there { self.changes.clone() } else { without(&self.target, &self.changes) };
         let scratch = scratch()?;
-        let table = clean_with(&input, changes, scratch.path())?;
+        let table = clean_with(&input, &self.changes, &self.target, scratch.path())?;
         Ok((Table::Clean(ArrowTable::new(&table, &[file])), scratch))
     }
-}
-
-/// `changes` for rows that lack a column.
-fn without(column: &str, changes: &[Change]) -> Vec<Change> {
-    let mut name = column.to_owned();
-    let mut left = Vec::new();
-    for change in changes {
-        let renamed = match change {
-            Change::Rename(names) => names.get(&name).cloned(),
-            _ => None,
-        };
-        left.extend(change.without(&name));
-        name = renamed.unwrap_or(name);
-    }
-    left
 }
 
 fn column_type(data_type: &DataType) -> Option<CastTo> {

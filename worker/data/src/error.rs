@@ -304,16 +304,24 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
     /// Too few or too many cells.
-    #[error("expected {expected} cells, as in the header line, found {actual}")]
+    #[error(
+        "expected {expected} cells, as in the header line, found {actual}{}",
+        absent.as_ref().map(|name| format!("; there is none for column `{name}`")).unwrap_or_default(),
+    )]
     Ragged {
         /// Cells in the header line.
         expected: usize,
         /// Cells here.
         actual: usize,
+        /// The first column that has no cell here, if there are too few.
+        absent: Option<String>,
     },
     /// Other bytes than text.
-    #[error("expected UTF-8, found other bytes; save the file as UTF-8")]
-    NotUtf8,
+    #[error("expected UTF-8, found other bytes in column {column}; save the file as UTF-8")]
+    NotUtf8 {
+        /// The number of the cell, from 1; in a file without cells, of the byte.
+        column: usize,
+    },
     /// Longer than can be meant.
     #[error("expected at most {max} bytes in a row; is a quote left open?")]
     TooLong {
@@ -336,6 +344,9 @@ pub enum ColumnProblem {
     /// Another column has the same name.
     #[error("there are two columns of this name; rename one")]
     Duplicate,
+    /// A name that is used here for something else.
+    #[error("rename it: a column of this name is kept by Phalanx itself")]
+    Reserved,
     /// The target is among the features.
     #[error("it is the target and cannot be a feature too; take it out of `features` or `ignore`")]
     TargetAsFeature,

@@ -3,27 +3,26 @@
 //! them that is named by raw columns.
 //!
 //! They are Parquet files in the order of the encoded rows. Lists and bytes are left
-//! out: nobody names a part of the rows by the pixels of an image.
+//! out: nobody names a part of the rows by the pixels of an image. [`RawRows`](crate::RawRows)
+//! reads them.
 
 use arrow::{
     array::{BooleanArray, RecordBatch},
     compute::filter_record_batch,
-    datatypes::{DataType, Field, SchemaRef},
+    datatypes::{Field, SchemaRef},
 };
-use bytes::Bytes;
 use parquet::{
-    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+    arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
     file::properties::WriterProperties,
 };
-use phalanx_storage::Store;
 
 use crate::{
-    ColumnProfile, DatasetManifest, OpenError, PrepareError, Split,
+    ColumnProfile, PrepareError, Split,
     build::{Outlet, Part},
     census::Census,
     clean::Batches,
-    intake::{Rows, is_hidden},
+    intake::{Rows, is_bytes, is_hidden},
     manifest::SHARD_BYTES,
 };
 
@@ -115,7 +114,7 @@ pub(crate) fn visible(batch: &RecordBatch) -> RecordBatch {
 
 /// The columns by which somebody may name a part of the rows.
 fn named(batch: &RecordBatch) -> RecordBatch {
-    project(batch, |field| !field.data_type().is_nested() && *field.data_type() != DataType::Binary)
+    project(batch, |field| !field.data_type().is_nested() && !is_bytes(field.data_type()))
 }
 
 fn project(batch: &RecordBatch, is_kept: impl Fn(&Field) -> bool) -> RecordBatch {
@@ -127,26 +126,4 @@ fn project(batch: &RecordBatch, is_kept: impl Fn(&Field) -> bool) -> RecordBatch
 
 fn failed(error: &dyn std::error::Error) -> PrepareError {
     PrepareError::Scratch { path: "memory".into(), reason: error.to_string() }
-}
-
-/// The raw rows of a split that keeps them, in the order of its encoded rows.
-///
-/// # Errors
-///
-/// If a file is absent or damaged.
-pub async fn raw_rows(
-    manifest: &DatasetManifest,
-    split: Split,
-    store: &Store,
-) -> Result<Vec<RecordBatch>, OpenError> {
-    let mut batches = Vec::new();
-    for shard in &manifest.split(split).raw {
-        let content: Bytes = store.read(&shard.file).await?;
-        let failed = |reason: String| OpenError::Shard { path: shard.file.path.clone(), reason };
-        let reader = ParquetRecordBatchReaderBuilder::try_new(content).and_then(|builder| builder.build());
-        for batch in reader.map_err(|error| failed(error.to_string()))? {
-            batches.push(batch.map_err(|error| failed(error.to_string()))?);
-        }
-    }
-    Ok(batches)
 }

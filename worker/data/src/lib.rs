@@ -53,6 +53,7 @@ mod ordered;
 mod plan;
 mod prepare;
 mod profile;
+mod raw;
 mod sample;
 mod schema;
 mod secret;
@@ -81,13 +82,13 @@ pub use export::{ExportFormat, Exporter};
 pub use features::{FeatureReader, read_features};
 pub use inspect::{Validation, clean_rows, validate};
 pub use intake::SourceRecord;
-pub use kept::raw_rows;
 pub use label_noise::{LabelIssue, LabelNoise, LabelNoiseError, label_noise};
 pub use manifest::{
     ColumnSummary, ColumnValues, DatasetManifest, Lineage, SHARD_BYTES, ShardRef, SplitManifest,
 };
 pub use order::Order;
 pub use prepare::{Prepared, Progress, Stage, prepare};
+pub use raw::{RawColumn, RawRows, RawRowsError};
 pub use schema::{FeatureKind, Schema, TargetKind};
 pub use split::{LeakageFinding, LeakageKind, Split};
 pub use tokens::{InvalidTokenizer, Tokenizer};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use phalanx_data::{ExportFormat, Exporter, PrepareError, Split, clean_rows, raw_rows};
+use phalanx_data::{ExportFormat, Exporter, PrepareError, RawRows, Split, clean_rows};
 
 use super::{Named, Told, store, wrong};
 use crate::{
@@ -110,9 +110,10 @@ impl Export {
                 let store = store(&self.at).await?;
                 let manifest = named.manifest(&store).await?;
                 for split in [Split::Validation, Split::Test] {
-                    for batch in raw_rows(&manifest, split, &store).await.map_err(CliError::failed)? {
+                    let rows = RawRows::read(&manifest, split, &store).await.map_err(CliError::failed)?;
+                    for batch in rows.batches() {
                         let splits = vec![split; batch.num_rows()];
-                        exporter.write(&batch, &splits).map_err(|error| self.cannot(&error))?;
+                        exporter.write(batch, &splits).map_err(|error| self.cannot(&error))?;
                     }
                 }
             }

@@ -9,6 +9,8 @@ use arrow::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::intake::is_bytes;
+
 /// A value that takes the place of missing cells.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -91,8 +93,8 @@ pub(crate) fn text(column: &dyn Array, row: usize) -> Option<String> {
     }
     Some(match column.data_type() {
         DataType::Utf8 => column.as_string::<i32>().value(row).to_owned(),
-        DataType::Binary => format!("{} bytes", column.as_binary::<i32>().value(row).len()),
-        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "a list".to_owned(),
+        bytes if is_bytes(bytes) => "bytes".to_owned(),
+        nested if nested.is_nested() => "a list".to_owned(),
         _ => arrow::util::display::array_value_to_string(column, row).unwrap_or_default(),
     })
 }

@@ -81,13 +81,15 @@ pub enum Change {
 }
 
 impl Change {
-    /// The change for rows that lack a column; `None` if nothing is left of it.
-    pub(crate) fn without(&self, name: &str) -> Option<Self> {
-        let left = |columns: &Vec<String>| {
-            let left: Vec<String> = columns.iter().filter(|column| *column != name).cloned().collect();
+    /// The change for rows that may have fewer columns, as rows to predict have that need no target and nothing
+    /// that no model reads: what it does to columns of `schema`, and `None` if that is nothing. The column
+    /// `target` is made only if it can be.
+    pub(crate) fn within(&self, schema: &SchemaRef, target: &str) -> Option<Self> {
+        let is_there = |name: &String| schema.index_of(name).is_ok();
+        let left = |columns: &[String]| {
+            let left: Vec<String> = columns.iter().filter(|name| is_there(name)).cloned().collect();
             (!left.is_empty()).then_some(left)
         };
-        let other = |column: &String| column != name;
         match self {
             Self::Trim { columns } => Some(Self::Trim { columns: left(columns)? }),
             Self::SetMissing { columns, values } => {
@@ -95,19 +97,15 @@ impl Change {
             }
             Self::Cast { columns, to } => Some(Self::Cast { columns: left(columns)?, to: *to }),
             Self::DropColumns(columns) => left(columns).map(Self::DropColumns),
-            Self::Rename(names) => {
-                let left: BTreeMap<String, String> = names
-                    .iter()
-                    .filter(|(old, _)| other(old))
-                    .map(|(old, new)| (old.clone(), new.clone()))
-                    .collect();
-                (!left.is_empty()).then_some(Self::Rename(left))
+            Self::Rename(names) => some_left(names, |old, _| is_there(old)).map(Self::Rename),
+            Self::Derive(expressions) => {
+                let can_be = |name: &String, text: &String| name != target || Sql::new(text, schema).is_ok();
+                some_left(expressions, can_be).map(Self::Derive)
             }
-            Self::Derive(_) => Some(self.clone()),
             Self::Fill { column, .. }
             | Self::Clip { column, .. }
             | Self::Flag { column, .. }
-            | Self::Fold { column, .. } => other(column).then(|| self.clone()),
+            | Self::Fold { column, .. } => is_there(column).then(|| self.clone()),
         }
     }
 }
@@ -193,6 +191,16 @@ impl Change {
         }
         Ok(())
     }
+}
+
+/// The entries of a table whose keys are chosen; `None` if there are none.
+fn some_left(
+    entries: &BTreeMap<String, String>,
+    chosen: impl Fn(&String, &String) -> bool,
+) -> Option<BTreeMap<String, String>> {
+    let mut left = entries.clone();
+    left.retain(|key, value| chosen(key, value));
+    (!left.is_empty()).then_some(left)
 }
 
 /// The type of a column whose missing cells are filled with a value; `None` if the value does not belong there.

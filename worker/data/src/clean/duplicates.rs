@@ -16,6 +16,7 @@ use arrow::{
     datatypes::{SchemaRef, UInt64Type},
     row::{RowConverter, SortField},
 };
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{PrepareError, intake::AT};
 
@@ -54,15 +55,8 @@ impl Hashes {
         let rows = self.converter.convert_columns(&columns).map_err(|error| error.to_string())?;
         let at = batch.column(self.at).as_primitive::<UInt64Type>();
         debug_assert_eq!(at.len(), rows.num_rows());
-        Ok(rows.iter().zip(at.values()).map(|(row, at)| (hash(row.data()), *at)).collect())
+        Ok(rows.iter().zip(at.values()).map(|(row, at)| (xxh3_128(row.data()), *at)).collect())
     }
-}
-
-/// 128 bits that stand for some bytes.
-pub(super) fn hash(bytes: &[u8]) -> u128 {
-    let hash = blake3::hash(bytes);
-    let (first, _) = hash.as_bytes().split_at(16);
-    u128::from_le_bytes(first.try_into().expect("invariant: a hash has 32 bytes"))
 }
 
 /// Finds the places of all rows but the first of those that share a hash.
@@ -160,7 +154,7 @@ mod tests {
     #[test]
     fn all_but_the_first_of_equal_rows_are_found_in_memory_and_on_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let record = |row: u64| (hash(&(row % 1_000).to_le_bytes()), row);
+        let record = |row: u64| (xxh3_128(&(row % 1_000).to_le_bytes()), row);
         let records: Vec<Record> = (0..3_000).map(record).collect();
         let expected: Vec<u64> = (1_000..3_000).collect();
         for spill_at in [usize::MAX, 700] {

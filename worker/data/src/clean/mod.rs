@@ -38,6 +38,7 @@ pub(crate) use self::{
     fit::Figures,
     quarantine::Quarantine,
     run::{Cleaned, clean, clean_with, splits},
+    sql::Sql,
     table::{CleanTable, read_batches},
 };
 pub use self::{

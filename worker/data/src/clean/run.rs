@@ -95,16 +95,24 @@ pub(crate) fn clean(
     Ok(Cleaned { table, raw: input.schema.clone(), funnel, changes, outcomes, quarantine })
 }
 
-/// Makes `changes` to all rows of a source, and nothing else.
+/// Makes `changes` to all rows of a source, and nothing else. Columns may be absent, and so may `target`, by the
+/// name that it has at first.
 pub(crate) fn clean_with(
     input: &Input,
-    changes: Vec<Change>,
+    changes: &[Change],
+    target: &str,
     scratch: &Path,
 ) -> Result<CleanTable, PrepareError> {
     let mut cleaning = Cleaning::new(input, &DataSpec::default(), scratch);
+    let mut target = target;
     for change in changes {
         let failed = |reason| PrepareError::Step { step: "clean, as for training".to_owned(), reason };
-        cleaning.pipeline.change(usize::MAX, change).map_err(failed)?;
+        if let Some(left) = change.within(&cleaning.pipeline.schema, target) {
+            cleaning.pipeline.change(usize::MAX, left).map_err(failed)?;
+        }
+        if let Change::Rename(names) = change {
+            target = names.get(target).map_or(target, String::as_str);
+        }
     }
     cleaning.write(|_| Ok(()), |()| Ok(()))?;
     match cleaning.batches {

@@ -16,7 +16,7 @@ use crate::{
     PrepareError,
     error::LineProblem,
     ordered::{ordered, threads},
-    source::{ROW_BYTES_MAX, check_names},
+    source::{ROW_BYTES_MAX, check_names, ragged},
 };
 
 /// CSV files whose columns are known.
@@ -24,6 +24,9 @@ use crate::{
 pub(super) struct CsvForm {
     delimiter: u8,
     missing: Missing,
+    names: Vec<String>,
+    /// Whether somebody reads each column: what others hold need not be text.
+    is_read: Vec<bool>,
     fields: Vec<Field>,
     /// For each file, which of its columns is which of ours; `None` if they are the same.
     orders: Vec<Option<Vec<usize>>>,
@@ -107,10 +110,9 @@ impl CsvForm {
             orders.push(order(&names, &header(delimiter, file)?, &files[0], file)?);
         }
         let missing = Missing::new(&spec.missing);
-        let fields =
-            names.iter().map(|name| Field::new(name, arrow::datatypes::DataType::Utf8, true)).collect();
-        let mut form = Self { delimiter, missing, fields, orders };
-        let mut all = vec![Seen::default(); names.len()];
+        let is_read = names.iter().map(|name| reading.is_read(name)).collect();
+        let mut form = Self { delimiter, missing, names, is_read, fields: Vec::new(), orders };
+        let mut all = vec![Seen::default(); form.names.len()];
         ordered(
             threads(),
             cut(delimiter, files),
@@ -121,7 +123,7 @@ impl CsvForm {
             },
             || PrepareError::Crashed { path: shown(files).into() },
         )?;
-        let fields = names.iter().zip(&all).map(|(name, seen)| seen.field(name, files, reading));
+        let fields = form.names.iter().zip(&all).map(|(name, seen)| seen.field(name, files, reading));
         form.fields = fields.collect::<Result<_, _>>()?;
         let fields = form.fields.clone();
         Ok((form, fields))
@@ -134,7 +136,7 @@ impl CsvForm {
         files: &[SourceFile],
         reading: &Reading,
     ) -> Result<Vec<Seen>, PrepareError> {
-        let mut seen = vec![Seen::default(); self.fields.len()];
+        let mut seen = vec![Seen::default(); self.names.len()];
         // Whoever reads the piece later puts the rows aside.
         let mut rejects = Rejects { files, malformed: reading.malformed, rows: Vec::new() };
         self.rows(lines, &mut rejects, |at, column, text| {
@@ -175,31 +177,40 @@ impl CsvForm {
             if std::mem::take(&mut is_header) {
                 continue;
             }
-            if let Some(problem) = self.problem(&row, is_text) {
+            let column = |index: usize| order.map_or(index, |order| order[index]);
+            if let Some(problem) = self.problem(&row, is_text, column) {
                 let error = PrepareError::Line { path: rejects.path(place), line, problem };
                 rejects.add(place, &raw(&row, self.delimiter), error)?;
                 continue;
             }
             for (index, bytes) in row.iter().enumerate() {
-                let text = std::str::from_utf8(bytes).expect("invariant: the row is UTF-8").trim();
-                let column = order.map_or(index, |order| order[index]);
-                let text = (!self.missing.is(text)).then_some(text);
-                cell(place, column, text).ok_or_else(|| changed(rejects.files, place))?;
+                let text = String::from_utf8_lossy(bytes);
+                let text = Some(text.trim()).filter(|text| !self.missing.is(text));
+                cell(place, column(index), text).ok_or_else(|| changed(rejects.files, place))?;
             }
             places.push(place);
         }
         Ok(places)
     }
 
-    fn problem(&self, row: &ByteRecord, is_text: bool) -> Option<LineProblem> {
+    /// What is wrong with a row, whose cells belong to the columns that `column` tells.
+    fn problem(
+        &self,
+        row: &ByteRecord,
+        is_text: bool,
+        column: impl Fn(usize) -> usize,
+    ) -> Option<LineProblem> {
         if row.as_slice().len() > ROW_BYTES_MAX {
             return Some(LineProblem::TooLong { max: ROW_BYTES_MAX });
         }
-        if row.len() != self.fields.len() {
-            return Some(LineProblem::Ragged { expected: self.fields.len(), actual: row.len() });
+        if row.len() != self.names.len() {
+            return Some(ragged(&self.names, row.len()));
         }
-        let fits = is_text || row.iter().all(|cell| std::str::from_utf8(cell).is_ok());
-        (!fits).then_some(LineProblem::NotUtf8)
+        let is_strange = |(index, cell): &(usize, &[u8])| {
+            self.is_read[column(*index)] && std::str::from_utf8(cell).is_err()
+        };
+        let strange = row.iter().enumerate().find(|cell| !is_text && is_strange(cell));
+        strange.map(|(index, _)| LineProblem::NotUtf8 { column: index + 1 })
     }
 }
 
@@ -227,11 +238,15 @@ fn header(delimiter: u8, file: &SourceFile) -> Result<Vec<String>, PrepareError>
     if !read.expect("invariant: bytes of any kind are rows of any length") {
         return Err(empty());
     }
-    let name = |cell: &[u8]| std::str::from_utf8(cell).map(|name| name.trim().to_owned());
-    let names: Result<Vec<String>, _> = row.iter().map(name).collect();
     let line = row.position().map_or(1, csv::Position::line);
-    let problem = LineProblem::NotUtf8;
-    let names = names.map_err(|_| PrepareError::Line { path: file.name.clone(), line, problem })?;
+    let name = |(index, cell): (usize, &[u8])| match std::str::from_utf8(cell) {
+        Ok(name) => Ok(name.trim().to_owned()),
+        Err(_) => {
+            let problem = LineProblem::NotUtf8 { column: index + 1 };
+            Err(PrepareError::Line { path: file.name.clone(), line, problem })
+        }
+    };
+    let names = row.iter().enumerate().map(name).collect::<Result<Vec<_>, _>>()?;
     check_names(&file.name, &names)?;
     Ok(names)
 }

@@ -189,7 +189,8 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, LineProblem> {
     if bytes.len() > ROW_BYTES_MAX {
         return Err(LineProblem::TooLong { max: ROW_BYTES_MAX });
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| LineProblem::NotUtf8)?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| LineProblem::NotUtf8 { column: error.valid_up_to() + 1 })?;
     serde_json::from_str(text)
         .map_err(|error| LineProblem::NotJson { column: error.column(), reason: cut(&error.to_string()) })
 }

@@ -36,7 +36,7 @@ pub(crate) use self::{
 };
 use crate::{
     PrepareError,
-    error::Place,
+    error::{ColumnProblem, Place},
     ordered::{ordered, threads},
     source::unreadable,
 };
@@ -138,11 +138,15 @@ impl Reading {
                 | CleanStep::FoldRare(_) => {}
             }
         }
+        let read = |features: &Vec<String>| {
+            let divides = spec.split.columns().map(|(_, column)| column);
+            features.iter().map(String::as_str).chain(divides).chain(spec.target()).map(str::to_owned).collect()
+        };
         Self {
             malformed: spec.malformed,
             as_text,
             ignored: spec.ignore.clone(),
-            read: spec.features.clone(),
+            read: spec.features.as_ref().map(read),
             types: BTreeMap::new(),
         }
     }
@@ -193,7 +197,7 @@ impl Input {
                 return Err(PrepareError::Recipe { reason });
             }
         };
-        Ok(Self { schema: with_at(fields), files, form, malformed: reading.malformed })
+        Ok(Self { schema: with_at(fields, &files)?, files, form, malformed: reading.malformed })
     }
 
     /// Opens one file, whose kind is told by its first bytes; `csv` says how a CSV file is written.
@@ -215,7 +219,7 @@ impl Input {
                 (Form::Csv(form), fields)
             }
         };
-        Ok(Self { schema: with_at(fields), files, form, malformed: reading.malformed })
+        Ok(Self { schema: with_at(fields, &files)?, files, form, malformed: reading.malformed })
     }
 
     /// Reads every row once: `work` is done on several threads, and `fold` in the order of the rows.
@@ -321,9 +325,21 @@ pub(crate) fn shown(files: &[SourceFile]) -> String {
 }
 
 /// Fields with [`AT`] behind them.
-fn with_at(mut fields: Vec<Field>) -> SchemaRef {
+fn with_at(mut fields: Vec<Field>, files: &[SourceFile]) -> Result<SchemaRef, PrepareError> {
+    if let Some(field) = fields.iter().find(|field| is_hidden(field.name())) {
+        let (path, column) = (shown(files).into(), field.name().clone());
+        return Err(PrepareError::Column { path, column, problem: ColumnProblem::Reserved });
+    }
     fields.push(Field::new(AT, DataType::UInt64, false));
-    Arc::new(ArrowSchema::new(fields))
+    Ok(Arc::new(ArrowSchema::new(fields)))
+}
+
+/// Whether a column is of bytes.
+pub(crate) fn is_bytes(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+    )
 }
 
 /// Whether a column is one of ours.

@@ -20,7 +20,7 @@ use arrow::array::{Array as _, Float64Array, StringArray};
 
 pub(crate) use self::{
     clean::ArrowTable,
-    csv::{CsvTable, Dialect, ROW_BYTES_MAX},
+    csv::{CsvTable, Dialect, ROW_BYTES_MAX, ragged},
     list::{ListForm, ListValues, Lists},
     parquet::ParquetTable,
     text::TextFile,

@@ -9,7 +9,7 @@ use arrow::{
     datatypes::{Float64Type, Int64Type},
 };
 use phalanx_data::{
-    Funnel, PrepareError, Split, clean_rows, find_version, raw_rows, read_features, validate,
+    Funnel, PrepareError, RawColumn, RawRows, Split, clean_rows, find_version, read_features, validate,
 };
 use phalanx_protocol::spec::DataSpec;
 
@@ -240,17 +240,44 @@ async fn raw_rows_of_validation_and_test_are_kept_in_the_order_of_the_encoded_on
         let manifest = find_version(&prepared.dataset.version, &bench.store).await.unwrap();
         let dataset = bench.open(&spec).await;
         for split in [Split::Validation, Split::Test] {
-            let raw = raw_rows(&manifest, split, &bench.store).await.unwrap();
-            let raw = concat_batches(&raw[0].schema(), &raw).unwrap();
+            let raw = RawRows::read(&manifest, split, &bench.store).await.unwrap();
+            let raw = concat_batches(&raw.batches()[0].schema(), raw.batches()).unwrap();
             let targets = raw.column_by_name("y").unwrap().as_primitive::<Int64Type>().clone();
             let rows: Vec<u64> = (0..dataset.rows(split)).collect();
-            let phalanx_data::Targets::Numbers(encoded) = dataset.gather(split, &rows).targets else {
+            let phalanx_data::Targets::Numbers(encoded) = dataset.gather(split, &rows).unwrap().targets else {
                 panic!()
             };
             assert_eq!(targets.values().iter().map(|y| *y as f32).collect::<Vec<_>>(), encoded);
         }
         assert!(manifest.train.raw.is_empty());
     }
+}
+
+#[tokio::test]
+async fn raw_rows_are_told_apart_by_columns_and_conditions() {
+    let bench = Bench::new();
+    let rows = (0..100).map(|row| format!("{row},{},{}\n", ["x", "", "z"][row % 3], row * 2));
+    let csv: String = rows.fold("a,t,y\n".to_owned(), |csv, row| csv + &row);
+    let settings = r#""target": "y", "objective": "regression""#;
+    let prepared = bench.prepare(&spec("csv", &bench.file("rows.csv", &csv), settings)).await.unwrap();
+    let manifest = find_version(&prepared.dataset.version, &bench.store).await.unwrap();
+    let raw = RawRows::read(&manifest, Split::Test, &bench.store).await.unwrap();
+    assert_eq!((raw.rows(), raw.columns()), (10, ["a", "t", "y"].map(String::from).to_vec()));
+    let RawColumn::Numbers(a) = raw.column("a").unwrap() else { panic!("a column of numbers") };
+    let RawColumn::Texts(t) = raw.column("t").unwrap() else { panic!("a column of texts") };
+    let expected: Vec<bool> = a.iter().zip(&t).map(|(a, t)| *a < 50.0 && t.as_deref() == Some("x")).collect();
+    assert_eq!(raw.holds("a < 50 and t = 'x'").unwrap(), expected);
+    assert_eq!(raw.holds("t is null").unwrap(), t.iter().map(Option::is_none).collect::<Vec<_>>());
+    // What is unknown of a missing cell is not true.
+    assert!(
+        raw.holds("t <> 'x'").unwrap().iter().zip(&t).all(|(holds, t)| *holds == (t.as_deref() == Some("z")))
+    );
+    let error = raw.holds("tt = 'x'").unwrap_err().to_string();
+    assert!(error.starts_with("`tt = 'x'`: "), "{error}");
+    let error = raw.column("T").unwrap_err().to_string();
+    assert_eq!(error, "there is no column `T`; did you mean `t`? the columns are `a`, `t`, `y`");
+    let none = RawRows::read(&manifest, Split::Train, &bench.store).await.unwrap();
+    assert_eq!((none.rows(), none.holds("a > 1").unwrap()), (0, Vec::new()));
 }
 
 #[tokio::test]
@@ -261,11 +288,25 @@ async fn a_model_reads_new_rows_as_they_were_cleaned_for_training() {
     let prepared = bench.prepare(&spec).await.unwrap();
     let manifest = find_version(&prepared.dataset.version, &bench.store).await.unwrap();
     let dataset = bench.open(&spec).await;
-    let encoded = dataset.gather(Split::Train, &[0, 1, 2]).features;
+    let encoded = dataset.gather(Split::Train, &[0, 1, 2]).unwrap().features;
     // The target is not there, and the filter that training may have had drops nothing here.
     let new = bench.file("new.csv", "t,a\nx,1\nx,\nnever seen,3\n");
     let read: Vec<_> = read_features(&manifest.encoder, &new).unwrap().collect::<Result<_, _>>().unwrap();
     assert_eq!(read.len(), 1);
+    assert_eq!(read[0].features, encoded);
+}
+
+#[tokio::test]
+async fn a_target_that_cleaning_makes_need_not_be_there_to_predict() {
+    let bench = Bench::new();
+    let steps = r#"{"derive": {"y": "upper(raw)", "b": "a + 1"}}, {"drop_columns": ["raw"]}, {"rename": {"y": "target"}}"#;
+    let mut spec = csv(&bench, "a,raw\n1,p\n2,q\n", steps);
+    spec.target = Some("target".to_owned());
+    let prepared = bench.prepare(&spec).await.unwrap();
+    let manifest = find_version(&prepared.dataset.version, &bench.store).await.unwrap();
+    let encoded = bench.open(&spec).await.gather(Split::Train, &[0, 1]).unwrap().features;
+    let new = bench.file("new.csv", "a\n1\n2\n");
+    let read: Vec<_> = read_features(&manifest.encoder, &new).unwrap().collect::<Result<_, _>>().unwrap();
     assert_eq!(read[0].features, encoded);
 }
 

@@ -80,7 +80,10 @@ async fn rows_are_put_aside_into_a_file_with_reason_file_and_line() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(lines[0]["place"], "line 6");
-    assert_eq!(lines[0]["reason"], "expected 4 cells, as in the header line, found 2");
+    assert_eq!(
+        lines[0]["reason"],
+        "expected 4 cells, as in the header line, found 2; there is none for column `mail`"
+    );
     assert_eq!(lines[0]["row"], "5,x");
     assert_eq!(lines[1]["place"], "line 5");
     assert_eq!(lines[1]["reason"], "be_between `age`");

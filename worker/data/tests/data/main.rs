@@ -7,6 +7,7 @@ mod clean;
 mod encode;
 mod expect;
 mod http;
+mod postgres;
 mod predict;
 mod prepare;
 mod sources;

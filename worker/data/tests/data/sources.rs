@@ -166,13 +166,22 @@ async fn what_is_wrong_with_a_source_is_told_with_file_and_line() {
     )
     .await;
     let path = bench.file("bytes.gz", gzip(b"a,t\n1,x\n2,\xff\n"));
-    refused(&spec("csv", &path, TARGET), "bytes.gz, line 3: expected UTF-8").await;
+    refused(&spec("csv", &path, TARGET), "bytes.gz, line 3: expected UTF-8, found other bytes in column 2")
+        .await;
+    let json = bench.file("bytes.jsonl", b"{\"t\": \"x\"}\n{\"t\": \"\xff\"}\n");
+    refused(
+        &spec("json", &json, TARGET),
+        "bytes.jsonl, line 2: expected UTF-8, found other bytes in column 8",
+    )
+    .await;
     let json = bench.file("a.jsonl", "{\"a\": 1, \"t\": \"x\"}\n{\"a\": 2,\n");
     refused(
         &spec("json", &json, TARGET),
         "a.jsonl, line 2: expected a JSON object, found something else in column 9",
     )
     .await;
+    let ours = bench.file("ours.jsonl", "{\"__at\": \"x\", \"t\": \"x\"}\n");
+    refused(&spec("json", &ours, TARGET), "ours.jsonl, column `__at`: rename it").await;
     let half = bench.file("half.gz", &gzip(CSV.repeat(1_000).as_bytes())[..40]);
     refused(&spec("csv", &half, TARGET), "half.gz").await;
     refused(&spec("csv", &bench.path("none-*.csv"), TARGET), "no file is like this").await;

@@ -177,12 +177,7 @@ fn build_table(
 }
 
 /// A text, whose bytes are in the file at `path`.
-fn build_text(
-    text: &TextSpec,
-    path: &Path,
-    spec: &DataSpec,
-    outlet: &Outlet,
-) -> Result<Built, PrepareError> {
+fn build_text(text: &TextSpec, path: &Path, spec: &DataSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
     let mut file = TextFile::open(path)?;
     let stretches = sizes(&spec.split, file.bytes());
     let (schema, rules) = match spec.encode.text {

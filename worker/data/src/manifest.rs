@@ -12,7 +12,8 @@ use phalanx_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ColumnProfile, Encoder, FeatureKind, Funnel, LeakageFinding, Outcome, Schema, SourceRecord, Split, TargetKind,
+    ColumnProfile, Encoder, FeatureKind, Funnel, LeakageFinding, Outcome, Schema, SourceRecord, Split,
+    TargetKind,
 };
 
 /// Bytes of rows in one shard, at most (one row, if a single one is larger).

@@ -140,7 +140,13 @@ impl Reading {
         }
         let read = |features: &Vec<String>| {
             let divides = spec.split.columns().map(|(_, column)| column);
-            features.iter().map(String::as_str).chain(divides).chain(spec.target()).map(str::to_owned).collect()
+            features
+                .iter()
+                .map(String::as_str)
+                .chain(divides)
+                .chain(spec.target())
+                .map(str::to_owned)
+                .collect()
         };
         Self {
             malformed: spec.malformed,

@@ -244,7 +244,8 @@ async fn raw_rows_of_validation_and_test_are_kept_in_the_order_of_the_encoded_on
             let raw = concat_batches(&raw.batches()[0].schema(), raw.batches()).unwrap();
             let targets = raw.column_by_name("y").unwrap().as_primitive::<Int64Type>().clone();
             let rows: Vec<u64> = (0..dataset.rows(split)).collect();
-            let phalanx_data::Targets::Numbers(encoded) = dataset.gather(split, &rows).unwrap().targets else {
+            let phalanx_data::Targets::Numbers(encoded) = dataset.gather(split, &rows).unwrap().targets
+            else {
                 panic!()
             };
             assert_eq!(targets.values().iter().map(|y| *y as f32).collect::<Vec<_>>(), encoded);

@@ -180,10 +180,12 @@ impl Column {
                 *full |= others_full;
                 for (text, count) in more {
                     // What is full counts on for those that it knows.
-                    match counts.get_mut(&text) {
-                        Some(known) => *known += count,
-                        None if counts.len() <= TEXTS_MAX => drop(counts.insert(text, count)),
-                        None => *full = true,
+                    if let Some(known) = counts.get_mut(&text) {
+                        *known += count;
+                    } else if counts.len() <= TEXTS_MAX {
+                        counts.insert(text, count);
+                    } else {
+                        *full = true;
                     }
                 }
             }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array as _, AsArray as _, RecordBatch},
+    array::{AsArray as _, RecordBatch},
     datatypes::{SchemaRef, UInt64Type},
     row::{RowConverter, SortField},
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch, UInt8Array},
+    array::{ArrayRef, AsArray as _, BooleanArray, RecordBatch, UInt8Array},
     compute::filter_record_batch,
     datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef, UInt64Type},
 };

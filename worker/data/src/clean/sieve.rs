@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array as _, AsArray as _, BooleanArray, RecordBatch},
+    array::{AsArray as _, BooleanArray, RecordBatch},
     compute::{and, is_not_null},
     datatypes::UInt64Type,
 };

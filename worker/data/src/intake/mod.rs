@@ -26,10 +26,11 @@ use phalanx_protocol::spec::{
     CastTo, CleanStep, ColumnEncoding, CsvSpec, DataSpec, Malformed, Objective, SourceSpec,
 };
 
+pub use self::files::SourceRecord;
 use self::{csv::CsvForm, images::ImagesForm, json::JsonForm, typed::TypedForm};
 pub(crate) use self::{
     fetch::fetch,
-    files::{SourceFile, SourceRecord, hash_file, is_unchanged, locate},
+    files::{SourceFile, hash_file, is_unchanged, locate},
     images::is_image,
     plain::{RATIO_MAX, copy_plain, is_packed, open_plain},
     typed::{normal, normal_field},

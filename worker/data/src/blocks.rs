@@ -101,6 +101,11 @@ impl BlockOrder {
         block * self.block_rows + row % self.block_rows
     }
 
+    /// Blocks in a window; the last one may have fewer.
+    pub(crate) fn window_blocks(&self) -> usize {
+        self.window_blocks
+    }
+
     fn window_of(&self, position: u64) -> usize {
         let number = self.windows.partition_point(|window| window.end <= position);
         assert!(number < self.windows.len(), "position {position} is beyond the last row");

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -188,8 +189,28 @@ impl Dataset {
         }
     }
 
-    /// Copies `rows` of a split, in the order given. Waits for shards that are still to be fetched: not to be called where
-    /// waiting would keep them from that.
+    /// The same of the shards that hold these rows.
+    pub fn prefetch_rows(&self, split: Split, rows: Range<u64>) {
+        if !rows.is_empty() {
+            let (first, last) = (self.place(split, rows.start).0, self.place(split, rows.end - 1).0);
+            self.prefetch(split, first..=last);
+        }
+    }
+
+    /// Whether the shards that an epoch in this order needs together, those of a window and of the next one, fit into the
+    /// cache. Where they do not, they are fetched again and again.
+    pub fn has_room_for(&self, order: &EpochOrder) -> bool {
+        match (&self.shards, order) {
+            (Shards::Mapped(_), _) => true,
+            (Shards::Streamed(_), EpochOrder::Whole(_)) => false,
+            (Shards::Streamed(stream), EpochOrder::Blocks(order)) => {
+                stream.has_room_for(Split::Train, 2 * order.window_blocks())
+            }
+        }
+    }
+
+    /// Copies `rows` of a split, in the order given. Waits for shards that are still to be fetched, for as long as the
+    /// store is away: not to be called where waiting would keep them from that.
     ///
     /// # Errors
     ///
@@ -199,13 +220,34 @@ impl Dataset {
     ///
     /// If a row is not below [`rows`](Self::rows): a bug of the caller.
     pub fn gather(&self, split: Split, rows: &[u64]) -> Result<Batch, OpenError> {
+        let ending = || OpenError::Ending { path: DatasetManifest::path(&self.manifest.version) };
+        self.gather_while(split, rows, &|| true)?.ok_or_else(ending)
+    }
+
+    /// [`gather`](Self::gather), but waits only while the rows are `still_wanted`; `None` if they are not before their
+    /// shards are here.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`gather`](Self::gather).
+    ///
+    /// # Panics
+    ///
+    /// As [`gather`](Self::gather) does.
+    pub fn gather_while(
+        &self,
+        split: Split,
+        rows: &[u64],
+        still_wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<Batch>, OpenError> {
         self.gathered.fetch_add(1, Ordering::Relaxed);
         let mut fetched = BTreeMap::new();
         if let Shards::Streamed(stream) = &self.shards {
             for row in rows {
                 let (index, _) = self.place(split, *row);
                 if !fetched.contains_key(&index) {
-                    fetched.insert(index, stream.get(split, index)?);
+                    let Some(shard) = stream.get(split, index, still_wanted)? else { return Ok(None) };
+                    fetched.insert(index, shard);
                 }
             }
         }
@@ -220,7 +262,8 @@ impl Dataset {
                 (shard.as_ref(), row)
             })
             .collect();
-        Ok(Batch { rows: rows.len(), features: self.features(&places), targets: self.targets(&places) })
+        let (features, targets) = (self.features(&places), self.targets(&places));
+        Ok(Some(Batch { rows: rows.len(), features, targets }))
     }
 
     fn features(&self, places: &[(&Mapped, usize)]) -> Features {
@@ -261,6 +304,14 @@ impl Dataset {
         assert!(index < ends.len(), "row {row} is not below {} of split {split}", self.rows(split));
         let start = index.checked_sub(1).map_or(0, |before| ends[before]);
         (index, (row - start) as usize)
+    }
+}
+
+impl Drop for Dataset {
+    fn drop(&mut self) {
+        if let Shards::Streamed(stream) = &self.shards {
+            stream.close();
+        }
     }
 }
 

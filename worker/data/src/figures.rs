@@ -11,8 +11,8 @@ const FETCH_SECONDS: &str = "phalanx_worker_cache_fetch_seconds";
 const EVICTED_BYTES: &str = "phalanx_worker_cache_evicted_bytes_total";
 const PREFETCHED: &str = "phalanx_worker_shards_prefetched_total";
 const MAPPED_BYTES: &str = "phalanx_worker_shards_mapped_bytes";
-const SHARD_WAIT_SECONDS: &str = "phalanx_worker_shard_wait_seconds_total";
-const BATCH_WAIT_SECONDS: &str = "phalanx_worker_batch_wait_seconds_total";
+const SHARD_WAIT_SECONDS: &str = "phalanx_worker_shard_wait_seconds";
+const BATCH_WAIT_SECONDS: &str = "phalanx_worker_batch_wait_seconds";
 
 /// Says what each metric is.
 pub fn describe() {
@@ -27,18 +27,18 @@ pub fn describe() {
         Unit::Bytes,
         "bytes of data shards that are mapped, of a streamed data set"
     );
-    describe_counter!(SHARD_WAIT_SECONDS, Unit::Seconds, "time that batches have waited for data shards");
-    describe_counter!(BATCH_WAIT_SECONDS, Unit::Seconds, "time that training has waited for batches");
+    describe_histogram!(SHARD_WAIT_SECONDS, Unit::Seconds, "time that a batch has waited for a data shard");
+    describe_histogram!(BATCH_WAIT_SECONDS, Unit::Seconds, "time that a step has waited for its batches");
 }
 
 /// Training has waited for its next batches.
 pub fn waited_for_batch(waited: Duration) {
-    add_seconds(BATCH_WAIT_SECONDS, waited);
+    histogram!(BATCH_WAIT_SECONDS).record(waited);
 }
 
 /// A batch has waited for a shard.
 pub(crate) fn waited_for_shard(waited: Duration) {
-    add_seconds(SHARD_WAIT_SECONDS, waited);
+    histogram!(SHARD_WAIT_SECONDS).record(waited);
 }
 
 /// A shard is at hand; `copied` from the store, or was on this machine.
@@ -65,9 +65,4 @@ pub(crate) fn prefetched() {
 /// So much of a streamed data set is mapped now.
 pub(crate) fn mapped(bytes: u64) {
     gauge!(MAPPED_BYTES).set(bytes as f64);
-}
-
-/// Counters are whole numbers: of microseconds they would be no base unit, so that a gauge that only grows stands in.
-fn add_seconds(name: &'static str, elapsed: Duration) {
-    gauge!(name).increment(elapsed.as_secs_f64());
 }

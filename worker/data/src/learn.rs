@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_protocol::spec::{CategoryEncoding, ColumnEncoding, EncodeSpec, NumberEncoding};
+use phalanx_protocol::spec::{CategoryEncoding, ColumnEncoding, EncodeSpec, NumberEncoding, parse_time};
 
 use crate::{
     dates::{Date, DateRule, PartValue, is_cycle},
@@ -187,10 +187,14 @@ impl Learnt {
                 Ok((Encoding::Number(numbers.rule(spec.quantiles as usize)), values))
             }
             Self::Categories { counts, max, .. } if counts.len() > max => {
-                Err(ColumnProblem::TooManyCategories { column: name.to_owned(), max })
+                let encoding = if counts.keys().all(|text| is_date(text)) { "date" } else { "hashing" };
+                Err(ColumnProblem::TooManyCategories { column: name.to_owned(), max, encoding })
             }
             Self::Categories { encoding, counts, missing, .. } => {
                 let order = spec.order.get(name);
+                if let Some(category) = order.and_then(|order| counts.keys().find(|key| !order.contains(key))) {
+                    return Err(ColumnProblem::NotInOrder { category: shown(category) });
+                }
                 let encoding = of_categories(encoding, &counts, missing, order);
                 Ok((encoding, ColumnValues::Categories(counts)))
             }
@@ -204,6 +208,11 @@ impl Learnt {
             }
         }
     }
+}
+
+/// Whether a text is a date and nothing else.
+fn is_date(text: &str) -> bool {
+    text.parse::<f64>().is_err() && parse_time(text).is_some()
 }
 
 fn of_categories(

@@ -1,8 +1,8 @@
 //! A data set that is larger than the cache: shards are fetched ahead, mapped while they are needed, and given up when
 //! others need the room.
 //!
-//! Fetching goes on the runtime; whoever gathers waits for what is not there yet. A shard is fetched once at a time,
-//! however many ask for it.
+//! Fetching goes on the runtime; whoever gathers waits for what is not there yet, for as long as the store is away, unless
+//! it is not wanted any more. A shard is fetched once at a time, however many ask for it.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use phalanx_storage::Store;
-use tokio::{runtime::Handle, sync::Semaphore, time::sleep};
-use tracing::warn;
+use phalanx_storage::{Outage, Patience, Store};
+use tokio::{runtime::Handle, sync::Semaphore};
+use tracing::{info, warn};
 
 use crate::{
     OpenError, ShardRef, Split,
@@ -22,10 +22,8 @@ use crate::{
     mapped::{Form, Mapped},
 };
 
-/// How often a shard is asked for while the store is away, and how long after each time: training stalls for ten
-/// minutes before it fails.
-const TRIES_MAX: u32 = 600;
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How often whoever waits for a shard looks whether it is still wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The shards of a data set, some of them mapped.
 #[derive(Debug)]
@@ -87,8 +85,13 @@ impl Stream {
         }
     }
 
-    /// The shard, once it is here.
-    pub(crate) fn get(self: &Arc<Self>, split: Split, index: usize) -> Result<Arc<Mapped>, OpenError> {
+    /// The shard, once it is here; `None` if it is not wanted any more before that.
+    pub(crate) fn get(
+        self: &Arc<Self>,
+        split: Split,
+        index: usize,
+        still_wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<Mapped>>, OpenError> {
         let key = (split, index);
         let mut slots = self.slots();
         let mut waiting_since = None;
@@ -104,7 +107,7 @@ impl Stream {
                     if let Some(since) = waiting_since {
                         figures::waited_for_shard(Instant::elapsed(&since));
                     }
-                    return Ok(mapped);
+                    return Ok(Some(mapped));
                 }
                 Some(Slot { state: State::Failed(_), .. }) => {
                     // Others who wait for it ask again.
@@ -114,8 +117,23 @@ impl Stream {
                 }
             }
             waiting_since.get_or_insert_with(Instant::now);
-            slots = self.arrived.wait(slots).unwrap_or_else(PoisonError::into_inner);
+            if !still_wanted() {
+                return Ok(None);
+            }
+            (slots, _) = self.arrived.wait_timeout(slots, LOOK_EVERY).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Whether shards of a split that are needed together, so many of them, fit into the cache together.
+    pub(crate) fn has_room_for(&self, split: Split, shards: usize) -> bool {
+        let refs = &self.refs[split as usize];
+        let largest = refs.iter().map(|shard| shard.file.bytes).max().unwrap_or(0);
+        largest.saturating_mul(shards.min(refs.len()) as u64) <= self.cache.bytes_max()
+    }
+
+    /// Nobody will ask for a shard any more: what is on its way need not arrive.
+    pub(crate) fn close(&self) {
+        self.fetching.close();
     }
 
     /// Begins to fetch a shard that nobody has asked for.
@@ -161,19 +179,22 @@ impl Arriving {
     async fn fetch(mut self) {
         let stream = &self.stream;
         let shard = &stream.refs[self.split as usize][self.index];
-        // It is never closed.
-        let _permit = stream.fetching.acquire().await;
-        let mut tries = 0;
-        self.fetched = loop {
-            match stream.cache.fetch(&stream.store, shard, stream.form).await {
-                Err(OpenError::Storage(error)) if error.is_transient() && tries < TRIES_MAX => {
-                    tries += 1;
-                    warn!(%error, tries, "a data shard cannot be fetched now");
-                    sleep(TRY_AGAIN).await;
+        let Ok(_permit) = stream.fetching.acquire().await else { return };
+        let path = &shard.file.path;
+        let mut patience = Patience::new(stream.store.clone(), |outage| match outage {
+            Outage::Away(away) => warn!(path, why = away.why, "a data shard waits for the object store"),
+            Outage::Over => info!(path, "the object store is back"),
+        });
+        while !stream.fetching.is_closed() {
+            match patience.watch(stream.cache.fetch(&stream.store, shard, stream.form)).await {
+                Err(OpenError::Storage(error)) if error.is_transient() => patience.wait(&error).await,
+                fetched => {
+                    self.fetched = Some(fetched);
+                    break;
                 }
-                fetched => break Some(fetched),
             }
-        };
+        }
+        patience.done();
     }
 }
 

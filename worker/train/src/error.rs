@@ -174,7 +174,7 @@ impl TrainError {
     /// the next generation can go on with it.
     pub(crate) fn leaves_state_sound(&self, rank: Rank) -> bool {
         match self {
-            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } => true,
+            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } | Self::Data(_) => true,
             Self::Differs { hashes, .. } => is_of_majority(hashes, rank),
             // What was loaded in part, or failed here.
             Self::Build(_)

@@ -5,22 +5,33 @@ use std::{
     any::Any,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use phalanx_collective::AbortHandle;
 use phalanx_data::{Augment, Batch, Dataset, EpochOrder, FeatureKind, Split, figures};
 use phalanx_protocol::{ledger::Taken, spec::TrainSpec};
+use tracing::warn;
 
-use crate::error::TrainError;
+use crate::{error::TrainError, measure::still_wanted};
 
 /// Steps gathered ahead.
 const AHEAD: usize = 2;
 
+/// How often whoever waits for batches looks whether the group still wants a step.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// The batches of one rank's lanes, step after step.
 pub(crate) struct Loader {
     gathered: mpsc::Receiver<Result<Gathered, TrainError>>,
+    /// Nobody takes batches any more.
+    ended: Arc<AtomicBool>,
 }
 
 /// What one step of one rank is computed from.
@@ -41,7 +52,8 @@ impl Loader {
         steps: Range<u64>,
     ) -> Result<Self, TrainError> {
         let (send, gathered) = mpsc::sync_channel(AHEAD);
-        let mut feeder = Feeder { dataset, spec, epoch: None };
+        let ended = Arc::new(AtomicBool::new(false));
+        let mut feeder = Feeder { dataset, spec, epoch: None, ended: Arc::clone(&ended) };
         thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || {
@@ -50,23 +62,39 @@ impl Loader {
                     let gathered = catch_unwind(AssertUnwindSafe(|| feeder.gather(step, lanes)));
                     let gathered =
                         gathered.unwrap_or_else(|panic| Err(TrainError::Loader(panic_text(panic.as_ref()))));
-                    let failed = gathered.is_err();
                     // The trainer stopped before the planned end: so does its loader.
+                    let Some(gathered) = gathered.transpose() else { return };
+                    let failed = gathered.is_err();
                     if send.send(gathered).is_err() || failed {
                         return;
                     }
                 }
             })
             .map_err(|error| TrainError::Thread { thread: "loader", error })?;
-        Ok(Self { gathered })
+        Ok(Self { gathered, ended })
     }
 
-    /// What the next step is computed from.
-    pub(crate) fn next(&self) -> Result<Gathered, TrainError> {
+    /// What the next step is computed from; an error where the group is told to end before that is here.
+    pub(crate) fn next(&self, abort: &AbortHandle) -> Result<Gathered, TrainError> {
         let begun = Instant::now();
-        let gathered = self.gathered.recv();
-        figures::waited_for_batch(begun.elapsed());
-        gathered.expect("invariant: the loader gives as many batches as there are steps")
+        loop {
+            match self.gathered.recv_timeout(LOOK_EVERY) {
+                Ok(gathered) => {
+                    figures::waited_for_batch(begun.elapsed());
+                    return gathered;
+                }
+                Err(RecvTimeoutError::Timeout) => still_wanted(abort)?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("invariant: the loader gives as many batches as there are steps")
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -86,6 +114,8 @@ struct Feeder {
     spec: TrainSpec,
     /// The epoch that was fed last.
     epoch: Option<Epoch>,
+    /// Nobody takes batches any more.
+    ended: Arc<AtomicBool>,
 }
 
 /// What is decided for a whole epoch.
@@ -98,8 +128,8 @@ struct Epoch {
 }
 
 impl Feeder {
-    /// Gathers the batches of `lanes` for step `step` (from 0).
-    fn gather(&mut self, step: u64, lanes: Range<u32>) -> Result<Gathered, TrainError> {
+    /// Gathers the batches of `lanes` for step `step` (from 0); `None` once nobody takes them.
+    fn gather(&mut self, step: u64, lanes: Range<u32>) -> Result<Option<Gathered>, TrainError> {
         let steps_per_epoch = self.spec.steps_per_epoch(self.dataset.rows(Split::Train));
         let first = step % steps_per_epoch * u64::from(self.spec.batch_size);
         let number = step / steps_per_epoch;
@@ -107,11 +137,14 @@ impl Feeder {
             self.epoch = Some(self.begin(number));
         }
         let mut gathered = Gathered::default();
-        let Self { dataset, spec, epoch: Some(epoch) } = self else { return Ok(gathered) };
+        let Self { dataset, spec, epoch: Some(epoch), ended } = self else { return Ok(None) };
+        let is_wanted = || !ended.load(Ordering::Relaxed);
         epoch.ask_ahead(dataset, first);
         for lane in lanes {
             let (mut taken, rows) = epoch.lane_rows(spec, first, lane);
-            let mut batch = dataset.gather(Split::Train, &rows)?;
+            let Some(mut batch) = dataset.gather_while(Split::Train, &rows, &is_wanted)? else {
+                return Ok(None);
+            };
             if let Some(augment) = &epoch.augment {
                 augment.apply(&mut batch.features, &rows);
             }
@@ -121,7 +154,7 @@ impl Feeder {
             gathered.batches.push(batch);
             gathered.taken.push(taken);
         }
-        Ok(gathered)
+        Ok(Some(gathered))
     }
 
     fn begin(&self, number: u64) -> Epoch {
@@ -131,7 +164,15 @@ impl Feeder {
         };
         let augment = self.spec.augment.as_ref().zip(shape);
         let augment = augment.map(|(augment, shape)| Augment::new(augment, shape, self.spec.seed, number));
-        Epoch { number, order: self.dataset.order(&self.spec, number), augment, asked: 0..0 }
+        let order = self.dataset.order(&self.spec, number);
+        if !self.dataset.has_room_for(&order) {
+            warn!(
+                epoch = number,
+                "the cache is too small for this order of samples: data shards are fetched more than once; raise \
+                 `--cache-max`, or set `train.shuffle = \"blocks\"` and a smaller `train.shuffle_window`"
+            );
+        }
+        Epoch { number, order, augment, asked: 0..0 }
     }
 }
 

@@ -23,6 +23,9 @@ const CHUNK_TEXTS: u64 = 32;
 /// Chunks that each lane computes in one round.
 const ROUND_CHUNKS: u64 = 16;
 
+/// Rounds whose rows are asked for before they are computed.
+const ROUNDS_AHEAD: u64 = 8;
+
 /// Predictions for all rows of `split`, the same on every rank. Collective: all
 /// ranks of the group must call it.
 pub(crate) fn predict_split(
@@ -46,9 +49,11 @@ pub(crate) fn predict_split(
         for lane in group.lanes() {
             let share = share_of(rows, lane, lanes);
             let first = share.start + round * round_rows;
+            dataset.prefetch_rows(split, first..share.end.min(first + ROUNDS_AHEAD * round_rows));
             for chunk in chunks(first..share.end.min(first + round_rows), chunk_rows) {
                 still_wanted(&abort)?;
-                append(learner, &dataset.gather(split, &chunk)?, &mut mine);
+                let batch = dataset.gather_while(split, &chunk, &|| !abort.is_aborted())?;
+                append(learner, &batch.ok_or(CollectiveError::Aborted)?, &mut mine);
             }
         }
         for (rank, message) in group.all_gather(&mine)?.iter().enumerate() {

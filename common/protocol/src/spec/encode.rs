@@ -23,8 +23,8 @@ pub struct EncodeSpec {
     /// Encoding of single columns: `columns = { age = "robust", city = "hashing", joined = "date" }`. Columns of dates and
     /// times of a Parquet file are encoded as `date` without being named.
     pub columns: BTreeMap<String, ColumnEncoding>,
-    /// Categories of `ordinal` columns in their order: `order = { grade = ["low", "medium", "high"] }`. Others come in the
-    /// order of their text, integers in that of numbers.
+    /// All categories of `ordinal` columns in their order: `order = { grade = ["low", "medium", "high"] }`. Those of other
+    /// columns come in the order of their text, integers in that of numbers.
     pub order: BTreeMap<String, Vec<String>>,
     /// Numbers that a column becomes by `hashing` or `words`: 2 to 65,536.
     pub buckets: u32,

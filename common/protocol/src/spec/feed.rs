@@ -21,7 +21,8 @@ pub enum Shuffle {
 pub struct AugmentSpec {
     /// Mirror half of them, left to right.
     pub flip: bool,
-    /// Move by up to so many pixels up or down and left or right; what comes in at the border is 0.
+    /// Move by up to so many pixels up or down and left or right; what comes in at the border is 0, in images of floats the
+    /// channel's mean.
     pub shift: u32,
     /// Move likewise, but what comes in at the border is the image mirrored there: a crop of the image with so many pixels
     /// of padding.

@@ -41,8 +41,9 @@ pub struct SplitSpec {
     /// For `time`: the first time of the test split, in the place of fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_from: Option<String>,
-    /// What to do about leakage. By default a group in two splits and a broken order of times are refused, and rows with
-    /// equal features in two splits are told: in tables of few values they need not be the same thing seen twice.
+    /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test splits
+    /// that equal (features and target) one of another split. By default it is refused; up to ten equal rows, or one in a
+    /// hundred, are told: in tables of few values they need not be the same thing seen twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leakage: Option<Leakage>,
 }

@@ -247,15 +247,14 @@ pub enum PrepareError {
         reason: String,
     },
     /// The splits are not apart from each other.
-    #[error(
-        "{}: {problem}; give it to one split alone, or set `data.split.leakage` to \"warn\" or \"allow\"",
-        path.display()
-    )]
+    #[error("{}: leakage: {problem}; {remedy}; or let it pass by `data.split.leakage = \"warn\"`", path.display())]
     Leakage {
         /// The file.
         path: PathBuf,
         /// What is in two splits.
         problem: String,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// The job file's `[data]` cannot be followed; a checked job file has none of these.
     #[error("[data]: {reason}")]

@@ -56,14 +56,22 @@ pub enum ColumnProblem {
     NoValues,
     /// More categories than one-hot encoding is good for.
     #[error(
-        "there are more than {max} different texts; encode it another way (`encode.columns = {{ {column:?} = \"hashing\" }}`), \
-         or name it in `ignore`"
+        "there are more than {max} different texts; encode it another way \
+         (`encode.columns = {{ {column:?} = \"{encoding}\" }}`), or name it in `ignore`"
     )]
     TooManyCategories {
         /// The column, once more.
         column: String,
         /// The most allowed.
         max: usize,
+        /// An encoding that takes more.
+        encoding: &'static str,
+    },
+    /// A category has no place in the order that the job file gives.
+    #[error("`encode.order` does not name `{category}`, which the training split has; add it there, or mend the rows")]
+    NotInOrder {
+        /// The category.
+        category: String,
     },
     /// More classes than can be meant.
     #[error(

@@ -1,9 +1,10 @@
-//! Leakage: rows with equal features, groups and times that are in more than one split, so that a model is measured on
-//! what it was trained on.
+//! Leakage: equal rows, groups and times that are in more than one split, so that a model is measured on what it was
+//! trained on.
 //!
-//! Rows of the validation and test splits are remembered by a hash of their features while the encoder is fitted; rows of
-//! the training split are looked up while they are written. Where there are too many to be remembered, every second,
-//! fourth, … hash is: the same on both sides, so that what is found is a sample of what there is.
+//! Rows are equal if their features and their target are. Rows of the validation and test splits are remembered by a hash
+//! while the encoder is fitted; rows of the training split are looked up while they are written. Where there are too many
+//! to be remembered, every second, fourth, … hash is: the same on both sides, so that what is found is a sample of what
+//! there is.
 
 use std::{collections::HashMap, fmt, path::Path};
 
@@ -20,8 +21,14 @@ use crate::{
     source::{Cells, Chunk, ListValues},
 };
 
-/// Rows that are remembered: about 150 MiB.
-const REMEMBERED_MAX: usize = 2 << 20;
+/// Rows that are remembered: as many as a hash map takes before it grows beyond 130 MiB.
+const REMEMBERED_MAX: usize = 7 << 18;
+
+/// Rows measured on that may equal others: a few do by chance, and change no verdict.
+const EQUAL_ROWS_MAX: u64 = 10;
+
+/// The share of the rows measured on that may equal others, where that is more.
+const EQUAL_SHARE_MAX: f64 = 0.01;
 
 /// What is in two splits, as it stands in the manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,8 +36,11 @@ const REMEMBERED_MAX: usize = 2 << 20;
 pub struct LeakageFinding {
     /// What it is.
     pub kind: LeakageKind,
-    /// How many there are: rows, or cells of groups; for times, splits that begin too early.
+    /// How many there are: rows of the validation and test splits that the model was trained on or chosen by; rows that
+    /// are in another split than the first one of their group; splits that begin too early.
     pub count: u64,
+    /// Of how many: rows of the validation and test splits; rows; pairs of splits.
+    pub of: u64,
     /// The share of all rows that was looked at, of 0 to 1.
     pub checked: f64,
     /// The same for people, with examples.
@@ -41,7 +51,7 @@ pub struct LeakageFinding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeakageKind {
-    /// Rows with equal features.
+    /// Rows.
     EqualRows,
     /// A group.
     EqualGroups,
@@ -68,24 +78,31 @@ struct Seen {
 
 #[derive(Debug, Default)]
 struct EqualRows {
-    held_out: HashMap<u128, Seen>,
+    held_out: HashMap<u128, HeldOut>,
     /// Hashes with so many zeros at their end are remembered.
     zeros: u32,
-    pairs: Pairs,
+    /// A row of the training split, and one that it equals; else one of each of the other two.
+    example: Option<(Seen, Seen)>,
     row: Vec<u8>,
+}
+
+/// Equal rows, at least one of which is measured on.
+#[derive(Debug)]
+struct HeldOut {
+    /// The first that is.
+    first: Seen,
+    /// By split.
+    rows: [u32; 3],
 }
 
 #[derive(Debug, Default)]
 struct EqualGroups {
     first: HashMap<u128, Seen>,
-    pairs: Pairs,
-}
-
-/// Pairs that were found: how many, and the first of them.
-#[derive(Debug, Default)]
-struct Pairs {
-    count: u64,
-    first: Option<(String, Seen, Seen)>,
+    rows: u64,
+    /// Rows in another split than the first one of their group.
+    astray: u64,
+    /// The first of them: its group, the first row of that, and itself.
+    example: Option<(String, Seen, Seen)>,
 }
 
 /// The first and the last time of a split.
@@ -148,10 +165,7 @@ impl LeakageCheck {
     pub(crate) fn fitted(&mut self, path: &Path) -> Result<(), PrepareError> {
         let groups = self.groups.take().and_then(EqualGroups::finding);
         let times = self.times.take().and_then(|times| time_order(&times));
-        for finding in groups.into_iter().chain(times) {
-            self.found(finding, Leakage::Refuse, path)?;
-        }
-        Ok(())
+        groups.into_iter().chain(times).try_for_each(|finding| self.found(finding, path))
     }
 
     /// The pass over all rows in which they are written.
@@ -165,14 +179,17 @@ impl LeakageCheck {
     /// The end of that pass, and everything that was found.
     pub(crate) fn written(mut self, path: &Path) -> Result<Vec<LeakageFinding>, PrepareError> {
         if let Some(finding) = self.rows.take().and_then(EqualRows::finding) {
-            self.found(finding, Leakage::Warn, path)?;
+            self.found(finding, path)?;
         }
         Ok(self.findings)
     }
 
-    fn found(&mut self, finding: LeakageFinding, default: Leakage, path: &Path) -> Result<(), PrepareError> {
-        match self.chosen.unwrap_or(default) {
-            Leakage::Refuse => Err(PrepareError::Leakage { path: path.to_owned(), problem: finding.message }),
+    fn found(&mut self, finding: LeakageFinding, path: &Path) -> Result<(), PrepareError> {
+        match self.chosen.unwrap_or_else(|| finding.by_default()) {
+            Leakage::Refuse => {
+                let remedy = finding.kind.remedy();
+                Err(PrepareError::Leakage { path: path.to_owned(), problem: finding.message, remedy })
+            }
             Leakage::Warn | Leakage::Allow => {
                 warn!(path = %path.display(), "{}", finding.message);
                 self.findings.push(finding);
@@ -182,17 +199,41 @@ impl LeakageCheck {
     }
 }
 
+impl LeakageFinding {
+    /// What is done about it unless the job file says otherwise. In tables of few values some rows are equal by chance.
+    fn by_default(&self) -> Leakage {
+        let is_much = self.count > EQUAL_ROWS_MAX && self.count as f64 > EQUAL_SHARE_MAX * self.of as f64;
+        match self.kind {
+            LeakageKind::EqualRows if !is_much => Leakage::Warn,
+            LeakageKind::EqualRows | LeakageKind::EqualGroups | LeakageKind::TimeOrder => Leakage::Refuse,
+        }
+    }
+}
+
+impl LeakageKind {
+    /// What to do about it.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::EqualRows => {
+                "keep one of each, or divide by a column that equal rows have in common (`data.split.by = \"group\"`)"
+            }
+            Self::EqualGroups => "divide by it: `data.split.by = \"group\"`",
+            Self::TimeOrder => "divide by it: `data.split.by = \"time\"`",
+        }
+    }
+}
+
 impl EqualRows {
     /// Remembers a row of a split that is measured on; it may equal one of the other such split.
     fn remember(&mut self, chunk: &Chunk, features: usize, row: usize, split: Split) {
         let Some(hash) = self.hash(chunk, features, row) else { return };
         let seen = Seen { place: chunk.places.at(row), split };
-        match self.held_out.get(&hash) {
-            Some(other) if other.split != split => self.pairs.add(String::new(), *other, seen),
-            Some(_) => {}
-            None => drop(self.held_out.insert(hash, seen)),
+        let held_out = self.held_out.entry(hash).or_insert(HeldOut { first: seen, rows: [0; 3] });
+        held_out.count(split);
+        if held_out.first.split != split {
+            self.example.get_or_insert((seen, held_out.first));
         }
-        while self.held_out.len() > REMEMBERED_MAX {
+        while self.held_out.len() >= REMEMBERED_MAX {
             self.zeros += 1;
             let zeros = self.zeros;
             self.held_out.retain(|hash, _| hash.trailing_zeros() >= zeros);
@@ -202,15 +243,19 @@ impl EqualRows {
     /// Looks for a row of the training split among those.
     fn look_up(&mut self, chunk: &Chunk, features: usize, row: usize) {
         let Some(hash) = self.hash(chunk, features, row) else { return };
-        if let Some(other) = self.held_out.get(&hash) {
-            self.pairs.add(String::new(), *other, Seen { place: chunk.places.at(row), split: Split::Train });
+        let Some(held_out) = self.held_out.get_mut(&hash) else { return };
+        held_out.count(Split::Train);
+        let seen = Seen { place: chunk.places.at(row), split: Split::Train };
+        if self.example.is_none_or(|(one, _)| one.split != Split::Train) {
+            self.example = Some((seen, held_out.first));
         }
     }
 
-    /// The hash of a row's features, if it is one of those that are looked at.
+    /// The hash of a row's features and target, if it is one of those that are looked at.
     fn hash(&mut self, chunk: &Chunk, features: usize, row: usize) -> Option<u128> {
         self.row.clear();
-        for cells in chunk.columns.iter().take(features) {
+        // The target is the last column, behind those that decide the division.
+        for cells in chunk.columns.iter().take(features).chain(chunk.columns.last()) {
             write_cell(cells, row, &mut self.row);
         }
         if let Some(lists) = &chunk.lists {
@@ -227,24 +272,56 @@ impl EqualRows {
     }
 
     fn finding(self) -> Option<LeakageFinding> {
-        let Pairs { count, first } = self.pairs;
-        let (_, one, other) = first?;
+        let (one, other) = self.example?;
+        let (count, of) = self.held_out.values().map(HeldOut::leaked).fold((0, 0), |sum, (leaked, of)| {
+            (sum.0 + u64::from(leaked), sum.1 + u64::from(of))
+        });
+        if count == 0 {
+            // The sample has become so small that the example is not in it any more.
+            return None;
+        }
         let checked = 0.5_f64.powi(self.zeros.try_into().unwrap_or(i32::MAX));
-        let of =
-            if self.zeros == 0 { String::new() } else { format!(" among {:.1} % of all", checked * 100.0) };
-        let (rows, have) = if count == 1 { ("row", "has") } else { ("rows", "have") };
+        let sample =
+            if self.zeros == 0 { String::new() } else { format!(", of a sample of {:.1} %", checked * 100.0) };
+        let equal = if count == 1 { "row equals" } else { "rows equal" };
+        let share = count as f64 / of as f64 * 100.0;
         let message = format!(
-            "{count} {rows}{of} {have} the features of a row of another split: first {other}, which equals {one}"
+            "{count} of {of} validation and test {equal} one of another split ({share:.1} %{sample}): {one} and {other}, \
+             for one"
         );
-        Some(LeakageFinding { kind: LeakageKind::EqualRows, count, checked, message })
+        Some(LeakageFinding { kind: LeakageKind::EqualRows, count, of, checked, message })
+    }
+}
+
+impl HeldOut {
+    fn count(&mut self, split: Split) {
+        let rows = &mut self.rows[split as usize];
+        *rows = rows.saturating_add(1);
+    }
+
+    /// How many of the rows measured on say nothing new, as the model was trained on them or chosen by them, and how many
+    /// there are.
+    fn leaked(&self) -> (u32, u32) {
+        let [train, validation, test] = self.rows;
+        let measured = validation.saturating_add(test);
+        let leaked = match (train, validation) {
+            (1.., _) => measured,
+            (0, 1..) => test,
+            (0, 0) => 0,
+        };
+        (leaked, measured)
     }
 }
 
 impl EqualGroups {
     fn observe(&mut self, name: &str, seen: Seen) {
+        self.rows += 1;
         let hash = hash(name);
         match self.first.get(&hash) {
-            Some(first) if first.split != seen.split => self.pairs.add(shown(name), *first, seen),
+            Some(first) if first.split != seen.split => {
+                self.astray += 1;
+                self.example.get_or_insert_with(|| (shown(name), *first, seen));
+            }
             Some(_) => {}
             // More than can be kept apart: what is known already is still checked.
             None if self.first.len() >= GROUPS_MAX => {}
@@ -253,13 +330,14 @@ impl EqualGroups {
     }
 
     fn finding(self) -> Option<LeakageFinding> {
-        let Pairs { count, first } = self.pairs;
-        let (name, one, other) = first?;
+        let (name, one, other) = self.example?;
+        let count = self.astray;
         let rows = if count == 1 { "row is" } else { "rows are" };
         let message = format!(
-            "{count} {rows} in another split than the first row of their group: first `{name}`, {other} and {one}"
+            "{count} {rows} in another split than the first row of their group: `{name}`, {one} and {other}, for one"
         );
-        Some(LeakageFinding { kind: LeakageKind::EqualGroups, count, checked: 1.0, message })
+        let of = self.rows;
+        Some(LeakageFinding { kind: LeakageKind::EqualGroups, count, of, checked: 1.0, message })
     }
 }
 
@@ -275,7 +353,8 @@ fn time_order(spans: &[Option<Span>; 3]) -> Option<LeakageFinding> {
          {earlier}",
         after.first.1, before.last.1
     );
-    Some(LeakageFinding { kind: LeakageKind::TimeOrder, count: found.len() as u64, checked: 1.0, message })
+    let (count, of) = (found.len() as u64, present.len() as u64 - 1);
+    Some(LeakageFinding { kind: LeakageKind::TimeOrder, count, of, checked: 1.0, message })
 }
 
 impl Span {
@@ -287,13 +366,6 @@ impl Span {
         if time > span.last.0 {
             span.last = (time, place);
         }
-    }
-}
-
-impl Pairs {
-    fn add(&mut self, name: String, one: Seen, other: Seen) {
-        self.count += 1;
-        self.first.get_or_insert((name, one, other));
     }
 }
 

@@ -86,6 +86,11 @@ async fn every_encoding_of_categories_says_what_becomes_of_unknown_and_missing_o
         near(&rows(&dataset, Split::Train).concat(), &expected);
         near(&predicted(&dataset, &new).concat(), &of_new);
     }
+    let settings = r#""target": "y", "objective": "regression",
+        "encode": {"columns": {"c": "ordinal"}, "order": {"c": ["a", "B"]}}"#;
+    let data = train_only(spec("csv", &bench.file("b.csv", content), settings));
+    let error = bench.prepare(&data).await.unwrap_err().to_string();
+    assert!(error.contains("column `c`: `encode.order` does not name `b`"), "{error}");
     // Without a gap in the training split, one is like an unknown category.
     let dataset = open(&bench, "c,y\nb,1\na,2\n", r#""categories": "ordinal""#).await;
     near(&predicted(&dataset, &new).concat(), &[0.0, -1.0, -1.0]);

@@ -128,33 +128,50 @@ const LEAKING: &str = "\
 x,c,who,day,part,y
 1,a,ann,2024-01-01,train,1
 2,b,bob,2024-01-02,train,2
-1,a,cid,2024-01-03,test,3
+1,a,cid,2024-01-03,test,1
 3,b,ann,2024-01-01,test,4
 1,b,dan,2024-01-04,validation,5
-1,b,eve,2024-01-05,test,6
+1,b,eve,2024-01-05,test,5
 ";
 
 #[tokio::test]
 async fn equal_rows_are_told_or_refused_or_let_pass_as_asked() {
     let bench = Bench::new();
-    let split = |leakage: &str| format!(r#""by": "column", "column": "part"{leakage}"#);
     let settings = |leakage: &str| {
-        let split = split(leakage);
+        let split = format!(r#""by": "column", "column": "part"{leakage}"#);
         let settings = format!(
             r#""target": "y", "objective": "regression", "features": ["x", "c"], "split": {{{split}}}"#
         );
         spec("csv", &bench.file("a.csv", LEAKING), &settings)
     };
     let prepared = bench.prepare(&settings("")).await.unwrap();
-    let told = "2 rows have the features of a row of another split";
+    let told = "2 of 4 validation and test rows equal one of another split (50.0 %): line 2 (train) and line 4 (test)";
     assert!(prepared.summary.contains(told), "{}", prepared.summary);
     let findings = bench.open(&settings("")).await.manifest().leakage.clone();
-    assert_eq!((findings[0].kind, findings[0].count, findings[0].checked), (LeakageKind::EqualRows, 2, 1.0));
-    assert!(findings[0].message.contains("line 7 (test), which equals line 6 (validation)"), "{findings:?}");
+    assert_eq!((findings[0].kind, findings[0].count, findings[0].of), (LeakageKind::EqualRows, 2, 4));
 
     let error = bench.prepare(&settings(r#", "leakage": "refuse""#)).await.unwrap_err().to_string();
-    assert!(error.contains(told) && error.contains("`data.split.leakage`"), "{error}");
+    assert!(error.contains(told) && error.contains("`data.split.leakage = \"warn\"`"), "{error}");
     assert!(bench.open(&settings(r#", "leakage": "allow""#)).await.manifest().leakage.is_empty());
+}
+
+#[tokio::test]
+async fn more_than_a_few_equal_rows_are_refused() {
+    let bench = Bench::new();
+    let content = |different: u32| -> String {
+        let rows = (0..2_000).map(|row| row % different);
+        let rows: String = rows.map(|row| format!("{row},{}\n", row * 3)).collect();
+        format!("x,y\n{rows}")
+    };
+    let error = refused(&bench, &content(1_900), "").await;
+    let found = error.contains("validation and test rows equal one of another split");
+    assert!(found && error.contains("`data.split.by = \"group\"`"), "{error}");
+    // One in two hundred.
+    let findings = open(&bench, &content(1_995), "").await.manifest().leakage.clone();
+    assert!(findings.iter().all(|finding| finding.count <= 5), "{findings:?}");
+    // Another target is another row.
+    let rows: String = (0..2_000).map(|row| format!("{},{row}\n", row % 3)).collect();
+    assert!(open(&bench, &format!("x,y\n{rows}"), "").await.manifest().leakage.is_empty());
 }
 
 #[tokio::test]
@@ -162,12 +179,11 @@ async fn groups_and_times_in_two_splits_are_refused_unless_it_is_asked_otherwise
     let bench = Bench::new();
     let split = |more: &str| format!(r#""by": "column", "column": "part", {more}"#);
     let error = refused(&bench, LEAKING, &split(r#""group": "who""#)).await;
-    assert!(error.contains("1 row is in another split than the first row of their group: first `ann`, line 5 (test) and line 2 (train)"), "{error}");
+    let told = "1 row is in another split than the first row of their group: `ann`, line 2 (train) and line 5 (test), for one";
+    assert!(error.contains(told) && error.contains("`data.split.by = \"group\"`"), "{error}");
     let error = refused(&bench, LEAKING, &split(r#""time": "day""#)).await;
-    assert!(
-        error.contains("the validation split begins") || error.contains("the test split begins"),
-        "{error}"
-    );
+    let told = "the test split begins before the validation split has ended: line 5 is of test and not later than line 6";
+    assert!(error.contains(told) && error.contains("`data.split.by = \"time\"`"), "{error}");
     let dataset = open(&bench, LEAKING, &split(r#""group": "who", "leakage": "warn""#)).await;
     assert_eq!(dataset.manifest().leakage[0].kind, LeakageKind::EqualGroups);
     open(&bench, LEAKING, &split(r#""time": "day", "leakage": "warn""#)).await;

@@ -87,6 +87,23 @@ async fn a_shard_that_cannot_be_fetched_is_an_error_and_may_come_later() {
     assert_eq!(gather(&dataset).await.unwrap().unwrap().rows, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_rows_that_are_not_wanted_any_more() {
+    let bench = Bench::new();
+    let store = Store::open("memory://").unwrap();
+    let prepared = prepare(&text(&bench), &store, &mut |_| {}).await.unwrap();
+    let small = Cache::new(bench.path("small"), 70 << 20);
+    let dataset = Dataset::open(&prepared.dataset, &store, &small).await.unwrap();
+    let found = tokio::task::block_in_place(|| dataset.gather_while(Split::Train, &[0], &|| false));
+    assert!(found.unwrap().is_none());
+    // Two shards have room, but not two windows of two.
+    let mut spec = train("blocks");
+    assert!(!dataset.has_room_for(&dataset.order(&spec, 0)));
+    spec.shuffle_window = 1;
+    assert!(dataset.has_room_for(&dataset.order(&spec, 0)));
+    assert!(!dataset.has_room_for(&dataset.order(&train("whole"), 0)));
+}
+
 #[tokio::test]
 async fn small_data_sets_are_shuffled_as_a_whole_and_blocks_are_shards() {
     let bench = Bench::new();

@@ -202,7 +202,7 @@ fn many(rows: usize) -> String {
 #[tokio::test]
 async fn what_is_learnt_is_of_the_training_split_alone_and_the_split_stays_the_same() {
     let bench = Bench::new();
-    let settings = r#""target": "y", "clean": [{"impute": {"columns": ["a"], "with": "mean"}}]"#;
+    let settings = r#""target": "y", "split": {"leakage": "allow"}, "clean": [{"impute": {"columns": ["a"], "with": "mean"}}]"#;
     let spec = spec("csv", &bench.file("rows.csv", many(1_000)), settings);
     let prepared = bench.prepare(&spec).await.unwrap();
     let manifest = find_version(&prepared.dataset.version[..12], &bench.store).await.unwrap();

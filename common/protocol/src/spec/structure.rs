@@ -213,20 +213,24 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
         return;
     }
     let text = match &key.form {
-        Form::Text => "\"stand-in\"",
-        Form::Whole { .. } | Form::Number => "1",
+        Form::Text => "\"stand-in\"".to_owned(),
+        Form::Whole { .. } | Form::Number => "1".to_owned(),
+        Form::Choice(choices) => {
+            let Some(first) = choices.first() else { return };
+            format!("\"{}\"", first.name)
+        }
+        Form::List { length: None, .. } => "[]".to_owned(),
         // A whole section cannot be made up; it stays unread. The rest is never required.
         Form::Section { .. }
         | Form::OneOf(_)
         | Form::Free
         | Form::Map(_)
-        | Form::Choice(_)
         | Form::Character
         | Form::Gate
         | Form::Truth
         | Form::List { .. } => return,
     };
-    let value = DeValue::parse(text).expect("invariant: a stand-in is a TOML value").into_inner();
+    let value = DeValue::parse(&text).expect("invariant: a stand-in is a TOML value").into_inner();
     table.insert(Spanned::new(span.clone(), key.name.as_str().into()), Spanned::new(span, value));
 }
 

@@ -319,12 +319,12 @@ impl<'a> Cleaning<'a> {
         Ok(())
     }
 
-    /// Looks whether the rows are as they should be, and puts those aside that are not to be kept.
+    /// Looks whether the rows are as they should be, and puts those aside that are not to be kept, unless all is
+    /// refused.
     fn expect(&mut self, spec: &DataSpec) -> Result<Vec<Outcome>, PrepareError> {
         let checked =
             expect::check(&spec.expect, &self.batches, &self.pipeline, &self.input.files, self.scratch)?;
-        expect::refuse(&checked.outcomes)?;
-        if !checked.rejects.is_empty() {
+        if !checked.rejects.is_empty() && expect::refuse(&checked.outcomes).is_ok() {
             self.funnel.rows_unexpected = checked.rejects.len() as u64;
             self.quarantine.add(&checked.rejects, &self.input.files)?;
             let places = checked.rejects.iter().map(|reject| reject.at).collect();

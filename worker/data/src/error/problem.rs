@@ -68,7 +68,9 @@ pub enum ColumnProblem {
         encoding: &'static str,
     },
     /// A category has no place in the order that the job file gives.
-    #[error("`encode.order` does not name `{category}`, which the training split has; add it there, or mend the rows")]
+    #[error(
+        "`encode.order` does not name `{category}`, which the training split has; add it there, or mend the rows"
+    )]
     NotInOrder {
         /// The category.
         category: String,

@@ -191,6 +191,10 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, LineProblem> {
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|error| LineProblem::NotUtf8 { column: error.valid_up_to() + 1 })?;
-    serde_json::from_str(text)
-        .map_err(|error| LineProblem::NotJson { column: error.column(), reason: cut(&error.to_string()) })
+    serde_json::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        // It ends with the place, whose line is that within the object.
+        let reason = cut(said.split(" at line ").next().unwrap_or_default());
+        LineProblem::NotJson { column: error.column(), reason }
+    })
 }

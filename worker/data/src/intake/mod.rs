@@ -11,6 +11,7 @@ mod fetch;
 mod files;
 mod images;
 mod infer;
+mod ipc;
 mod json;
 mod lines;
 mod plain;

@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Read as _},
+    io::Read as _,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -14,11 +14,10 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Field, Float64Type, SchemaRef, TimeUnit},
     error::ArrowError,
-    ipc::reader::{FileReader, StreamReader},
 };
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::{SourceFile, at, damaged};
+use super::{SourceFile, at, damaged, ipc::IpcBatches};
 use crate::{
     PrepareError,
     error::shown,
@@ -27,6 +26,9 @@ use crate::{
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
+
+/// The most rows of a batch in a file: more cannot be meant, even where they take no bytes.
+const ROWS_MAX: usize = u32::MAX as usize;
 
 /// Files with types whose columns are known.
 #[derive(Debug)]
@@ -37,8 +39,7 @@ pub(super) struct TypedForm {
 /// The batches of one file.
 pub(crate) enum AnyBatches {
     Parquet(ParquetRecordBatchReader),
-    File(FileReader<BufReader<File>>),
-    Stream(StreamReader<BufReader<File>>),
+    Ipc(IpcBatches),
 }
 
 impl TypedForm {
@@ -77,7 +78,7 @@ impl TypedForm {
         Ok((Self { names }, first))
     }
 
-    /// All batches as they are in the files, each with where its first row stands.
+    /// All rows as they are in the files, in small batches, each with where its first row stands.
     pub(super) fn batches<'a>(
         &'a self,
         files: &'a [SourceFile],
@@ -85,20 +86,25 @@ impl TypedForm {
         files.iter().enumerate().flat_map(move |(number, file)| {
             let mut first = at(number, 1);
             let mut opened = Some(AnyBatches::open(file));
-            let mut batches = None;
+            let (mut batches, mut rest) = (None, None);
             std::iter::from_fn(move || {
                 match opened.take() {
                     Some(Ok(reader)) => batches = Some(reader),
                     Some(Err(error)) => return Some(Err(error)),
                     None => {}
                 }
-                let batch = batches.as_mut()?.next()?;
+                let next = match rest.take() {
+                    Some(rest) => Ok(rest),
+                    None => batches.as_mut()?.next()?.and_then(|batch| self.arranged(&batch)),
+                };
                 let from = first;
-                let batch = batch.and_then(|batch| self.arranged(&batch));
-                Some(match batch {
+                Some(match next {
                     Ok(batch) => {
-                        first += batch.num_rows() as u64;
-                        Ok((from, batch))
+                        let rows = batch.num_rows().min(BATCH_ROWS);
+                        first += rows as u64;
+                        let left = batch.num_rows() - rows;
+                        rest = (left > 0).then(|| batch.slice(rows, left));
+                        Ok((from, batch.slice(0, rows)))
                     }
                     Err(error) => {
                         batches = None;
@@ -111,6 +117,9 @@ impl TypedForm {
 
     /// The columns in the order of the first file.
     fn arranged(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        if batch.num_rows() > ROWS_MAX {
+            return Err(ArrowError::IpcError(format!("a batch of {} rows", batch.num_rows())));
+        }
         let indices = self.names.iter().map(|name| batch.schema().index_of(name));
         batch.project(&indices.collect::<Result<Vec<_>, _>>()?)
     }
@@ -134,8 +143,8 @@ impl AnyBatches {
         // Readers of damaged files may panic where they should give an error.
         let opened = catch_unwind(AssertUnwindSafe(|| match &magic[..read] {
             [b'P', b'A', b'R', b'1', ..] => Self::parquet(handle),
-            b"ARROW1" => FileReader::try_new(BufReader::new(handle), None).map(Self::File),
-            _ => StreamReader::try_new(BufReader::new(handle), None).map(Self::Stream),
+            b"ARROW1" => IpcBatches::file(handle).map(Self::Ipc),
+            _ => IpcBatches::stream(handle).map(Self::Ipc),
         }));
         let reason = match opened {
             Ok(Ok(opened)) => return Ok(opened),
@@ -153,8 +162,7 @@ impl AnyBatches {
     pub(crate) fn schema(&self) -> SchemaRef {
         match self {
             Self::Parquet(reader) => arrow::array::RecordBatchReader::schema(reader),
-            Self::File(reader) => reader.schema(),
-            Self::Stream(reader) => reader.schema(),
+            Self::Ipc(batches) => batches.schema(),
         }
     }
 }
@@ -165,8 +173,7 @@ impl Iterator for AnyBatches {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Parquet(reader) => reader.next(),
-            Self::File(reader) => reader.next(),
-            Self::Stream(reader) => reader.next(),
+            Self::Ipc(batches) => batches.next(),
         }
     }
 }

@@ -177,7 +177,7 @@ async fn what_is_wrong_with_a_source_is_told_with_file_and_line() {
     let json = bench.file("a.jsonl", "{\"a\": 1, \"t\": \"x\"}\n{\"a\": 2,\n");
     refused(
         &spec("json", &json, TARGET),
-        "a.jsonl, line 2: expected a JSON object, found something else in column 9",
+        "a.jsonl, line 2: expected a JSON object, found something else in column 8: EOF while parsing a value",
     )
     .await;
     let ours = bench.file("ours.jsonl", "{\"__at\": \"x\", \"t\": \"x\"}\n");

@@ -205,7 +205,7 @@ fn one_model_is_named() {
     check(&none, &[], &["job.toml:10:1: `model` names nothing: expected `[model.linear]`"]);
     let other = JOB.replace("[model.cnn]", "[model.resnet]");
     check(&other, &[], &["job.toml:10:8: unknown key `resnet` in [model]; expected `linear`"]);
-    let word = JOB.replace("[model.cnn]", "").replace("[data", "model = \"cnn\"\n[data");
+    let word = JOB.replace("[model.cnn]", "").replace("[data]", "model = \"cnn\"\n[data]");
     check(&word, &[], &["job.toml:3:9: `model` must be a section, got the text \"cnn\""]);
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Features,
+    cleaner::Cleaner,
     encoding::{Encoding, NumberRule},
     error::PrepareError,
     source::{Chunk, Dialect, ListForm, ListValues},
@@ -17,9 +18,12 @@ use crate::{
 
 /// Turns raw columns into a model's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(deny_unknown_fields)]
 pub struct Encoder {
     pub(crate) rules: Rules,
+    /// What rows go through before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clean: Option<Cleaner>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
+
 use crate::{
     Batch, Encoder, Features, PrepareError, Targets,
     encoder::{Rules, TokenRules},
@@ -26,6 +28,8 @@ const WINDOWS_MAX: u64 = 64;
 /// shorter row.
 pub struct FeatureReader {
     source: Source,
+    /// Where clean rows lie, if they had to be cleaned.
+    _scratch: Option<TempDir>,
 }
 
 enum Source {
@@ -57,9 +61,17 @@ enum Source {
 /// If the file cannot be read, or lacks a column that the model needs. What is
 /// wrong with a row is found when it is read.
 pub fn read_features(encoder: &Encoder, path: &Path) -> Result<FeatureReader, PrepareError> {
+    let mut scratch = None;
     let source = match &encoder.rules {
         Rules::Table(rules) => {
-            let table = Table::detect(path, &rules.dialect)?;
+            let table = match &encoder.clean {
+                Some(cleaner) => {
+                    let (table, folder) = cleaner.clean(path, &rules.dialect)?;
+                    scratch = Some(folder);
+                    table
+                }
+                None => Table::detect(path, &rules.dialect)?,
+            };
             let mut selected = Vec::new();
             for column in &rules.columns {
                 let index = find(&table, &column.name, MODEL)?;
@@ -82,7 +94,7 @@ pub fn read_features(encoder: &Encoder, path: &Path) -> Result<FeatureReader, Pr
             Source::Tokens { file, pieces, rules: rules.clone(), waiting: Vec::new() }
         }
     };
-    Ok(FeatureReader { source })
+    Ok(FeatureReader { source, _scratch: scratch })
 }
 
 impl Iterator for FeatureReader {

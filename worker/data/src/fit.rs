@@ -70,7 +70,7 @@ pub(crate) fn fit(
     let (features, rules, mut columns) = features.finish(pass)?;
     let (target, values) = target.finish();
     columns.push(ColumnSummary { name: plan.target.name.clone(), missing: 0, values });
-    Ok(Fitted { schema: Schema { features, target }, encoder: Encoder { rules }, columns })
+    Ok(Fitted { schema: Schema { features, target }, encoder: Encoder { rules, clean: None }, columns })
 }
 
 /// What is learnt of the features of the training split.

@@ -3,7 +3,7 @@
 //! values without a time or a host: apart from where the source lay and what code
 //! read it, content and recipe decide all of it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{
     reference::{FileRef, HashHex},
@@ -11,7 +11,10 @@ use phalanx_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoder, FeatureKind, LeakageFinding, Schema, Split, TargetKind};
+use crate::{
+    ColumnProfile, Encoder, FeatureKind, Funnel, LeakageFinding, Outcome, Schema, SourceRecord, Split,
+    TargetKind,
+};
 
 /// Bytes of rows in one shard, at most (one row, if a single one is larger).
 /// Large enough to map and fetch well, small enough that one shard of each
@@ -47,6 +50,9 @@ pub struct DatasetManifest {
     pub lineage: Lineage,
     /// The columns that were read, features first, then the target. None for text.
     pub columns: Vec<ColumnSummary>,
+    /// All columns as they were before they were encoded, over all rows: for people, and to compare versions by.
+    /// None for text.
+    pub profile: Vec<ColumnProfile>,
     /// What is in two splits, as far as that was looked for and let pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leakage: Vec<LeakageFinding>,
@@ -60,6 +66,10 @@ pub struct SplitManifest {
     pub rows: u64,
     /// Where they lie, in order.
     pub shards: Vec<ShardRef>,
+    /// The same rows as they were before they were encoded, in the same order: Parquet files of all
+    /// columns but lists and bytes. None for the training split, and for text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raw: Vec<ShardRef>,
 }
 
 /// One shard: an Arrow IPC file of one record batch.
@@ -76,18 +86,23 @@ pub struct ShardRef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// The source's path when it was first prepared.
-    pub source: PathBuf,
-    /// The source's size.
-    pub source_bytes: u64,
-    /// The source's hash.
-    pub source_blake3: HashHex,
+    /// The files that it was made of, in order.
+    pub sources: Vec<SourceRecord>,
     /// The source's rows; bytes, for text.
     pub source_rows: u64,
-    /// How it was read and divided; `[data]` of the job file without the path.
+    /// How it was read, cleaned and divided; `[data]` of the job file without paths.
     pub recipe: DataSpec,
     /// The version of the code that prepared it.
     pub code_version: String,
+    /// What became of the rows on their way here, if there was anything to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub funnel: Option<Funnel>,
+    /// What came of the expectations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
+    /// Rows that were put aside: a JSON object with place and reason on each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<ShardRef>,
 }
 
 /// What a column holds.
@@ -138,10 +153,22 @@ impl DatasetManifest {
         Split::ALL.into_iter().flat_map(|split| &self.split(split).shards)
     }
 
+    /// Every file that it names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let raw = Split::ALL.into_iter().flat_map(|split| &self.split(split).raw);
+        self.shards().chain(raw).chain(&self.lineage.quarantine).map(|shard| &shard.file)
+    }
+
     /// What it is, in one line for people.
     pub(crate) fn summary(&self) -> String {
-        let name =
-            self.lineage.source.file_name().map_or_else(String::new, |name| name.display().to_string());
+        let name = |source: &SourceRecord| {
+            source.path.file_name().map_or_else(String::new, |name| name.display().to_string())
+        };
+        let name = match self.lineage.sources.as_slice() {
+            [] => String::new(),
+            [only] => name(only),
+            [first, rest @ ..] => format!("{} and {} more", name(first), grouped(rest.len() as u64)),
+        };
         let rows = |split| grouped(self.split(split).rows);
         let features = match &self.schema.features {
             FeatureKind::Dense { width } => {
@@ -198,7 +225,10 @@ fn grouped(number: u64) -> String {
     text
 }
 
+/// The folder of all versions in the store.
+pub(crate) const FOLDER: &str = "datasets";
+
 /// The folder of `version` in the store.
 pub(crate) fn folder(version: &str) -> String {
-    format!("datasets/{version}")
+    format!("{FOLDER}/{version}")
 }

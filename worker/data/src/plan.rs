@@ -54,10 +54,7 @@ pub(crate) enum ColumnKind {
 impl Plan {
     /// Finds every column that the job file names, and what each is.
     pub(crate) fn new(table: &Table, settings: &DataSpec) -> Result<Self, PrepareError> {
-        let target = settings.target.as_deref().ok_or_else(|| PrepareError::Recipe {
-            reason: "`target` must name the column to predict".to_owned(),
-        })?;
-        let target = find(table, target, "`target`")?;
+        let target = target(table, settings)?;
         for name in &settings.ignore {
             find(table, name, "`ignore`")?;
         }
@@ -75,6 +72,16 @@ impl Plan {
         Ok(Self {
             features: plan_features(table, settings, &indices)?,
             split,
+            target: plan_target(table, settings, target)?,
+        })
+    }
+
+    /// Finds the target, and the columns of the division.
+    pub(crate) fn of_division(table: &Table, settings: &DataSpec) -> Result<Self, PrepareError> {
+        let target = target(table, settings)?;
+        Ok(Self {
+            features: FeaturePlan::Columns(Vec::new()),
+            split: SplitPlan::new(table, &settings.split)?,
             target: plan_target(table, settings, target)?,
         })
     }
@@ -118,6 +125,14 @@ impl ColumnPlan {
         };
         Selected { index: self.index, read_as }
     }
+}
+
+/// The number of the target.
+fn target(table: &Table, settings: &DataSpec) -> Result<usize, PrepareError> {
+    let target = settings.target().ok_or_else(|| PrepareError::Recipe {
+        reason: "`target` must name the column to predict".to_owned(),
+    })?;
+    find(table, target, "`target`")
 }
 
 /// The number of the column `name`, which `role` names.
@@ -250,7 +265,7 @@ fn problem(table: &Table, index: usize, problem: ColumnProblem) -> PrepareError 
 }
 
 /// The name that `name` is most likely a misspelling of.
-fn nearest(name: &str, names: &[String]) -> Option<String> {
+pub(crate) fn nearest(name: &str, names: &[String]) -> Option<String> {
     let distance =
         |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
     let close = |candidate: &String| {
@@ -263,7 +278,7 @@ fn nearest(name: &str, names: &[String]) -> Option<String> {
 }
 
 /// Names for people: the first twenty.
-fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     const NAMES_MAX: usize = 20;
     let quoted: Vec<String> = names.iter().take(NAMES_MAX).map(|name| format!("`{name}`")).collect();
     match names.len().saturating_sub(NAMES_MAX) {

@@ -16,18 +16,19 @@ use crate::{
 /// Where shards go; an error ends the pass.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Shard) -> Result<(), PrepareError>;
 
-/// Writes every row of a table.
+/// Writes every row of a table, and tells where each went.
 pub(crate) fn write_table(
     pass: &Pass<'_>,
     leakage: &mut LeakageCheck,
     encoder: &Encoder,
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
     sink: Sink<'_>,
-) -> Result<(), PrepareError> {
+) -> Result<Vec<Split>, PrepareError> {
     let Pass { table, plan, profile, division, .. } = *pass;
     let changed = || PrepareError::Changed { path: table.path().to_owned() };
     let mut builders: Option<[ShardBuilder; 3]> = None;
     let mut walk = division.walk();
+    let mut all = Vec::with_capacity(profile.rows as usize);
     for chunk in table.chunks(&plan.selected())? {
         let chunk = chunk?;
         let (rows, read) = (chunk.rows, chunk.read);
@@ -44,12 +45,13 @@ pub(crate) fn write_table(
                 sink(shard)?;
             }
         }
+        all.extend(splits);
         progress(read)?;
     }
     for shard in builders.iter_mut().flatten().filter_map(ShardBuilder::finish) {
         sink(shard)?;
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Writes every window of a text, whose splits are stretches of it, one after the other.

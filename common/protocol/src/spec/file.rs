@@ -14,6 +14,7 @@ use super::{
     document::{Document, readable},
     mistake::{MISTAKES_MAX, Mistake, Mistakes, Place, printable},
     problems::{Problem, Sections},
+    source::is_url,
     structure::{self, Findings},
 };
 
@@ -57,7 +58,7 @@ impl JobFile {
         match draft.finish() {
             Some(mut spec) if mistakes.is_empty() => {
                 let folder = path.parent().unwrap_or(Path::new(""));
-                for path in spec.data.paths_mut() {
+                for path in spec.data.paths_mut().filter(|path| !is_url(path)) {
                     *path = absolute(folder.join(&*path));
                 }
                 Ok(Self { spec })

@@ -208,8 +208,12 @@ impl Reader<'_> {
             return Form::Choice(variants.iter().map(choice).collect());
         }
         // Each key is required by its variant, but none by the table.
-        let keys = variants.iter().flat_map(|variant| self.keys(variant));
-        Form::OneOf(keys.map(|key| Key { required: false, ..key }).collect())
+        let documented = |variant, key: Key| match key.about.is_empty() {
+            true => Key { about: text(variant, "description"), required: false, ..key },
+            false => Key { required: false, ..key },
+        };
+        let keys = |variant| self.keys(variant).into_iter().map(move |key| documented(variant, key));
+        Form::OneOf(variants.iter().flat_map(keys).collect())
     }
 
     fn keys(&self, schema: &Value) -> Vec<Key> {

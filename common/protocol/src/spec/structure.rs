@@ -137,14 +137,19 @@ impl Findings {
     fn list<'i>(&mut self, items: &mut DeArray<'i>, item: &'static Form, path: &str) {
         let before = items.len();
         let mut kept = Vec::with_capacity(before);
-        for mut value in std::mem::replace(items, DeArray::<'i>::new()) {
+        let has_keys = !item.keys().is_empty();
+        for (index, mut value) in std::mem::replace(items, DeArray::<'i>::new()).into_iter().enumerate() {
             let span = value.span();
-            if self.value(value.get_mut(), item, path, span) {
+            let numbered = if has_keys { format!("{path}[{index}]") } else { path.to_owned() };
+            if self.value(value.get_mut(), item, &numbered, span) {
                 kept.push(value);
             }
         }
         if kept.len() < before {
             self.spoilt.push(path.to_owned());
+            // The others have other numbers now, by which their keys would be looked for.
+            let numbers = if has_keys { 0..before } else { 0..0 };
+            self.spoilt.extend(numbers.map(|index| format!("{path}[{index}]")));
         }
         *items = kept.into_iter().collect();
     }
@@ -182,7 +187,12 @@ impl Findings {
             // What was taken out for being wrong has been reported.
             [] if !was_empty => return false,
             [] => {
-                let sections: Vec<String> = keys.iter().map(|key| format!("[{path}.{}]", key.name)).collect();
+                // An item of a list is written inline.
+                let named = |key: &Key| match path.ends_with(']') {
+                    true => key.name.clone(),
+                    false => format!("[{path}.{}]", key.name),
+                };
+                let sections: Vec<String> = keys.iter().map(named).collect();
                 format!(
                     "`{path}` names nothing: expected {}",
                     listed(sections.iter().map(String::as_str), "or")
@@ -205,21 +215,26 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
     if !key.required {
         return;
     }
-    let text = match &key.form {
-        Form::Text => "\"stand-in\"",
-        Form::Whole { .. } | Form::Number => "1",
+    let value = match &key.form {
+        Form::Text => DeValue::String("stand-in".into()),
+        Form::Whole { .. } | Form::Number => {
+            DeValue::parse("1").expect("invariant: it is a TOML value").into_inner()
+        }
+        Form::Choice(choices) => {
+            let Some(first) = choices.first() else { return };
+            DeValue::String(first.name.as_str().into())
+        }
+        Form::List { length: None, .. } => DeValue::Array(DeArray::new()),
         // A whole section cannot be made up; it stays unread. The rest is never required.
         Form::Section { .. }
         | Form::OneOf(_)
         | Form::Free
         | Form::Map(_)
-        | Form::Choice(_)
         | Form::Character
         | Form::Gate
         | Form::Truth
         | Form::List { .. } => return,
     };
-    let value = DeValue::parse(text).expect("invariant: a stand-in is a TOML value").into_inner();
     table.insert(Spanned::new(span.clone(), key.name.as_str().into()), Spanned::new(span, value));
 }
 

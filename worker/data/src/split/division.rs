@@ -27,6 +27,8 @@ pub(crate) enum Division {
     Keys { seed: u64, borders: [f64; 2] },
     /// By name.
     Named,
+    /// As it was decided before, row by row: cleaning has learnt from the training split already.
+    Given(Vec<Split>),
 }
 
 /// What tells the stratum of a row.
@@ -116,7 +118,7 @@ impl Division {
     pub(crate) fn walk(&self) -> Walk<'_> {
         let strata = match self {
             Self::Strata { strata, .. } => strata.len(),
-            Self::Groups(_) | Self::Times { .. } | Self::Keys { .. } | Self::Named => 0,
+            Self::Groups(_) | Self::Times { .. } | Self::Keys { .. } | Self::Named | Self::Given(_) => 0,
         };
         Walk { division: self, seen: vec![0; strata], rows: [0; 3] }
     }
@@ -167,6 +169,10 @@ impl Walk<'_> {
                 by_cell(Role::Key, &|cell| Ok(by_key(cell, *seed, *borders)))?
             }
             Division::Named => by_cell(Role::Column, &by_name)?,
+            Division::Given(splits) => {
+                let from = self.rows.iter().sum::<u64>() as usize;
+                splits.get(from..from + chunk.rows).ok_or_else(changed)?.to_vec()
+            }
         };
         splits.iter().for_each(|split| self.rows[*split as usize] += 1);
         Ok(splits)

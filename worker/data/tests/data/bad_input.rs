@@ -83,11 +83,26 @@ async fn a_wrong_line_is_named() {
     let ragged = "x,y\n1,a\n2,b,3\n";
     check_csv(ragged, "", "FILE, line 3: expected 2 cells, as in the header line, found 3").await;
     let after_long_cell = "x,y\n\"1\n\n\",a\n2\n";
-    check_csv(after_long_cell, "", "FILE, line 5: expected 2 cells, as in the header line, found 1").await;
+    check_csv(
+        after_long_cell,
+        "",
+        "FILE, line 5: expected 2 cells, as in the header line, found 1; there is none for column `y`",
+    )
+    .await;
     let latin = b"x,y\n1,a\n2,\xe4\n";
-    check_csv(latin, "", "FILE, line 3: expected UTF-8, found other bytes; save the file as UTF-8").await;
+    check_csv(
+        latin,
+        "",
+        "FILE, line 3: expected UTF-8, found other bytes in column 2; save the file as UTF-8",
+    )
+    .await;
     let header = b"x,\xe4\n1,a\n";
-    check_csv(header, "", "FILE, line 1: expected UTF-8, found other bytes; save the file as UTF-8").await;
+    check_csv(
+        header,
+        "",
+        "FILE, line 1: expected UTF-8, found other bytes in column 2; save the file as UTF-8",
+    )
+    .await;
     let open_quote = format!("x,y\n1,a\n\"2,b\n{}", "3,c\n".repeat(400_000));
     check_csv(open_quote, "", "FILE, line 3: expected at most 1048576 bytes in a row; is a quote left open?")
         .await;

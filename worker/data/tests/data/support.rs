@@ -64,7 +64,7 @@ impl Bench {
 /// A `[data]` section over the source at `path`, with `settings` of the section and of its source as
 /// the inside of a JSON object.
 pub(crate) fn spec(kind: &str, path: &Path, settings: &str) -> DataSpec {
-    const OF_THE_SOURCE: [&str; 3] = ["missing", "delimiter", "context"];
+    const OF_THE_SOURCE: [&str; 5] = ["missing", "delimiter", "context", "labels", "resize"];
     let settings: Map<String, Value> = serde_json::from_str(&format!("{{{settings}}}")).unwrap();
     let (mut source, mut data): (Map<_, _>, Map<_, _>) =
         settings.into_iter().partition(|(key, _)| OF_THE_SOURCE.contains(&key.as_str()));

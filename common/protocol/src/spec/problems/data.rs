@@ -1,12 +1,7 @@
 //! Rules of `[data]`.
 
-use std::path::Path;
-
-use super::{Rules, Sections, encode, split};
-use crate::spec::{DataSpec, SourceSpec, suggest::listed};
-
-/// The longest context of a text sample, in bytes.
-const CONTEXT_MAX: u64 = 65_536;
+use super::{Rules, Sections, clean, encode, source, split};
+use crate::spec::DataSpec;
 
 /// The most channels, and the most pixels on a side, of an image.
 const IMAGE_SIDE_MAX: u64 = 4_096;
@@ -16,49 +11,11 @@ const IMAGE_VALUES_MAX: usize = 1 << 24;
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     let Some(data) = sections.data else { return };
-    source(data, rules);
+    source::check(data, rules);
+    clean::check(data, rules);
     columns(data, rules);
     encode::check(data, rules);
     split::check(sections, data, rules);
-}
-
-fn source(data: &DataSpec, rules: &mut Rules) {
-    let given = [
-        data.csv.as_ref().map(|_| "[data.csv]"),
-        data.parquet.as_ref().map(|_| "[data.parquet]"),
-        data.text.as_ref().map(|_| "[data.text]"),
-    ];
-    let given: Vec<&str> = given.into_iter().flatten().collect();
-    rules.require(!given.is_empty(), ["data"], || {
-        "`data` names no source: expected one of `[data.csv]`, `[data.parquet]` or `[data.text]`".to_owned()
-    });
-    rules.require(given.len() < 2, ["data"], || {
-        format!("`data` must name one source, got {}: keep one", listed(given.iter().copied(), "and"))
-    });
-    if let Some(csv) = &data.csv {
-        path("data.csv.path", &csv.path, rules);
-        let delimiter = csv.delimiter;
-        let holds = delimiter == '\t' || (delimiter.is_ascii() && !delimiter.is_ascii_control());
-        let holds = holds && !delimiter.is_ascii_alphanumeric() && !matches!(delimiter, '"' | '.' | '-');
-        rules.require(holds, ["data.csv.delimiter"], || {
-            format!(
-                "`data.csv.delimiter` must be a tab or an ASCII sign that no cell begins with, got {delimiter:?}"
-            )
-        });
-    }
-    if let Some(parquet) = &data.parquet {
-        path("data.parquet.path", &parquet.path, rules);
-    }
-    if let Some(text) = &data.text {
-        path("data.text.path", &text.path, rules);
-        rules.whole("data.text.context", text.context, 1..=CONTEXT_MAX);
-    }
-}
-
-fn path(setting: &str, path: &Path, rules: &mut Rules) {
-    rules.require(!path.as_os_str().is_empty(), [setting], || {
-        format!("`{setting}` must name a file, got an empty text")
-    });
 }
 
 fn image(shape: [usize; 3], rules: &mut Rules) {
@@ -76,9 +33,9 @@ fn image(shape: [usize; 3], rules: &mut Rules) {
 /// What the columns of a table are for.
 fn columns(data: &DataSpec, rules: &mut Rules) {
     match data.source() {
-        Some(SourceSpec::Text(_)) => return no_columns(data, rules),
-        Some(SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
-            let named = data.target.as_deref().is_some_and(|target| !target.is_empty());
+        Some(source) if source.is_text() => return no_columns(data, rules),
+        Some(_) => {
+            let named = data.target().is_some_and(|target| !target.is_empty());
             rules.require(named, ["data.target"], || {
                 "`data.target` must name the column to predict".to_owned()
             });
@@ -123,6 +80,8 @@ fn no_columns(data: &DataSpec, rules: &mut Rules) {
         ("data.ignore", !data.ignore.is_empty()),
         ("data.categorical", !data.categorical.is_empty()),
         ("data.shape", data.shape.is_some()),
+        ("data.clean", !data.clean.is_empty()),
+        ("data.expect", !data.expect.is_empty()),
         ("data.encode.columns", !data.encode.columns.is_empty()),
         ("data.encode.order", !data.encode.order.is_empty()),
     ];

@@ -3,10 +3,7 @@
 use super::{Rules, Sections, not_a_name};
 use crate::{
     id::{NAME_CHARS_MAX, is_alias, is_name},
-    spec::{
-        Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, SourceSpec,
-        suggest,
-    },
+    spec::{Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, suggest},
 };
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
@@ -77,9 +74,8 @@ fn target(sections: &Sections<'_>) -> Option<MeasuredOn> {
         return None;
     }
     let data = sections.data?;
-    match data.source()? {
-        SourceSpec::Text(_) => return Some(MeasuredOn::Text),
-        SourceSpec::Csv(_) | SourceSpec::Parquet(_) => {}
+    if data.source()?.is_text() {
+        return Some(MeasuredOn::Text);
     }
     Some(match data.objective? {
         Objective::Classification => MeasuredOn::Classes,

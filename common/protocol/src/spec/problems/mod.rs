@@ -3,12 +3,14 @@
 //! A rule names every setting that it looks at, so that whoever knows one of
 //! them to be wrong already can leave the rule's word out.
 
+mod clean;
 mod data;
 mod encode;
 mod evaluate;
 mod feed;
 mod model;
 mod schedule;
+mod source;
 mod split;
 #[cfg(test)]
 mod tests;

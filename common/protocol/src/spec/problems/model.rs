@@ -102,27 +102,24 @@ fn own(custom: &CustomSpec, rules: &mut Rules) {
 }
 
 fn against_data(model: &ModelSpec, data: &DataSpec, source: SourceSpec<'_>, rules: &mut Rules) {
-    match (model, source) {
+    match model {
         // A model of one's own knows what it can read.
-        (ModelSpec::Custom(_), _) | (ModelSpec::Gpt(_), SourceSpec::Text(_)) => {}
-        (ModelSpec::Gpt(_), SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
-            rules.require(false, ["model.gpt", "data"], || {
-                "`model.gpt` reads bytes of text: give it `[data.text]`".to_owned()
-            });
-        }
-        (ModelSpec::Linear(_) | ModelSpec::Mlp(_) | ModelSpec::Cnn(_), SourceSpec::Text(_)) => {
+        ModelSpec::Custom(_) => {}
+        ModelSpec::Gpt(_) => rules.require(source.is_text(), ["model.gpt", "data"], || {
+            "`model.gpt` reads bytes of text: give it `[data.text]`".to_owned()
+        }),
+        ModelSpec::Linear(_) | ModelSpec::Mlp(_) | ModelSpec::Cnn(_) if source.is_text() => {
             let kind = model.kind();
             rules.require(false, [&format!("model.{kind}"), "data"], || {
                 format!("`model.{kind}` cannot read a text: use `[model.gpt]` with `[data.text]`")
             });
         }
-        (ModelSpec::Cnn(_), SourceSpec::Csv(_)) => {
-            rules.require(false, ["model.cnn", "data"], || {
-                "`model.cnn` reads images: give it `[data.parquet]` with a `shape`".to_owned()
-            });
-        }
-        (ModelSpec::Cnn(cnn), SourceSpec::Parquet(_)) => images(cnn, data.shape, rules),
-        (ModelSpec::Linear(_) | ModelSpec::Mlp(_), SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {}
+        ModelSpec::Cnn(_) if source.kind() == "csv" => rules.require(false, ["model.cnn", "data"], || {
+            "`model.cnn` reads images: give it `[data.images]` or `[data.parquet]`, and `data.shape`"
+                .to_owned()
+        }),
+        ModelSpec::Cnn(cnn) => images(cnn, data.shape, rules),
+        ModelSpec::Linear(_) | ModelSpec::Mlp(_) => {}
     }
 }
 

@@ -104,6 +104,70 @@ fn data_come_from_one_source() {
 }
 
 #[test]
+fn a_source_says_where_rows_are_and_holds_no_secret() {
+    let postgres = |address: &str| format!("data.sql={{postgres='{address}',query='SELECT 1 ORDER BY 1'}}");
+    let check_sql = |setting: &str, expected: &[&str]| check(TABLE, &["data.csv=", setting], expected);
+    check_sql(&postgres("postgres://user@host/db"), &[]);
+    check_sql(&postgres("postgres://user:secret@host/db"), &["must not hold a password"]);
+    check_sql(&postgres("host=a password=b"), &["must be an address", "must not hold a password"]);
+    check_sql("data.sql={query='SELECT 1 ORDER BY 1'}", &["must name one database"]);
+    check_sql("data.sql={sqlite='a.db',query='SELECT 1'}", &["must say `ORDER BY`"]);
+    check_sql(
+        "data.sql={sqlite='a.db',query='SELECT 1 order  by 1',password_env='A',password_file='b'}",
+        &["keep one"],
+    );
+    let check_http = |setting: &str, expected: &[&str]| check(TABLE, &["data.csv=", setting], expected);
+    check_http("data.http={url='https://host/rows',pages={by='cursor',next='/next'}}", &[]);
+    check_http("data.http={url='ftp://host'}", &["must begin with `https://`"]);
+    check_http("data.http={url='https://user:secret@host/rows'}", &["must not hold a user or a password"]);
+    check_http("data.http={url='https://host',rows='items'}", &["must be a JSON pointer"]);
+    check_http(
+        "data.http={url='https://host',pages={by='cursor'}}",
+        &["`data.http.pages.next` must be given"],
+    );
+    check_http("data.http={url='https://host',requests_per_second=0}", &["must be above 0"]);
+    check(IMAGES, &["data.parquet=", "data.images.path=pets"], &[]);
+    check(
+        IMAGES,
+        &["data.parquet=", "data.images.path=pets", "data.shape=[2,28,28]"],
+        &["[1, height, width]"],
+    );
+    check(IMAGES, &["data.parquet=", "data.images.path='pets/*'"], &["must name a folder"]);
+}
+
+#[test]
+fn steps_say_what_they_need_and_each_is_named_with_its_place() {
+    let steps = |steps: &str, expected: &[&str]| check(TABLE, &[&format!("data.clean=[{steps}]")], expected);
+    steps("{trim={}},{filter='age > 1'},{derive={b='a+1'}},{drop_duplicates={}}", &[]);
+    steps("{impute={columns=['a'],with='mean'}},{outliers={columns=['a'],by='iqr',then='clip'}}", &[]);
+    steps("{filter=''}", &["`data.clean[0].filter` must not be empty"]);
+    steps(
+        "{trim={}},{impute={columns=['a'],with='constant'}}",
+        &["`data.clean[1].impute.value` must be given"],
+    );
+    steps("{impute={columns=['a'],with='mean',value='1'}}", &["and for nothing else"]);
+    steps("{impute={columns=['a'],with='meen'}}", &["`data.clean[0].impute.with` must be"]);
+    steps("{outliers={columns=['a'],by='quantile',limit=0.7,then='drop'}}", &["above 0 and below 0.5"]);
+    steps("{drop_near_duplicates={column='a',similarity=2}}", &["above 0 and at most 1"]);
+    steps("{fold_rare={columns=['a'],below=1}}", &["above 0 and below 1"]);
+    steps("{trim={},filter='a'}", &["must be one of its kinds, got `trim` and `filter`"]);
+    steps("{trimm={}}", &["did you mean `trim`?"]);
+    steps("{}", &["`data.clean[0]` names nothing: expected `trim`"]);
+    check(TEXT, &["data.clean=[{trim={}}]"], &["`data.clean` is about columns"]);
+}
+
+#[test]
+fn an_expectation_can_be_met_and_puts_only_rows_aside() {
+    let expect = |item: &str, expected: &[&str]| check(TABLE, &[&format!("data.expect=[{item}]")], expected);
+    expect("{not_be_null={column='a',then='quarantine',mostly=0.9}}", &[]);
+    expect("{column_mean_to_be_between={column='a',min=1,then='warn'}}", &[]);
+    expect("{column_mean_to_be_between={column='a',min=1,then='quarantine'}}", &["about no single row"]);
+    expect("{be_between={column='a'}}", &["must have `min`, `max` or both"]);
+    expect("{be_between={column='a',min=2,max=1}}", &["must not be above `max`"]);
+    expect("{be_unique={column='a',mostly=0}}", &["above 0 and at most 1"]);
+}
+
+#[test]
 fn columns_do_not_contradict_each_other() {
     check(TABLE, &["data.features=[]"], &["must name a column, got none"]);
     check(TABLE, &["data.features=['age','income']"], &["must not hold the target"]);

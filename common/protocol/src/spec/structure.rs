@@ -212,14 +212,16 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
     if !key.required {
         return;
     }
-    let text = match &key.form {
-        Form::Text => "\"stand-in\"".to_owned(),
-        Form::Whole { .. } | Form::Number => "1".to_owned(),
+    let value = match &key.form {
+        Form::Text => DeValue::String("stand-in".into()),
+        Form::Whole { .. } | Form::Number => {
+            DeValue::parse("1").expect("invariant: it is a TOML value").into_inner()
+        }
         Form::Choice(choices) => {
             let Some(first) = choices.first() else { return };
-            format!("\"{}\"", first.name)
+            DeValue::String(first.name.as_str().into())
         }
-        Form::List { length: None, .. } => "[]".to_owned(),
+        Form::List { length: None, .. } => DeValue::Array(DeArray::new()),
         // A whole section cannot be made up; it stays unread. The rest is never required.
         Form::Section { .. }
         | Form::OneOf(_)
@@ -230,7 +232,6 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
         | Form::Truth
         | Form::List { .. } => return,
     };
-    let value = DeValue::parse(&text).expect("invariant: a stand-in is a TOML value").into_inner();
     table.insert(Spanned::new(span.clone(), key.name.as_str().into()), Spanned::new(span, value));
 }
 

@@ -32,6 +32,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("coordinator", WORKER_CRATES),
     ("worker", &["phalanx-core", "phalanx-server", "phalanx", "axum", "redb", "etcd-client"]),
     ("worker/evaluate", &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train"]),
+    (
+        "worker/report",
+        &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train", "phalanx-agent"],
+    ),
     ("worker/collective", &["phalanx-protocol", "phalanx-storage", "phalanx-telemetry", "phalanx-data"]),
     ("worker/collective", &["phalanx-train", "phalanx-evaluate", "phalanx-agent", "burn*", "tokio*"]),
     ("common/tls", &["phalanx-*", "tokio*"]),
@@ -39,8 +43,14 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("cli", &["phalanx-core", "phalanx-collective", "burn*", "arrow*", "redb", "tarpc"]),
 ];
 
-const WORKER_CRATES: &[&str] =
-    &["phalanx-collective", "phalanx-data", "phalanx-evaluate", "phalanx-train", "phalanx-agent"];
+const WORKER_CRATES: &[&str] = &[
+    "phalanx-collective",
+    "phalanx-data",
+    "phalanx-evaluate",
+    "phalanx-report",
+    "phalanx-train",
+    "phalanx-agent",
+];
 
 /// What the code of a folder must not say, comments and tests left out.
 const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[
@@ -50,6 +60,7 @@ const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[
         &["tokio::", "std::fs", "Instant::now", "SystemTime", "rand::", "thread_rng", "TcpStream"],
     ),
     ("worker/evaluate/src", PURE),
+    ("worker/report/src", PURE),
     ("worker/train/src", &["tokio::", "std::fs", "std::net", "TcpStream", "tarpc", "SystemTime"]),
 ];
 

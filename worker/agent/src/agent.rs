@@ -86,8 +86,6 @@ async fn serve(
     let kind = machine_kind(&device);
     let tasks = tasks.on(device);
     phalanx_storage::clean_cache(cache.folder());
-    metrics::describe();
-    phalanx_data::figures::describe();
     let bound = match &tls {
         Some(tls) => Listener::bind_secured(listen, tls.clone()),
         None => Listener::bind(listen),
@@ -97,6 +95,8 @@ async fn serve(
         Some(addr) => Some(serve_metrics(addr, install_metrics()?).await?),
         None => None,
     };
+    metrics::describe();
+    phalanx_data::figures::describe();
     let introduction =
         Introduction { listen: listener.local_addr(), advertise, kind, tasks: tasks.names(), metrics_addr };
 

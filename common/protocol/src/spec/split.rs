@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// How rows are divided. A text is divided into contiguous stretches, its end being the test split.
 ///
-/// Columns that decide the division (`group`, `key` and `column`, and `time`) are features only where `features` names
-/// them.
+/// Columns that decide the division (`group`, `time`, `key` and `column`) are features only where `features`,
+/// `categorical` or `encode.columns` names them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SplitSpec {

@@ -227,7 +227,9 @@ fn stretch(number: f64) -> u32 {
 /// The number in the middle of a stretch.
 fn middle(stretch: u32) -> f64 {
     let ordered = u64::from(stretch) << (u64::BITS - STRETCH_BITS) | 1 << (u64::BITS - STRETCH_BITS - 1);
-    f64::from_bits(if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered })
+    let middle = f64::from_bits(if ordered >> 63 == 1 { ordered & !(1 << 63) } else { !ordered });
+    // The stretches beside zero begin with it, and hold nothing else that people measure.
+    if middle.is_subnormal() { 0.0 } else { middle }
 }
 
 fn percentiles(figures: &Figures, stretches: &BTreeMap<u32, u64>) -> Vec<f64> {

@@ -147,6 +147,9 @@ impl Findings {
         }
         if kept.len() < before {
             self.spoilt.push(path.to_owned());
+            // The others have other numbers now, by which their keys would be looked for.
+            let numbers = if has_keys { 0..before } else { 0..0 };
+            self.spoilt.extend(numbers.map(|index| format!("{path}[{index}]")));
         }
         *items = kept.into_iter().collect();
     }

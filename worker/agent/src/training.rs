@@ -25,7 +25,7 @@ use phalanx_protocol::{
 };
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
-use phalanx_train::{Ended, Ending, ExportedModel, Outcome, StopVote, Tasks};
+use phalanx_train::{Ended, Ending, ExportedModel, Outcome, Tasks};
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument as _, error, info, info_span, warn};
 
@@ -158,8 +158,7 @@ impl Training {
             Failure::Peer { reason, .. } => Failure::Peer { reason, step },
             own => own,
         })?;
-        // Without a wish to save, others join or leave: they are not to wait for the store.
-        if orders.vote() != StopVote::Stop {
+        if orders.vote().awaits_store() {
             orders.unless_over(flush(&checkpointer)).await??;
         }
         match ending {

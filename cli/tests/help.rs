@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "predict",
     "submit",
     "workers",
+    "data",
     "gc",
     "audit",
     "coordinator",

@@ -36,6 +36,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("worker/member", &["phalanx-collective", "phalanx-train", "phalanx-agent"]),
     ("worker", &["phalanx-core", "phalanx-server", "phalanx", "axum", "redb", "etcd-client"]),
     ("worker/evaluate", &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train"]),
+    (
+        "worker/report",
+        &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train", "phalanx-agent"],
+    ),
     ("worker/collective", &["phalanx-protocol", "phalanx-storage", "phalanx-telemetry", "phalanx-data"]),
     ("worker/collective", &["phalanx-train", "phalanx-evaluate", "phalanx-agent", "burn*", "tokio*"]),
     ("common/tls", &["phalanx-*", "tokio*"]),
@@ -43,8 +47,14 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("cli", &["phalanx-core", "phalanx-collective", "burn*", "arrow*", "redb", "tarpc"]),
 ];
 
-const WORKER_CRATES: &[&str] =
-    &["phalanx-collective", "phalanx-data", "phalanx-evaluate", "phalanx-train", "phalanx-agent"];
+const WORKER_CRATES: &[&str] = &[
+    "phalanx-collective",
+    "phalanx-data",
+    "phalanx-evaluate",
+    "phalanx-report",
+    "phalanx-train",
+    "phalanx-agent",
+];
 
 /// What only the tests of a folder may depend on: the simulation runs the workers' decisions.
 const FOR_TESTS_ALONE: &[(&str, &[&str])] = &[("coordinator/core", &["phalanx-member"])];
@@ -58,6 +68,7 @@ const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[
     ),
     ("worker/evaluate/src", PURE),
     ("worker/member/src", PURE),
+    ("worker/report/src", PURE),
     ("worker/train/src", &["tokio::", "std::fs", "std::net", "TcpStream", "tarpc", "SystemTime"]),
 ];
 

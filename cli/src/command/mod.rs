@@ -10,6 +10,7 @@ mod cancel;
 mod check;
 mod completions;
 mod coordinator;
+mod data;
 mod drain;
 mod follow;
 mod gc;
@@ -87,6 +88,7 @@ pub(crate) enum Asked {
     Submit(submit::Submit),
     Workers(workers::Workers),
     Drain(drain::Drain),
+    Data(data::Data),
     Gc(gc::Gc),
     Audit(audit::Audit),
     Coordinator(Box<coordinator::Coordinator>),
@@ -115,6 +117,7 @@ impl Asked {
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
             Self::Drain(command) => command.run().await,
+            Self::Data(command) => Box::pin(command.run()).await,
             Self::Gc(command) => command.run().await,
             Self::Audit(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,

@@ -152,7 +152,7 @@ fn head(target: &TargetKind) -> Vec<String> {
             std::iter::once("prediction".to_owned()).chain(probabilities).collect()
         }
         TargetKind::Number { .. } => vec!["prediction".to_owned()],
-        TargetKind::NextByte => vec!["bits_per_byte".to_owned()],
+        TargetKind::NextByte | TargetKind::NextToken { .. } => vec!["bits_per_byte".to_owned()],
     }
 }
 
@@ -166,9 +166,10 @@ fn records(target: &TargetKind, rows: Rows) -> Vec<Vec<String>> {
             };
             rows.map(record).collect()
         }
-        (Rows::Classes { likeliest, .. }, TargetKind::Number { .. } | TargetKind::NextByte) => {
-            likeliest.iter().map(|index| vec![index.to_string()]).collect()
-        }
+        (
+            Rows::Classes { likeliest, .. },
+            TargetKind::Number { .. } | TargetKind::NextByte | TargetKind::NextToken { .. },
+        ) => likeliest.iter().map(|index| vec![index.to_string()]).collect(),
         (Rows::Numbers(numbers) | Rows::BitsPerByte(numbers), _) => {
             numbers.iter().map(|number| vec![number.to_string()]).collect()
         }

@@ -7,6 +7,7 @@
 
 mod audit;
 mod chart;
+mod data;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod garbage;
@@ -28,6 +29,7 @@ use std::{
 use serde::Serialize;
 
 pub(crate) use audit::{AuditProgress, audit};
+pub(crate) use data::{dataset, diff, validation};
 pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};
 pub(crate) use model::{model, version};

@@ -5,7 +5,7 @@
 //! when it is tried again.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -51,7 +51,7 @@ impl Preparation {
         let mut patience = patience::with_store(&store, &reports);
         let preparing = orders.unless_over(async {
             let prepared = loop {
-                match patience.watch(phalanx_data::prepare(&spec.data, &store, &mut tell)).await {
+                match Box::pin(patience.watch(phalanx_data::prepare(&spec.data, &store, &mut tell))).await {
                     Err(PrepareError::Storage(error)) if error.is_transient() => patience.wait(&error).await,
                     prepared => break prepared,
                 }
@@ -92,12 +92,8 @@ struct Telling {
 
 impl Telling {
     fn new(spec: &DataSpec, reports: Reports) -> Self {
-        let path = match spec.source() {
-            Some(SourceSpec::Csv(csv)) => csv.path.clone(),
-            Some(SourceSpec::Parquet(parquet)) => parquet.path.clone(),
-            Some(SourceSpec::Text(text)) => text.path.clone(),
-            None => PathBuf::new(),
-        };
+        let source = spec.source();
+        let path = source.and_then(SourceSpec::path).map_or_else(PathBuf::new, Path::to_owned);
         let total_bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
         Self { reports, path, total_bytes, last: None }
     }

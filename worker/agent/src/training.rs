@@ -13,12 +13,12 @@
 //! 3. When this ends, the trainer's thread has ended.
 //! 4. What the next generation can use is kept, however this one ends.
 
-use std::{convert::Infallible, future::pending, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kameo::{actor::ActorRef, error::SendError};
 use phalanx_collective::Listener;
-use phalanx_data::Dataset;
+use phalanx_data::{Cache, Dataset};
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Finished, Timeouts},
     reference::{FileRef, ModelArtifact},
@@ -52,7 +52,7 @@ pub(crate) struct Training {
     pub(crate) assignment: Assignment,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) store: Store,
-    pub(crate) cache: Arc<Path>,
+    pub(crate) cache: Cache,
     pub(crate) listener: Arc<Listener>,
     pub(crate) timeouts: Timeouts,
     pub(crate) threads: usize,

@@ -7,8 +7,8 @@ use crate::begin::is_of_majority;
 /// Why a rank's work for a generation has failed, as far as it matters for what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setback<'a> {
-    /// A connection broke, a peer said what cannot be read, the generation is over, or the store
-    /// takes no more records: the state after the last step is what it was.
+    /// A connection broke, a peer said what cannot be read, the generation is over, or the store takes no
+    /// more records or gives no more data: the state after the last step is what it was.
     Interrupted,
     /// Ranks that should hold the same state do not; these are the hashes of all of them.
     Differs(&'a [Option<HashHex>]),

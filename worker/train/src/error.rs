@@ -1,6 +1,7 @@
 //! What can go wrong while a job trains.
 
 use phalanx_collective::CollectiveError;
+use phalanx_data::OpenError;
 use phalanx_evaluate::EvaluateError;
 use phalanx_member::Setback;
 use phalanx_protocol::{message::Failure, reference::HashHex};
@@ -88,6 +89,9 @@ pub enum TrainError {
     /// The state of the checkpoint does not fit the model.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Rows of the data set cannot be read.
+    #[error("the data set cannot be read: {0}")]
+    Data(#[from] OpenError),
     /// The state that other ranks handed over is not what they said, or does not fit the model.
     #[error("the state that other ranks handed over cannot be used: {0}")]
     HandedOver(#[source] SnapshotError),
@@ -169,7 +173,9 @@ impl TrainError {
     /// What it means for the state of the rank that has met it.
     pub(crate) fn setback(&self) -> Setback<'_> {
         match self {
-            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } => Setback::Interrupted,
+            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } | Self::Data(_) => {
+                Setback::Interrupted
+            }
             Self::Differs { hashes, .. } => Setback::Differs(hashes),
             // What was loaded in part, or failed here.
             Self::Build(_)

@@ -23,6 +23,9 @@ const CHUNK_TEXTS: u64 = 32;
 /// Chunks that each lane computes in one round.
 const ROUND_CHUNKS: u64 = 16;
 
+/// Rounds whose rows are asked for before they are computed.
+const ROUNDS_AHEAD: u64 = 8;
+
 /// Predictions for all rows of `split`, the same on every rank. Collective: all
 /// ranks of the group must call it.
 pub(crate) fn predict_split(
@@ -35,7 +38,7 @@ pub(crate) fn predict_split(
     let rows = dataset.rows(split);
     let abort = group.abort_handle();
     let chunk_rows = match learner.schema().target {
-        TargetKind::NextByte => CHUNK_TEXTS,
+        TargetKind::NextByte | TargetKind::NextToken { .. } => CHUNK_TEXTS,
         TargetKind::Classes(_) | TargetKind::Number { .. } => CHUNK_ROWS,
     };
     let round_rows = chunk_rows * ROUND_CHUNKS;
@@ -46,9 +49,11 @@ pub(crate) fn predict_split(
         for lane in group.lanes() {
             let share = share_of(rows, lane, lanes);
             let first = share.start + round * round_rows;
+            dataset.prefetch_rows(split, first..share.end.min(first + ROUNDS_AHEAD * round_rows));
             for chunk in chunks(first..share.end.min(first + round_rows), chunk_rows) {
                 still_wanted(&abort)?;
-                append(learner, &dataset.gather(split, &chunk), &mut mine);
+                let batch = dataset.gather_while(split, &chunk, &|| !abort.is_aborted())?;
+                append(learner, &batch.ok_or(CollectiveError::Aborted)?, &mut mine);
             }
         }
         for (rank, message) in group.all_gather(&mine)?.iter().enumerate() {
@@ -87,11 +92,11 @@ fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
 /// Appends the predictions for one chunk: little-endian words, scores before truth.
 fn append(learner: &dyn Learner, batch: &Batch, message: &mut Vec<u8>) {
     match &learner.schema().target {
-        TargetKind::NextByte => {
-            let surprise = learner.surprise(batch);
-            let nats: f64 = surprise.iter().map(|nats| f64::from(*nats)).sum();
+        target @ (TargetKind::NextByte | TargetKind::NextToken { .. }) => {
+            let nats: f64 = learner.surprise(batch).iter().map(|nats| f64::from(*nats)).sum();
+            let bytes: u64 = next_bytes(target, &batch.targets).map(u64::from).sum();
             message.extend(nats.to_le_bytes());
-            message.extend((surprise.len() as u64).to_le_bytes());
+            message.extend(bytes.to_le_bytes());
         }
         target @ (TargetKind::Classes(_) | TargetKind::Number { .. }) => {
             append_rows(target, &learner.scores(batch), batch, message);
@@ -128,7 +133,9 @@ fn empty(target: &TargetKind) -> Predictions {
         TargetKind::Number { .. } => {
             Predictions::Numbers(Numbers { predictions: Vec::new(), truths: Vec::new() })
         }
-        TargetKind::NextByte => Predictions::NextBytes(NextBytes { loss_nats: 0.0, bytes: 0 }),
+        TargetKind::NextByte | TargetKind::NextToken { .. } => {
+            Predictions::NextBytes(NextBytes { loss_nats: 0.0, bytes: 0 })
+        }
     }
 }
 
@@ -165,6 +172,21 @@ fn pairs(message: &[u8]) -> Option<impl Iterator<Item = ([u8; 8], [u8; 8])> + '_
     let rows = message.chunks_exact(16);
     rows.remainder().is_empty().then_some(())?;
     Some(rows.map_while(|row| Some((row[..8].try_into().ok()?, row[8..].try_into().ok()?))))
+}
+
+/// The bytes of each thing that follows in a text: one of a byte, some of a token. So what a model says of tokens can be
+/// compared with what another says of bytes.
+pub(crate) fn next_bytes<'a>(
+    target: &'a TargetKind,
+    targets: &'a Targets,
+) -> Box<dyn Iterator<Item = u32> + 'a> {
+    match (target, targets) {
+        (TargetKind::NextByte, Targets::Bytes(bytes)) => Box::new(bytes.iter().map(|_| 1)),
+        (TargetKind::NextToken { lengths }, Targets::Tokens(tokens)) => {
+            Box::new(tokens.iter().map(|token| lengths[usize::from(*token)]))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
 }
 
 /// Probabilities of one row of logits.

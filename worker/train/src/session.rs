@@ -186,11 +186,12 @@ fn train(
         trainer.lanes(),
         trainer.steps_done()..trainer.total_steps(),
     )?;
+    let abort = trainer.abort_handle();
     let mut reporter = Reporter::new(trainer);
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
         let begun = Instant::now();
-        let gathered = loader.next()?;
+        let gathered = loader.next(&abort)?;
         let votes = Votes { stop: host.stop_vote(), is_saving: host.is_saving() };
         let stepped = trainer.step(&gathered, votes)?;
         host.stepped(&trainer.step_time(begun));

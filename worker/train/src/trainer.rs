@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc, time::Instant};
 
-use phalanx_collective::Buffer;
+use phalanx_collective::{AbortHandle, Buffer};
 use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
 use phalanx_member::{Position, Votes, all_agree};
@@ -252,7 +252,7 @@ impl Trainer {
     /// Lets each owned lane make an update of its own.
     fn step_alone(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(), TrainError> {
         let lanes = self.lanes();
-        let abort = self.exchange.borrow().abort_handle();
+        let abort = self.abort_handle();
         let Some(replicas) = &mut self.replicas else { return Ok(()) };
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             still_wanted(&abort)?;
@@ -374,8 +374,14 @@ impl Trainer {
 
     /// Text that a language model writes, where the job asks for some.
     pub(crate) fn sample(&self) -> Result<Option<String>, TrainError> {
-        let abort = self.exchange.borrow().abort_handle();
-        text::sample(self.learner.as_ref(), &self.spec, &|| still_wanted(&abort))
+        let abort = self.abort_handle();
+        let encoder = &self.dataset.manifest().encoder;
+        text::sample(self.learner.as_ref(), &self.spec, encoder, &|| still_wanted(&abort))
+    }
+
+    /// Tells whether the group is to end.
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
+        self.exchange.borrow().abort_handle()
     }
 
     pub(crate) fn spec(&self) -> &JobSpec {
@@ -436,7 +442,10 @@ fn loss(metrics: &Metrics, schema: &Schema) -> Option<f64> {
     match &schema.target {
         TargetKind::Classes(_) => figure("log_loss"),
         TargetKind::Number { deviation, .. } => figure("mse").map(|mse| mse / deviation.powi(2)),
-        TargetKind::NextByte => figure("bits_per_byte").map(|bits| bits * std::f64::consts::LN_2),
+        // Of a byte, also where the model predicts tokens.
+        TargetKind::NextByte | TargetKind::NextToken { .. } => {
+            figure("bits_per_byte").map(|bits| bits * std::f64::consts::LN_2)
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 #   "$(scripts/kubernetes.sh)/kube-apiserver" --version
 #
 # Kubernetes 1.20.2 with Debian's Go 1.19: about ten minutes on one core the first time, into $XDG_CACHE_HOME/phalanx
-# (~/.cache/phalanx). Nothing is installed. Needs apt-get, dpkg-source (dpkg-dev), make and gcc. `--cached` builds
+# (~/.cache/phalanx). Nothing is installed. Needs apt-get and dpkg-source (dpkg-dev). `--cached` builds
 # nothing, and ends with 77 where it is not there yet.
 set -euo pipefail
 
@@ -23,7 +23,7 @@ exec 9> "$home.lock"
 flock 9
 if [[ ! -e $home/kube-controller-manager ]]; then
     [[ ${1:-} != --cached ]] || { printf 'kubernetes.sh: it is not built yet: scripts/kubernetes.sh\n' >&2 && exit 77; }
-    for tool in apt-get dpkg-deb dpkg-source make gcc; do
+    for tool in apt-get dpkg-deb dpkg-source; do
         command -v "$tool" > /dev/null || fail "there is no $tool, which the build needs"
     done
     work=$(mktemp -d -- "$cache/new.XXXXXX")

@@ -28,7 +28,7 @@ may() { [[ $(k auth can-i "${@:2}" --as "system:serviceaccount:phalanx:$1" 2> /d
 for overlay in base overlays/dev overlays/production overlays/gpu overlays/spot; do
     # 1.20 knows budgets by their older name.
     "$kubectl" kustomize "k8s/$overlay" | sed 's#^apiVersion: policy/v1$#apiVersion: policy/v1beta1#' \
-        | "$kubectl" apply --server-side --validate=false --filename - > /dev/null || fail "$overlay is refused"
+        | "$kubectl" apply --validate=false --filename - > /dev/null || fail "$overlay is refused"
     coordinators=3 && [[ $overlay != overlays/dev ]] || coordinators=1
     eventually "coordinators of $overlay" pods app.kubernetes.io/component=coordinator "$coordinators"
     eventually "workers of $overlay" pods phalanx.dev/pool=cpu 2

@@ -67,10 +67,7 @@ pub fn evaluate_also(predictions: &Predictions, names: &[MetricName]) -> Result<
             classes::measure(&scores.columns()?, with(classes::usual(&scores.classes)))?
         }
         Predictions::Numbers(values) => numbers::measure(&values.columns()?, with(numbers::usual()))?,
-        Predictions::NextBytes(loss) => {
-            loss.check()?;
-            tokens::measure(*loss)
-        }
+        Predictions::NextBytes(text) => tokens::measure(text)?,
     };
     for error in others.into_iter().filter_map(Result::err) {
         if let EvaluateError::NoSuchMetric { name, reason } = error {

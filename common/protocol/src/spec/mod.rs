@@ -22,7 +22,10 @@ mod suggest;
 mod train;
 
 pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
-pub use evaluate::{CLASSES_MAX, EvaluateSpec, RegisterSpec};
+pub use evaluate::{
+    CLASSES_MAX, CalibrationSpec, EvaluateSpec, ImportanceSpec, IntervalsSpec, RegisterSpec, RobustnessSpec,
+    ThresholdGoal, ThresholdSpec,
+};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
 pub use gate::{
     Bound, Comparison, End, FAIRNESS_FIGURES, FairnessFigure, Figure, Gate, GateFault, InvalidGate, Subject,

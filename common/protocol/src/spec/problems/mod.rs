@@ -10,6 +10,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 mod train;
+mod trust;
 
 use std::{fmt, ops::RangeInclusive};
 

@@ -158,16 +158,16 @@ fn head(target: &TargetKind) -> Vec<String> {
 
 fn records(target: &TargetKind, rows: Rows) -> Vec<Vec<String>> {
     match (rows, target) {
-        (Rows::Classes { likeliest, probabilities }, TargetKind::Classes(classes)) => {
-            let rows = likeliest.iter().zip(probabilities.chunks_exact(classes.len().max(1)));
+        (Rows::Classes { decisions, probabilities }, TargetKind::Classes(classes)) => {
+            let rows = decisions.iter().zip(probabilities.chunks_exact(classes.len().max(1)));
             let record = |(index, row): (&usize, &[f32])| {
                 let class = classes.get(*index).cloned().unwrap_or_default();
                 std::iter::once(class).chain(row.iter().map(ToString::to_string)).collect()
             };
             rows.map(record).collect()
         }
-        (Rows::Classes { likeliest, .. }, TargetKind::Number { .. } | TargetKind::NextByte) => {
-            likeliest.iter().map(|index| vec![index.to_string()]).collect()
+        (Rows::Classes { decisions, .. }, TargetKind::Number { .. } | TargetKind::NextByte) => {
+            decisions.iter().map(|index| vec![index.to_string()]).collect()
         }
         (Rows::Numbers(numbers) | Rows::BitsPerByte(numbers), _) => {
             numbers.iter().map(|number| vec![number.to_string()]).collect()
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn classes_are_written_by_name_with_their_probabilities() {
         let target = TargetKind::Classes(vec!["no".to_owned(), "yes".to_owned()]);
-        let rows = Rows::Classes { likeliest: vec![1, 0], probabilities: vec![0.25, 0.75, 0.5, 0.5] };
+        let rows = Rows::Classes { decisions: vec![1, 0], probabilities: vec![0.25, 0.75, 0.5, 0.5] };
         assert_eq!(head(&target), ["prediction", "probability[no]", "probability[yes]"]);
         assert_eq!(records(&target, rows), [["yes", "0.25", "0.75"], ["no", "0.5", "0.5"]]);
     }

@@ -169,7 +169,7 @@ impl Encoding {
     }
 
     /// Writes this column's part of every row, at `offset` of `width`. Rows are zeros before.
-    fn encode(
+    pub(crate) fn encode(
         &self,
         cells: &Cells,
         offset: usize,

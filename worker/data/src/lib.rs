@@ -17,6 +17,7 @@
 
 mod batch;
 mod build;
+mod columns;
 mod dataset;
 mod encoder;
 mod error;
@@ -28,6 +29,7 @@ mod order;
 mod plan;
 mod prepare;
 mod profile;
+mod rows;
 mod schema;
 mod shard;
 mod source;
@@ -35,6 +37,7 @@ mod split;
 mod write;
 
 pub use batch::{Batch, Features, Targets};
+pub use columns::{DecodedColumn, EncodedColumn};
 pub use dataset::{Dataset, OpenError};
 pub use encoder::Encoder;
 pub use error::{CellProblem, ColumnProblem, LineProblem, Place, PrepareError};
@@ -44,5 +47,6 @@ pub use manifest::{
 };
 pub use order::Order;
 pub use prepare::{Prepared, Progress, Stage, prepare};
+pub use rows::{RowReader, read_rows};
 pub use schema::{FeatureKind, Schema, TargetKind};
 pub use split::Split;

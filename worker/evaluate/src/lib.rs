@@ -53,7 +53,7 @@ pub mod verdict;
 
 pub use columns::{BinaryColumns, ClassColumns, LabelColumns, NumberColumns, Weights};
 pub use error::EvaluateError;
-pub use evaluation::{Evaluation, evaluate, evaluate_also};
+pub use evaluation::{Evaluation, evaluate, evaluate_also, focus};
 pub use input::{InputError, ROWS_MAX};
 pub use metrics::classes::most_probable;
 pub use named::{NamedError, named_metric};

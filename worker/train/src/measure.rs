@@ -15,7 +15,7 @@ use phalanx_protocol::spec::{JobSpec, MetricName};
 use crate::{error::TrainError, learner::Learner};
 
 /// Rows computed at once where a row is a handful of numbers.
-const CHUNK_ROWS: u64 = 256;
+pub(crate) const CHUNK_ROWS: u64 = 256;
 
 /// Rows computed at once where a row is a text.
 const CHUNK_TEXTS: u64 = 32;
@@ -32,7 +32,20 @@ pub(crate) fn predict_split(
     split: Split,
     lanes: u32,
 ) -> Result<Predictions, TrainError> {
-    let rows = dataset.rows(split);
+    predict(learner, group, dataset.rows(split), lanes, &|rows| Ok(dataset.gather(split, rows)))
+}
+
+/// What some rows are like, by their numbers.
+pub(crate) type Gather<'a> = &'a dyn Fn(&[u64]) -> Result<Batch, TrainError>;
+
+/// Predictions for `rows` rows, each as `gather` says, the same on every rank. Collective.
+pub(crate) fn predict(
+    learner: &dyn Learner,
+    group: &mut Group,
+    rows: u64,
+    lanes: u32,
+    gather: Gather<'_>,
+) -> Result<Predictions, TrainError> {
     let abort = group.abort_handle();
     let chunk_rows = match learner.schema().target {
         TargetKind::NextByte => CHUNK_TEXTS,
@@ -48,7 +61,7 @@ pub(crate) fn predict_split(
             let first = share.start + round * round_rows;
             for chunk in chunks(first..share.end.min(first + round_rows), chunk_rows) {
                 still_wanted(&abort)?;
-                append(learner, &dataset.gather(split, &chunk), &mut mine);
+                append(learner, &gather(&chunk)?, &mut mine);
             }
         }
         for (rank, message) in group.all_gather(&mine)?.iter().enumerate() {
@@ -67,12 +80,21 @@ pub(crate) fn asked(spec: &JobSpec) -> Vec<MetricName> {
     shown.chain(gates).chain(watched).filter_map(|name| MetricName::parse(name).ok()).collect()
 }
 
+/// The metrics that a job names beside those of gates: those to show, and the one that early stopping
+/// watches.
+pub(crate) fn watched(spec: &JobSpec) -> Vec<MetricName> {
+    let shown = spec.evaluate.metrics.iter().flatten().map(String::as_str);
+    let watched = spec.train.early_stop.iter().map(|early_stop| early_stop.metric.as_str());
+    shown.chain(watched).filter_map(|name| MetricName::parse(name).ok()).collect()
+}
+
 /// An error where the group was told to end: between two steps nothing else asks.
 pub(crate) fn still_wanted(abort: &AbortHandle) -> Result<(), TrainError> {
     if abort.is_aborted() { Err(CollectiveError::Aborted.into()) } else { Ok(()) }
 }
 
-fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
+/// The rows of lane `lane`.
+pub(crate) fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
     let border = |lane: u32| {
         u64::try_from(u128::from(rows) * u128::from(lane) / u128::from(lanes))
             .expect("invariant: a share is no larger than the whole")
@@ -80,7 +102,7 @@ fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
     border(lane)..border(lane + 1)
 }
 
-fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
+pub(crate) fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
     rows.clone().step_by(size as usize).map(move |first| (first..(first + size).min(rows.end)).collect())
 }
 
@@ -89,9 +111,11 @@ fn append(learner: &dyn Learner, batch: &Batch, message: &mut Vec<u8>) {
     match &learner.schema().target {
         TargetKind::NextByte => {
             let surprise = learner.surprise(batch);
-            let nats: f64 = surprise.iter().map(|nats| f64::from(*nats)).sum();
-            message.extend(nats.to_le_bytes());
-            message.extend((surprise.len() as u64).to_le_bytes());
+            for window in surprise.chunks_exact((surprise.len() / batch.rows.max(1)).max(1)) {
+                let nats: f64 = window.iter().map(|nats| f64::from(*nats)).sum();
+                message.extend(nats.to_le_bytes());
+                message.extend((window.len() as u64).to_le_bytes());
+            }
         }
         target @ (TargetKind::Classes(_) | TargetKind::Number { .. }) => {
             append_rows(target, &learner.scores(batch), batch, message);
@@ -124,11 +148,14 @@ fn empty(target: &TargetKind) -> Predictions {
             classes: classes.clone(),
             probabilities: Vec::new(),
             truths: Vec::new(),
+            threshold: None,
         }),
         TargetKind::Number { .. } => {
             Predictions::Numbers(Numbers { predictions: Vec::new(), truths: Vec::new() })
         }
-        TargetKind::NextByte => Predictions::NextBytes(NextBytes { loss_nats: 0.0, bytes: 0 }),
+        TargetKind::NextByte => {
+            Predictions::NextBytes(NextBytes { loss_nats: Vec::new(), bytes: Vec::new() })
+        }
     }
 }
 
@@ -151,10 +178,10 @@ fn take_in(predictions: &mut Predictions, message: &[u8]) -> Option<()> {
                 numbers.truths.push(f64::from_le_bytes(truth));
             }
         }
-        Predictions::NextBytes(sum) => {
+        Predictions::NextBytes(text) => {
             for (nats, bytes) in pairs(message)? {
-                sum.loss_nats += f64::from_le_bytes(nats);
-                sum.bytes += u64::from_le_bytes(bytes);
+                text.loss_nats.push(f64::from_le_bytes(nats));
+                text.bytes.push(u32::try_from(u64::from_le_bytes(bytes)).ok()?);
             }
         }
     }

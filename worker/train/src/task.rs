@@ -3,6 +3,8 @@
 //! The built-in models implement [`Task`] and nothing else; a model of your own
 //! does the same.
 
+use std::cell::RefCell;
+
 use burn::{
     module::Module,
     nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},
@@ -50,12 +52,18 @@ pub struct Samples<'a> {
     schema: &'a Schema,
     device: &'a Device,
     dtype: FloatDType,
+    inputs: Option<&'a RefCell<Option<Tensor<2>>>>,
 }
 
 impl<'a> Samples<'a> {
     /// The rows of `batch`, whose form `schema` tells.
     pub fn new(batch: &'a Batch, schema: &'a Schema, device: &'a Device) -> Self {
-        Self { batch, schema, device, dtype: FloatDType::F32 }
+        Self { batch, schema, device, dtype: FloatDType::F32, inputs: None }
+    }
+
+    /// With features whose gradients are wanted: the first pass that asks for them leaves them in `inputs`.
+    pub(crate) fn watching(self, inputs: &'a RefCell<Option<Tensor<2>>>) -> Self {
+        Self { inputs: Some(inputs), ..self }
     }
 
     /// With features as `dtype`.
@@ -87,19 +95,14 @@ impl<'a> Samples<'a> {
     /// is laid out by channel, row and column; bytes become numbers of 0 to 1.
     pub fn vectors(&self) -> Tensor<2> {
         let width = feature_width(&self.schema.features);
-        let values = match &self.batch.features {
-            Features::Floats(values) => values.clone(),
-            Features::Bytes(bytes) => {
-                let (mean, deviation) = match self.schema.features {
-                    FeatureKind::Image { mean, deviation, .. } => (mean, deviation),
-                    FeatureKind::Dense { .. } | FeatureKind::Bytes { .. } => (0.0, 1.0),
-                };
-                let scaled = |byte: &u8| (f32::from(*byte) / 255.0 - mean) / deviation;
-                bytes.iter().map(scaled).collect()
-            }
+        let new = || -> Tensor<2> {
+            let values = floats(&self.batch.features, self.schema);
+            Tensor::from_data(TensorData::new(values, [self.batch.rows, width]), self.device)
         };
-        let vectors: Tensor<2> =
-            Tensor::from_data(TensorData::new(values, [self.batch.rows, width]), self.device);
+        let vectors = match self.inputs {
+            None => new(),
+            Some(inputs) => inputs.borrow_mut().get_or_insert_with(|| new().require_grad()).clone(),
+        };
         vectors.cast(self.dtype)
     }
 
@@ -157,6 +160,22 @@ impl<'a> Samples<'a> {
         let values: Vec<f32> =
             numbers.iter().map(|number| ((f64::from(*number) - mean) / deviation) as f32).collect();
         Tensor::from_data(TensorData::new(values, [numbers.len(), 1]), self.device)
+    }
+}
+
+/// Features as a model sees them: numbers as they are encoded, bytes from 0 to 1 and, of images,
+/// standardised.
+pub(crate) fn floats(features: &Features, schema: &Schema) -> Vec<f32> {
+    match features {
+        Features::Floats(values) => values.clone(),
+        Features::Bytes(bytes) => {
+            let (mean, deviation) = match schema.features {
+                FeatureKind::Image { mean, deviation, .. } => (mean, deviation),
+                FeatureKind::Dense { .. } | FeatureKind::Bytes { .. } => (0.0, 1.0),
+            };
+            let scaled = |byte: &u8| (f32::from(*byte) / 255.0 - mean) / deviation;
+            bytes.iter().map(scaled).collect()
+        }
     }
 }
 

@@ -77,6 +77,12 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// The job as a job file says it, with what it leaves to defaults, too; nothing where TOML cannot hold
+    /// a setting of a custom model.
+    pub fn to_toml(&self) -> Option<String> {
+        toml::to_string(self).ok()
+    }
+
     /// Hash of everything that decides the weights: data, model and training.
     /// Two jobs with the same hash over the same data end in the same bits.
     pub fn hash(&self) -> HashHex {

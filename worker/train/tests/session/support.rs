@@ -188,6 +188,7 @@ pub(crate) fn session(
             dataset: ground.reference.clone(),
             resume: restored.map(checkpoint),
             disputed: None,
+            incumbents: Default::default(),
             verify_at: None,
             trace: None,
         },

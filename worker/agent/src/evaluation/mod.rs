@@ -1,0 +1,144 @@
+//! The evaluation of a finished model: from what all ranks have found out together to the figures that
+//! the coordinator decides by, and to the report. One rank's work, after its trainer has ended.
+//!
+//! `kept` holds predictions as they are kept beside the model, so that a later version can be compared
+//! row by row; `rivals` reads those of the versions that gates name; `table` has the rows' columns;
+//! `report` is what is known beside figures. `file` does as much for a finished model and the rows of a file. What is measured, and how, is `phalanx-assess`'s.
+
+mod columns;
+mod condition;
+mod file;
+mod kept;
+mod report;
+mod rivals;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use phalanx_assess::{Assessment, Exam, NoTable, Rival, Table, Validation, assess};
+use phalanx_data::{Dataset, Split, TargetKind};
+use phalanx_evaluate::Predictions;
+use phalanx_protocol::message::Assignment;
+use phalanx_report::{OnSplit, Report};
+use phalanx_train::{Examined, Outcome};
+use rayon::ThreadPoolBuilder;
+
+pub use columns::{Columns, SplitTable};
+pub use file::{FileError, FilePredictions, assess_file, predict_file};
+pub use kept::{KeptPredictions, NotKept, read_predictions, write_predictions};
+pub use report::about_file;
+pub(crate) use rivals::rivals;
+
+use crate::failure::TrainerFailed;
+
+/// What is evaluated.
+pub(crate) struct Evaluation {
+    pub(crate) assignment: Assignment,
+    pub(crate) dataset: Arc<Dataset>,
+    pub(crate) outcome: Box<Outcome>,
+    pub(crate) rivals: BTreeMap<String, Rival>,
+    /// The kind of this machine, and where it computes.
+    pub(crate) machine: String,
+    pub(crate) device: String,
+}
+
+/// What came out.
+pub(crate) struct Evaluated {
+    pub(crate) outcome: Box<Outcome>,
+    /// Nothing where the test split is empty.
+    pub(crate) assessment: Option<Assessment>,
+    /// What is kept of the test split's predictions.
+    pub(crate) kept: Option<KeptPredictions>,
+    pub(crate) report: Report,
+}
+
+impl Evaluation {
+    /// Finds everything out, on `threads` threads of its own. Blocks the thread it is called on.
+    ///
+    /// # Errors
+    ///
+    /// Where predictions are none, or there are no threads.
+    pub(crate) fn run(self, threads: usize) -> Result<Evaluated, TrainerFailed> {
+        let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| TrainerFailed::Thread(error.to_string()))?;
+        pool.install(|| self.evaluate())
+    }
+
+    fn evaluate(self) -> Result<Evaluated, TrainerFailed> {
+        let test = SplitTable::new(Arc::clone(&self.dataset), Split::Test, &self.assignment.spec.data);
+        let validation =
+            SplitTable::new(Arc::clone(&self.dataset), Split::Validation, &self.assignment.spec.data);
+        let assessment = match &self.outcome.examined.test {
+            None => None,
+            Some(predictions) => Some(self.assess(predictions, &test, &validation)?),
+        };
+        let mut report = self.about();
+        self.examined(&mut report);
+        if let Some(assessment) = assessment.clone() {
+            assessment.fill(&mut report);
+        }
+        for split in report.splits.iter_mut().take(1) {
+            split.undefined.extend(self.outcome.examined.without.clone());
+        }
+        self.text(&mut report);
+        let kept = self.kept();
+        Ok(Evaluated { outcome: self.outcome, assessment, kept, report })
+    }
+
+    fn assess(
+        &self,
+        predictions: &Predictions,
+        test: &dyn Table,
+        validation: &dyn Table,
+    ) -> Result<Assessment, TrainerFailed> {
+        let Examined { validation: on_validation, decision, .. } = &self.outcome.examined;
+        let deviation = match &self.dataset.schema().target {
+            TargetKind::Number { deviation, .. } => *deviation,
+            TargetKind::Classes(_) | TargetKind::NextByte => 1.0,
+        };
+        let is_text = matches!(predictions, Predictions::NextBytes(_));
+        let exam = Exam {
+            spec: &self.assignment.spec.evaluate,
+            split: Split::Test.as_str(),
+            predictions,
+            table: if is_text { &NoTable } else { test },
+            decision: *decision,
+            validation: on_validation.as_ref().map(|predictions| Validation {
+                split: Split::Validation.as_str(),
+                predictions,
+                table: validation,
+            }),
+            also: &self.outcome.watched,
+            deviation,
+            rivals: &self.rivals,
+            name: "this model",
+        };
+        assess(&exam).map_err(|error| TrainerFailed::Train(error.into()))
+    }
+
+    /// What the ranks have found out together.
+    fn examined(&self, report: &mut Report) {
+        fn on<T: Clone>((rows, found): &(u64, T)) -> OnSplit<T> {
+            OnSplit { split: Split::Test.as_str().to_owned(), rows: *rows, found: found.clone() }
+        }
+        let Examined { importance, gradients, robustness, .. } = &self.outcome.examined;
+        report.importance = importance.iter().map(on).collect();
+        report.robustness = robustness.iter().map(on).collect();
+        report.gradients = gradients.iter().map(|(class, found)| (class.clone(), on(found))).collect();
+    }
+
+    /// Text that the model wrote.
+    fn text(&self, report: &mut Report) {
+        if let Some(OnSplit { found: phalanx_report::Predictions::Text(text), .. }) = &mut report.predictions {
+            text.sample.clone_from(&self.outcome.sample);
+        }
+    }
+
+    fn kept(&self) -> Option<KeptPredictions> {
+        let Examined { test, decision, .. } = &self.outcome.examined;
+        Some(KeptPredictions {
+            dataset: self.assignment.dataset.version.clone(),
+            split: Split::Test.as_str().to_owned(),
+            predictions: decision.apply(test.as_ref()?),
+        })
+    }
+}

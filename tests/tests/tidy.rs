@@ -33,6 +33,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("worker", &["phalanx-core", "phalanx-server", "phalanx", "axum", "redb", "etcd-client"]),
     ("worker/evaluate", &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train"]),
     (
+        "worker/assess",
+        &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train", "phalanx-agent"],
+    ),
+    (
         "worker/report",
         &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train", "phalanx-agent"],
     ),
@@ -47,6 +51,7 @@ const WORKER_CRATES: &[&str] = &[
     "phalanx-collective",
     "phalanx-data",
     "phalanx-evaluate",
+    "phalanx-assess",
     "phalanx-report",
     "phalanx-train",
     "phalanx-agent",
@@ -60,6 +65,7 @@ const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[
         &["tokio::", "std::fs", "Instant::now", "SystemTime", "rand::", "thread_rng", "TcpStream"],
     ),
     ("worker/evaluate/src", PURE),
+    ("worker/assess/src", PURE),
     ("worker/report/src", PURE),
     ("worker/train/src", &["tokio::", "std::fs", "std::net", "TcpStream", "tarpc", "SystemTime"]),
 ];

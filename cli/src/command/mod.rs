@@ -8,9 +8,11 @@ mod audit;
 mod bench;
 mod cancel;
 mod check;
+mod compare;
 mod completions;
 mod coordinator;
 mod drain;
+mod evaluate;
 mod follow;
 mod gc;
 mod job;
@@ -19,6 +21,8 @@ mod jobs;
 mod model;
 mod models;
 mod predict;
+mod registered;
+mod report;
 mod resume;
 mod run;
 mod scale;
@@ -84,6 +88,9 @@ pub(crate) enum Asked {
     Model(model::Model),
     Alias(alias::Alias),
     Predict(predict::Predict),
+    Evaluate(evaluate::Evaluate),
+    Compare(compare::Compare),
+    Report(report::Report),
     Submit(submit::Submit),
     Workers(workers::Workers),
     Drain(drain::Drain),
@@ -112,6 +119,9 @@ impl Asked {
             Self::Model(command) => command.run().await,
             Self::Alias(command) => command.run().await,
             Self::Predict(command) => command.run().await,
+            Self::Evaluate(command) => command.run().await,
+            Self::Compare(command) => command.run().await,
+            Self::Report(command) => command.run().await,
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
             Self::Drain(command) => command.run().await,

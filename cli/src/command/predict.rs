@@ -9,13 +9,10 @@ use std::{
 
 use clap::Args;
 use phalanx_data::{PrepareError, TargetKind, read_features};
-use phalanx_protocol::{spec::ModelSpec, view::ModelVersion};
-use phalanx_storage::Store;
-use phalanx_train::{Predictor, Rows, Tasks};
+use phalanx_train::{Predictor, Rows};
 
-use super::model::ModelName;
+use super::{model::ModelName, registered::Registered};
 use crate::{
-    client::Client,
     connect::Where,
     error::{CliError, Exit},
     output::write_whole,
@@ -62,9 +59,9 @@ impl Predict {
     /// Predicts.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
         let connection = self.at.connect().await?;
-        let predictor = self.load(connection.client()).await;
+        let found = Registered::find(connection.client(), &self.model).await;
         connection.close().await;
-        let predictor = predictor?;
+        let predictor = found?.predictor().await?;
         match &self.output {
             None => match self.predict(&predictor, &mut io::stdout().lock()) {
                 // `| head` has seen enough.
@@ -77,22 +74,6 @@ impl Predict {
             }
         }
         Ok(Exit::Done)
-    }
-
-    /// Fetches the model's files and puts it together.
-    async fn load(&self, client: &Client) -> Result<Predictor, CliError> {
-        let model = client.model(self.model.name()).await?;
-        let version: &ModelVersion = self.model.find(&model)?;
-        let store = Store::open(&client.cluster().await?.store_url).map_err(CliError::failed)?;
-        let description = store.read(&version.artifact.description).await.map_err(CliError::failed)?;
-        let weights = store.read(&version.artifact.weights).await.map_err(CliError::failed)?;
-        let predictor = Predictor::new(&Tasks::new(), &description, &weights);
-        predictor.map_err(|error| match version.spec.model {
-            ModelSpec::Custom(_) => CliError::usage(error).hint(
-                "this binary has the built-in models only; your own one can use `phalanx_train::Predictor`",
-            ),
-            _ => CliError::failed(error),
-        })
     }
 
     /// Writes the predictions to a file, whole or not at all.

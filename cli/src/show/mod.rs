@@ -5,6 +5,7 @@
 //! Colours are part of the text and taken out where it does not reach a terminal
 //! or `NO_COLOR` is set.
 
+mod assessment;
 mod audit;
 mod chart;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) use assessment::{assessment, comparison};
 pub(crate) use audit::{AuditProgress, audit};
 pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};

@@ -238,7 +238,7 @@ impl Training {
         &self,
         model: ExportedModel,
         kept: Option<&KeptPredictions>,
-        report: Report,
+        mut report: Report,
     ) -> Result<ModelArtifact, Failure> {
         let Assignment { job, generation, .. } = &self.assignment;
         let folder = format!("artifacts/{job}/g{generation}");
@@ -251,7 +251,6 @@ impl Training {
             let content = write_predictions(kept).map_err(|error| unwritten(&error))?;
             artifact.predictions = Some(self.create(format!("{folder}/predictions.parquet"), content).await?);
         }
-        let mut report = report;
         report.identity.artifact = Some(artifact.clone());
         let json = report.to_json().map_err(|error| unwritten(&error))?;
         artifact.report = Some(self.create(format!("{folder}/report.json"), json.into()).await?);

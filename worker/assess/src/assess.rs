@@ -127,8 +127,12 @@ pub fn assess(exam: &Exam<'_>) -> Result<Assessment, EvaluateError> {
     let moot = moot(exam);
     for gate in exam.spec.gates.iter().filter(|gate| !moot.contains_key(&gate.measured())) {
         match gate_figure(exam, gate, &figures, (&evaluation, &intervals), &settings) {
-            Some(Ok(value)) => drop(evaluation.metrics.insert(gate.measured(), value)),
-            Some(Err(reason)) => drop(evaluation.undefined.insert(gate.measured(), reason)),
+            Some(Ok(value)) => {
+                evaluation.metrics.insert(gate.measured(), value);
+            }
+            Some(Err(reason)) => {
+                evaluation.undefined.insert(gate.measured(), reason);
+            }
             None => {}
         }
     }
@@ -159,10 +163,10 @@ pub fn bootstrap(spec: &IntervalsSpec, rows: usize) -> Bootstrap {
 impl Assessment {
     /// Puts all of it into the report.
     pub fn fill(self, report: &mut Report) {
-        let Self { evaluation, intervals, rows, split, .. } = self;
         fn on<T>(split: &str, rows: u64, found: T) -> OnSplit<T> {
             OnSplit { split: split.to_owned(), rows, found }
         }
+        let Self { evaluation, intervals, rows, split, .. } = self;
         report.verdict = (!self.verdict.gates.is_empty()).then_some(self.verdict);
         report.headline = self.headline;
         report.splits.push(SplitMetrics::of(&split, rows, &evaluation, &intervals));
@@ -207,7 +211,7 @@ fn intervals(
     let names = evaluation.metrics.keys().filter(|name| !name.ends_with(']'));
     let (names, metrics): (Vec<&String>, Vec<_>) =
         names.filter_map(|name| Some((name, figures.named(name).ok()?))).unzip();
-    let metrics: Vec<&dyn RowMetric> = metrics.iter().map(AsRef::as_ref).collect();
+    let metrics: Vec<&dyn RowMetric> = metrics.iter().map(|metric| metric.as_ref() as &dyn RowMetric).collect();
     let drawn = bootstrap_all(&metrics, None, settings).unwrap_or_default();
     let found = names.into_iter().zip(drawn);
     found.filter_map(|(name, interval)| Some((name.clone(), interval.ok()?))).collect()

@@ -102,7 +102,7 @@ fn thresholds(
     if scores.classes.len() != 2 {
         return Vec::new();
     }
-    let settings = (common_threshold(exam.decision), TOLERANCE, u64::from(exam.spec.small_below));
+    let settings = (common_threshold(&exam.decision), TOLERANCE, u64::from(exam.spec.small_below));
     let of = |constraint: Constraint| -> Option<Mitigation> {
         let (probabilities, truths) = (chosen_on.of_class(1), chosen_on.are(1));
         let chosen = group_thresholds(&probabilities, &truths, &there, constraint, settings).ok()?;

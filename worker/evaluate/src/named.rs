@@ -162,7 +162,7 @@ fn of_numbers<'a>(values: &'a Numbers, name: &MetricName) -> Boxed<'a> {
             rows.map(|(truth, prediction, _)| loss(truth, prediction, parameter)).collect();
         // A row outside of the domain leaves the whole without a value, but not each resample.
         if let Ok(losses) = losses {
-            let finish = if *summary == Summary::Root { f64::sqrt } else { |mean| mean };
+            let finish: fn(f64) -> f64 = if *summary == Summary::Root { f64::sqrt } else { |mean| mean };
             return Ok(Box::new(MeanMetric::then(losses, finish)?));
         }
     }

@@ -152,7 +152,7 @@ impl SumsMetric {
     ) -> Result<Self, InputError> {
         let values: Vec<f64> = rows.flatten().collect();
         input::some_rows(values.len() / N.max(1))?;
-        let finish = move |sums: &[f64]| sums.try_into().ok().and_then(&finish);
+        let finish = move |sums: &[f64]| <[f64; N]>::try_from(sums).ok().and_then(&finish);
         Ok(Self { values, width: N, finish: Box::new(finish) })
     }
 }

@@ -46,7 +46,8 @@ impl Job {
             artifact,
             sample,
         } = finished;
-        if let Some(moved) = self.moved_meanwhile(cx.registry, &compared) {
+        let goes_on = matches!(self.phase, Phase::Training { .. } | Phase::Evaluating { .. });
+        if let Some(moved) = self.moved_meanwhile(cx.registry, &compared).filter(|_| goes_on) {
             self.say(cx, moved);
             let leader = self.phase.gang().and_then(|gang| gang.members.first().copied());
             return self.regroup(cx, leader);

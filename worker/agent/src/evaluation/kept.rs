@@ -8,7 +8,7 @@
 //! | a number | `sample`, `truth`, `prediction` |
 //! | a text | `sample`, `nats`, `bytes` of each window |
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array},
@@ -20,7 +20,7 @@ use parquet::{
     arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
-    file::properties::WriterProperties,
+    file::{metadata::KeyValue, properties::WriterProperties},
 };
 use phalanx_evaluate::{ClassScores, NextBytes, Numbers, Predictions};
 
@@ -67,16 +67,18 @@ pub fn write_predictions(kept: &KeptPredictions) -> Result<Bytes, ParquetError> 
         Predictions::Classes(scores) => scores.threshold,
         Predictions::Numbers(_) | Predictions::NextBytes(_) => None,
     };
-    let about = [(DATASET, Some(kept.dataset.clone())), (SPLIT, Some(kept.split.clone()))]
-        .into_iter()
-        .chain([(THRESHOLD, threshold.map(|threshold| threshold.to_string()))]);
-    let about: HashMap<String, String> =
-        about.filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-    let schema = Arc::new(Schema::new(fields).with_metadata(about));
+    let about = [
+        (DATASET, Some(kept.dataset.clone())),
+        (SPLIT, Some(kept.split.clone())),
+        (THRESHOLD, threshold.map(|threshold| threshold.to_string())),
+    ];
+    let about = about.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key.to_owned(), value?)));
+    let schema = Arc::new(Schema::new(fields));
     let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by("phalanx".to_owned())
+        .set_key_value_metadata(Some(about.collect()))
         .build();
     let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
     writer.write(&batch)?;
@@ -118,7 +120,8 @@ fn columns(predictions: &Predictions) -> Vec<(String, ArrayRef)> {
 pub fn read_predictions(content: Bytes) -> Result<KeptPredictions, NotKept> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(content)?;
     let schema = Arc::clone(builder.schema());
-    let said = |key: &str| schema.metadata().get(key).cloned();
+    let about = builder.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+    let said = |key: &str| about.iter().find(|said| said.key == key).and_then(|said| said.value.clone());
     let absent = |key: &str| NotKept::Form(format!("the file does not say its `{key}`"));
     let dataset = said(DATASET).ok_or_else(|| absent(DATASET))?;
     let split = said(SPLIT).ok_or_else(|| absent(SPLIT))?;

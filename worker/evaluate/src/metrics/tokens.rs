@@ -11,7 +11,7 @@ use crate::{
     evaluation::Evaluation,
     predictions::NextBytes,
     sum::ExactSum,
-    undefined::{Undefined, Value, finite},
+    undefined::{Undefined, finite},
 };
 
 /// The metrics of a text over bytes.

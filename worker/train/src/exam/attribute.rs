@@ -33,7 +33,9 @@ pub(super) fn attributions(
     for (name, output) in outputs(&trial.learner.schema().target) {
         match attributed(trial, output, steps)? {
             Ok(sums) => match sums.by_column(&column_of) {
-                Ok(gradients) => drop(found.insert(name, gradients)),
+                Ok(gradients) => {
+                    found.insert(name, gradients);
+                }
                 Err(error) => return Ok(Err(error.to_string())),
             },
             Err(reason) => return Ok(Err(reason)),

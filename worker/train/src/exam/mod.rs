@@ -107,6 +107,7 @@ fn disturbed(
     let decision = examined.decision;
     let sample = |rows_max: u32| Sample { dataset, rows: spread(dataset.rows(Split::Test), rows_max.into()) };
     if let Some(wanted) = &evaluate.importance {
+        let group = &mut *group;
         let mut trial = Trial { learner, group, lanes, sample: sample(wanted.rows), focus: &focus, decision };
         match disturb::importance(&mut trial, wanted, evaluate.intervals.seed)? {
             Ok(found) => examined.importance = Some((trial.sample.count(), found)),
@@ -123,6 +124,7 @@ fn disturbed(
         }
     }
     if let Some(wanted) = &evaluate.robustness {
+        let group = &mut *group;
         let mut trial = Trial { learner, group, lanes, sample: sample(wanted.rows), focus: &focus, decision };
         match disturb::robustness(&mut trial, wanted, evaluate.intervals.seed)? {
             Ok(found) => examined.robustness = Some((trial.sample.count(), found)),

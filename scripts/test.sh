@@ -4,7 +4,7 @@
 #   scripts/test.sh [FILTER]     FILTER: only tests whose name contains it, and no other step
 #
 # Needs Rust; with python 3.11 or newer the metrics are held to scikit-learn and the object store to SeaweedFS, and
-# coordinators in numbers are built with protoc, all from virtual environments; their etcd comes from Debian.
+# coordinators in numbers are built with protoc, all from virtual environments; their etcd, and a Chromium for pages, come from Debian.
 # cargo-nextest and cargo-deny are used where they are installed. CARGO_TARGET_DIR is honoured.
 set -euo pipefail
 
@@ -12,12 +12,11 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 source scripts/lib/steps.sh
 
 # tool VARIABLE WHAT SCRIPT: exports the path that a script prints, or says what is not tested without it.
-tool() {
-    local path && if path=$("scripts/$3"); then export "$1=$path"; else skip "$2" "see above"; fi
-}
+tool() { local path && if path=$("scripts/$3"); then export "$1=$path"; else skip "$2" "see above"; fi; }
 tool PHALANX_PYTHON "comparison with scikit-learn" venv.sh
 tool PHALANX_WEED "the object store on S3" seaweedfs.sh
 tool PHALANX_ETCD "tests on etcd" etcd.sh
+tool PHALANX_CHROMIUM "reports in a browser" chromium.sh
 tool PROTOC "coordinators in numbers" protoc.sh
 
 workspace=(--release --workspace --locked)

@@ -3,19 +3,25 @@
 //! In reading order: everything that is known of one model version ([`Report`]), in parts: who it
 //! is (`identity`), what it was made of (`dataset`), how it was trained (`training`), what its
 //! predictions are worth (`measured`, `classes`, `numbers`), and to whom (`fairness`); then the file
-//! that holds all of it, `report.json` (`json`).
+//! that holds all of it, `report.json` (`json`). From it come the page for people ([`Report::to_html`]:
+//! `page`, drawn with `plot`), and the model card ([`Report::to_model_card`]: `card`).
 //!
 //! Architecture invariants: this crate is pure. It knows no tensors, no files, no workers and no
 //! clock. It measures nothing: figures come from `phalanx-evaluate`, and every figure of the page is a
 //! field of the JSON.
 
+mod card;
 mod classes;
 mod dataset;
+mod digits;
 mod fairness;
 mod identity;
 mod json;
 mod measured;
 mod numbers;
+mod page;
+mod plot;
+mod pointer;
 mod report;
 mod training;
 

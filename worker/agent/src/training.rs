@@ -254,6 +254,8 @@ impl Training {
         report.identity.artifact = Some(artifact.clone());
         let json = report.to_json().map_err(|error| unwritten(&error))?;
         artifact.report = Some(self.create(format!("{folder}/report.json"), json.into()).await?);
+        artifact.page = Some(self.create(format!("{folder}/report.html"), report.to_html().into()).await?);
+        artifact.card = Some(self.create(format!("{folder}/README.md"), report.to_model_card().into()).await?);
         Ok(artifact)
     }
 

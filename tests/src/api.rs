@@ -33,7 +33,17 @@ impl Api {
     ///
     /// Where the coordinator is away or answers something else.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> io::Result<T> {
-        self.call(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address))
+        Ok(from_slice(&self.call(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address))?)?)
+    }
+
+    /// What `GET path` gives, as it is.
+    ///
+    /// # Errors
+    ///
+    /// Where nobody answers, or something else.
+    pub fn text(&self, path: &str) -> io::Result<String> {
+        let answer = self.call(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address))?;
+        String::from_utf8(answer).map_err(io::Error::other)
     }
 
     /// What `POST path` with a body gives, read from JSON.
@@ -47,16 +57,16 @@ impl Api {
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        self.call(&(head + &body))
+        Ok(from_slice(&self.call(&(head + &body))?)?)
     }
 
-    fn call<T: DeserializeOwned>(&self, request: &str) -> io::Result<T> {
+    fn call(&self, request: &str) -> io::Result<Vec<u8>> {
         let mut connection = self.connection.borrow_mut();
         let answer = self.ask(&mut connection, request);
         if answer.is_err() {
             *connection = None;
         }
-        Ok(from_slice(&answer?)?)
+        answer
     }
 
     fn ask(&self, connection: &mut Option<BufReader<TcpStream>>, request: &str) -> io::Result<Vec<u8>> {

@@ -143,6 +143,7 @@ impl Client {
     /// [`ClientError::Address`].
     pub(crate) fn new(address: &str) -> Result<Self, ClientError> {
         let bases = address.split(',').map(base).collect::<Result<Vec<_>, _>>()?;
+        phalanx_tls::use_ring();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()

@@ -178,6 +178,8 @@ pub struct Message {
     pub at: Timestamp,
     /// What.
     pub text: String,
+    /// Whether it tells a measurement, of which there are many: the others are kept for longer.
+    pub measurement: bool,
 }
 
 /// A model version's name and number.

@@ -29,3 +29,9 @@ pub use settings::{FileProblem, Role, Tls, TlsError, TlsFile};
 pub fn begins_tls(first: u8) -> bool {
     matches!(first, 0x15 | 0x16)
 }
+
+/// Makes ring what all of the process's HTTP clients encrypt with, unless something else is so already.
+/// To be called before the first one is built, as often as one likes.
+pub fn use_ring() {
+    let _is_chosen = rustls::crypto::ring::default_provider().install_default();
+}

@@ -164,6 +164,11 @@ impl Saves {
         self.writing().next().is_some()
     }
 
+    /// Whether the checkpoint at this step is in the making.
+    pub(crate) fn is_making(&self, step: u64) -> bool {
+        self.by_step.contains_key(&step)
+    }
+
     /// Checkpoints in the making.
     pub(crate) fn len(&self) -> usize {
         self.by_step.len()

@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, TraceParent, WorkerId},
-    message::{Confusion, Hello, Metrics},
+    message::{Confusion, Finished, Hello, Metrics},
     reference::{CheckpointRef, DatasetRef, FileRef, HashHex, ModelArtifact},
     spec::{JobSpec, WorkersSpec},
     view::{AliasChange, Message, ModelVersion, ModelVersionRef},
@@ -102,6 +102,9 @@ impl Default for Counters {
 /// The most messages that a job keeps; older ones are forgotten.
 pub(crate) const MESSAGES_MAX: usize = 64;
 
+/// The most of them that tell a measurement, so that they do not push out what happened.
+pub(crate) const MEASUREMENTS_MAX: usize = 24;
+
 /// The most characters of a text that a worker sent; the rest is cut off.
 pub(crate) const TEXT_CHARS_MAX: usize = 2_000;
 
@@ -146,6 +149,8 @@ pub struct JobRecord {
     pub curve: LossCurve,
     /// Metrics of the last validation.
     pub validation: Metrics,
+    /// What came out of it, while the checkpoint of its last step is in the making.
+    pub finished: Option<Box<Finished>>,
     /// What came out of it, once it has finished.
     pub outcome: Option<OutcomeRecord>,
     /// Stragglers whose place others took: it does not take them out again.

@@ -5,10 +5,14 @@
 //! Each part prints a line of figures, in milliseconds: median, 90th percentile and worst. The job
 //! is a perceptron (784-512-512-10) on the digits of the examples.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IsTerminal as _,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use phalanx_protocol::view::{JobState, JobView};
-use phalanx_tests::{Api, Cluster, Job, Running, Signal};
+use phalanx_tests::{Api, Cluster, Job, Running, Signal, free_addresses};
 
 /// The longest that a job may take to go on; beyond it, it has not survived.
 const LOST_AFTER: Duration = Duration::from_secs(60);
@@ -57,6 +61,16 @@ impl Options {
         }
         options
     }
+
+    /// Counts the rounds for whoever waits.
+    fn rounds(&self, what: &str) -> impl Iterator<Item = usize> {
+        let (rounds, is_watched) = (self.rounds, std::io::stderr().is_terminal());
+        (0..rounds).inspect(move |round| {
+            if is_watched {
+                eprint!("{what}: {} of {rounds}\r", round + 1);
+            }
+        })
+    }
 }
 
 fn usage(problem: &str) -> ! {
@@ -94,9 +108,19 @@ struct Ground {
 
 impl Ground {
     fn new(workers: usize, lease: &str) -> Self {
+        Self::with_flags(workers, lease, &[])
+    }
+
+    /// Its first worker serves its metrics at this address.
+    fn with_metrics(workers: usize, lease: &str, address: &str) -> Self {
+        Self::with_flags(workers, lease, &["--metrics".to_owned(), address.to_owned()])
+    }
+
+    fn with_flags(workers: usize, lease: &str, first: &[String]) -> Self {
         let cluster = Cluster::start_with(&["--lease", lease]);
         let api = cluster.api();
-        let workers: Vec<_> = (0..workers).map(|_| cluster.start_worker(&[])).collect();
+        let flags = |place| if place == 0 { first } else { &[] };
+        let workers: Vec<_> = (0..workers).map(|place| cluster.start_worker(flags(place))).collect();
         let start = workers.len();
         let job = Job::wide_mlp()
             .steps(100_000_000)
@@ -137,7 +161,7 @@ fn has_stepped(view: &JobView) -> bool {
 fn kill(options: &Options) -> Vec<Row> {
     let mut ground = Ground::new(options.workers, "5");
     let (mut to_step, mut to_heal, mut lost) = (Vec::new(), Vec::new(), 0);
-    for round in 0..options.rounds {
+    for round in options.rounds("killed") {
         std::thread::sleep(REST);
         let (generation, before) = (ground.generation(), ground.view().map_or(0, |view| view.step));
         let place = round % ground.workers.len();
@@ -150,7 +174,7 @@ fn kill(options: &Options) -> Vec<Row> {
         ground.workers[place] = ground.cluster.start_worker(&[]);
         ground.wait_until(|view| view.world_size as usize == options.workers && has_stepped(view));
     }
-    for round in 0..options.rounds {
+    for round in options.rounds("killed and replaced") {
         std::thread::sleep(REST);
         let generation = ground.generation();
         let place = round % ground.workers.len();
@@ -192,30 +216,61 @@ fn stop(options: &Options) -> Vec<Row> {
     vec![Row { what: "SIGSTOP to the next finished step, lease 2 s".into(), times, rounds }]
 }
 
-/// `kill -9` of the coordinator: how much of the outage training has stood still.
+/// `kill -9` of the coordinator: the longest time in which a worker finishes no step, beside that of
+/// a time as long in which nothing happens.
 fn coordinator(options: &Options) -> Vec<Row> {
-    let mut ground = Ground::new(options.workers, "5");
+    let [metrics] = free_addresses();
+    let mut ground = Ground::with_metrics(options.workers, "5", &metrics);
     let rounds = options.rounds.min(10);
-    let mut times = Vec::new();
+    let (mut undisturbed, mut killed) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        let Some((_, before)) = ground.wait_until(has_stepped) else { break };
-        let rate_begun = Instant::now();
-        std::thread::sleep(REST * 2);
-        let Some(at_kill) = ground.view() else { break };
-        let rate = (at_kill.step - before.step) as f64 / rate_begun.elapsed().as_secs_f64();
-        let begun = Instant::now();
-        ground.cluster.kill_coordinator();
-        std::thread::sleep(REST);
-        ground.cluster.start_coordinator();
-        // The first report that comes may be one that was made during the outage.
-        std::thread::sleep(REST);
-        let Some((_, after)) = ground.wait_until(has_stepped) else { break };
-        let stood_still = begun.elapsed().as_secs_f64() - (after.step - at_kill.step) as f64 / rate;
-        if after.generation == at_kill.generation {
-            times.push(Duration::from_secs_f64(stood_still.max(0.0)));
+        undisturbed.push(longest_pause(&metrics, || std::thread::sleep(REST * 2)));
+        let generation = ground.generation();
+        let pause = longest_pause(&metrics, || {
+            ground.cluster.kill_coordinator();
+            std::thread::sleep(REST);
+            ground.cluster.start_coordinator();
+            std::thread::sleep(REST);
+        });
+        ground.wait_until(has_stepped);
+        if ground.generation() == generation {
+            killed.push(pause);
         }
     }
-    vec![Row { what: "coordinator killed for 1.5 s: training stood still".into(), times, rounds }]
+    vec![
+        Row { what: "longest time without a step in 3 s, undisturbed".into(), times: undisturbed, rounds },
+        Row { what: "the same, coordinator killed for 1.5 s".into(), times: killed, rounds },
+    ]
+}
+
+/// The longest time in which the worker with these metrics finishes no step while something is done.
+fn longest_pause(metrics: &str, done: impl FnOnce()) -> Duration {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(|| {
+            let worker = Api::new(metrics);
+            let (mut steps, mut since, mut longest) = (None, Instant::now(), Duration::ZERO);
+            while !over.load(Ordering::Relaxed) {
+                let now = finished_steps(&worker);
+                if now != steps {
+                    longest = longest.max(since.elapsed());
+                    (steps, since) = (now, Instant::now());
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            longest.max(since.elapsed())
+        });
+        done();
+        over.store(true, Ordering::Relaxed);
+        watching.join().expect("it does not panic")
+    })
+}
+
+/// The steps that a worker has finished, by its metrics.
+fn finished_steps(worker: &Api) -> Option<u64> {
+    let metrics = worker.text("/metrics").ok()?;
+    let line = metrics.lines().find(|line| line.starts_with("phalanx_worker_steps_total"))?;
+    line.rsplit_once(' ')?.1.parse().ok()
 }
 
 /// A worker killed every ten seconds, and replaced.

@@ -39,6 +39,7 @@ impl Notices {
         if self.file.is_none() && self.url.is_none() {
             return std::future::pending().await;
         }
+        phalanx_tls::use_ring();
         let client = reqwest::Client::builder().timeout(ANSWER_MAX).no_proxy().build();
         let client = client.inspect_err(|error| warn!(%error, "--preempt-url is not looked at")).ok();
         loop {
@@ -125,6 +126,7 @@ mod tests {
             let _ = stream.read(&mut [0; 1_024]).await;
             let _ = stream.write_all(answer.as_bytes()).await;
         });
+        phalanx_tls::use_ring();
         assert_eq!(announces(&reqwest::Client::new(), &url).await, expected, "{status} {body}");
     }
 

@@ -1,6 +1,6 @@
-//! How a job finishes: gates, then the registry. The model's manifest is
-//! durable before the version is recorded, and the version before the job is
-//! done (invariant 6).
+//! How a job finishes: its last checkpoint, gates, then the registry. The model's
+//! manifest is durable before the version is recorded, and the version before
+//! the job is done (invariant 6).
 //!
 //! A gate may compare with another version by its alias. Where that names another one than it did when
 //! the generation was formed, the next generation measures again, with nothing left to train: a job
@@ -15,7 +15,7 @@ use phalanx_protocol::{
     view::{ModelVersion, ModelVersionRef},
 };
 
-use super::{Job, Phase, bounded, report::finite};
+use super::{Job, Phase, bounded};
 use crate::{
     Effect, WriteFailed,
     context::Context,
@@ -27,12 +27,32 @@ use crate::{
 const SAMPLE_CHARS_MAX: usize = 100_000;
 
 impl Job {
-    /// Training and evaluation are over, and the model is durable.
-    pub(super) fn finished(&mut self, cx: &mut Context<'_>, rank: Rank, finished: Finished) {
+    /// Training and evaluation are over, and the model is durable. Other ranks' parts of the last
+    /// checkpoint, and its manifest, may not be.
+    pub(super) fn finished(&mut self, cx: &mut Context<'_>, rank: Rank, mut finished: Finished) {
         self.formed_by_now(cx);
-        if !rank.is_leader() || !self.has_begun() {
+        if !rank.is_leader() || !self.has_begun() || self.record.finished.is_some() {
             return;
         }
+        // A record holds finite numbers.
+        for (name, value) in finished.metrics.extract_if(.., |_, value| !value.is_finite()) {
+            finished.undefined.insert(name, format!("{value} was measured"));
+        }
+        finished.sample = finished.sample.map(|text| text.chars().take(SAMPLE_CHARS_MAX).collect());
+        self.record.finished = Some(Box::new(finished));
+        self.store(cx);
+        self.finish_if_saved(cx);
+    }
+
+    /// Goes on with what came out of it, unless the checkpoint of the last step is in the making.
+    pub(super) fn finish_if_saved(&mut self, cx: &mut Context<'_>) {
+        let is_making = |step| self.phase.saves().is_some_and(|saves| saves.is_making(step));
+        if let Some(finished) = self.record.finished.take_if(|finished| !is_making(finished.step)) {
+            self.finish(cx, *finished);
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>, finished: Finished) {
         let Finished {
             step,
             cursor,
@@ -58,14 +78,8 @@ impl Job {
         let progress = &mut self.record.progress;
         (progress.step, progress.cursor) = (step, cursor);
         progress.farthest_step = progress.farthest_step.max(step);
-        self.record.outcome = Some(OutcomeRecord {
-            metrics: finite(metrics),
-            confusion,
-            state_hash,
-            artifact,
-            sample: sample.map(|text| text.chars().take(SAMPLE_CHARS_MAX).collect()),
-            model: None,
-        });
+        self.record.outcome =
+            Some(OutcomeRecord { metrics, confusion, state_hash, artifact, sample, model: None });
         for gate in &gates {
             self.say(cx, gate.text.clone());
         }

@@ -21,6 +21,7 @@ impl Job {
         self.record.generation = self.record.generation.next();
         let gang = Gang { members, farthest_step: self.record.progress.farthest_step };
         self.record.world_size = gang.world_size();
+        self.record.finished = None;
         self.outage_outlives_generation();
         self.paces.keep(&gang.members);
         for member in &gang.members {
@@ -242,6 +243,7 @@ impl Job {
         let saves = self.phase.saves().into_iter().flat_map(Saves::writing);
         let writing: Vec<_> = saves.cloned().collect();
         writing.into_iter().for_each(|whole| self.write_manifest(cx, whole));
+        self.finish_if_saved(cx);
         match &self.phase {
             Phase::Preparing { gang, .. } => {
                 if let Some(leader) = gang.leader() {

@@ -38,7 +38,7 @@ use crate::{
     claims::Waiting,
     context::Context,
     curve::LossCurve,
-    record::{JobRecord, MESSAGES_MAX, ProgressRecord, Standing, TEXT_CHARS_MAX},
+    record::{JobRecord, MEASUREMENTS_MAX, MESSAGES_MAX, ProgressRecord, Standing, TEXT_CHARS_MAX},
 };
 
 /// A job.
@@ -98,6 +98,7 @@ impl Job {
             fruitless_generations: 0,
             curve: LossCurve::default(),
             validation: Default::default(),
+            finished: None,
             outcome: None,
             evicted: BTreeSet::new(),
             messages: Vec::new(),
@@ -231,12 +232,25 @@ impl Job {
 
     /// Tells people something.
     fn say(&mut self, cx: &mut Context<'_>, text: impl Into<String>) {
-        let text = bounded(text.into());
+        self.tell(cx, text.into(), false);
+    }
+
+    /// Tells people what happened, or a measurement.
+    fn tell(&mut self, cx: &mut Context<'_>, text: String, measurement: bool) {
+        let text = bounded(text);
         info!(job = %self.record.id, generation = %self.record.generation, text, "job message");
         let number = self.record.messages.last().map_or(1, |last| last.number + 1);
-        self.record.messages.push(Message { number, at: cx.now.wall, text });
-        let excess = self.record.messages.len().saturating_sub(MESSAGES_MAX);
-        self.record.messages.drain(..excess);
+        let messages = &mut self.record.messages;
+        messages.push(Message { number, at: cx.now.wall, text, measurement });
+        let measurements = messages.iter().filter(|message| message.measurement).count();
+        let mut excess = measurements.saturating_sub(MEASUREMENTS_MAX);
+        messages.retain(|message| {
+            let goes = message.measurement && excess > 0;
+            excess -= usize::from(goes);
+            !goes
+        });
+        let excess = messages.len().saturating_sub(MESSAGES_MAX);
+        messages.drain(..excess);
         cx.turn.changed.insert(self.record.id.clone());
     }
 

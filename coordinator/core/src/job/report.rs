@@ -168,7 +168,7 @@ impl Job {
         // Those of single classes are too many to be read.
         let shown = metrics.iter().filter(|(name, _)| !name.ends_with(']'));
         let shown = super::listed(shown.map(|(name, value)| format!("{name} {value:.4}")));
-        self.say(cx, format!("validation at step {step}: {shown}"));
+        self.tell(cx, format!("validation at step {step}: {shown}"), true);
         self.record.validation = metrics;
         self.store(cx);
     }

@@ -90,6 +90,7 @@ impl Job {
             Ok(manifest) => {
                 self.store_is_back(cx, None);
                 self.keep(cx, whole, manifest);
+                self.finish_if_saved(cx);
                 self.conclude_if_halted(cx);
                 self.follow_wishes(cx);
             }

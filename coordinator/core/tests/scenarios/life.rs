@@ -55,6 +55,38 @@ fn a_job_goes_from_submission_to_a_model_version() {
 }
 
 #[test]
+fn a_job_is_not_over_before_the_checkpoint_of_its_last_step_is_whole() {
+    let mut bench = Bench::new();
+    let workers = bench.attach(2);
+    let job = bench.submit(&[("workers.start", "2")]);
+    bench.form(&job);
+    bench.report(workers[0], &job, Event::Evaluating);
+    bench.report(workers[0], &job, Event::CheckpointPart(Box::new(bench.part(&job, 0, 20))));
+    bench.finish(&job);
+    bench.check(&job, JobState::Evaluating);
+    bench.restart();
+    bench.report(workers[1], &job, Event::CheckpointPart(Box::new(bench.part(&job, 1, 20))));
+    bench.check(&job, JobState::Evaluating);
+    bench.write();
+    bench.check(&job, JobState::Done);
+    assert_eq!(bench.job(&job).checkpoints.last().map(|newest| newest.step), Some(20));
+}
+
+#[test]
+fn measurements_do_not_push_out_what_happened() {
+    let mut bench = Bench::new();
+    bench.attach(1);
+    let job = bench.submit(&[("train.steps", "1000")]);
+    let workers = bench.form(&job);
+    for step in 1..200 {
+        let metrics = Metrics::from([("accuracy".to_owned(), 0.5)]);
+        bench.report(workers[0], &job, Event::Validated { step, metrics });
+    }
+    bench.check_said(&job, "submitted");
+    bench.check_said(&job, "validation at step 199: accuracy 0.5000");
+}
+
+#[test]
 fn a_job_waits_for_its_fewest_workers_and_takes_no_more_than_its_lanes() {
     let mut bench = Bench::new();
     let job = bench.submit(&[("workers.min", "3")]);

@@ -104,6 +104,7 @@ impl User {
     }
 
     pub(crate) fn at(addr: SocketAddr) -> Self {
+        phalanx_tls::use_ring();
         Self { client: reqwest::Client::new(), base: format!("http://{addr}") }
     }
 

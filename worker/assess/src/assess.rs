@@ -17,7 +17,7 @@ use phalanx_protocol::spec::{Bound, End, EvaluateSpec, Gate, IntervalsSpec, Meas
 use phalanx_report::{FairnessPart, OnSplit, Predictions as Part, Report, SplitMetrics};
 
 use crate::{
-    compare::{Baseline, compare},
+    compare::{Baseline, compare, difference},
     figures::Figures,
     groups::fairness,
     parts::{slices, told},
@@ -313,6 +313,9 @@ fn beside(
         Some(Rival::Unavailable(reason)) => return Err(reason.clone()),
         Some(Rival::NoneYet) | None => return Err(format!("there is no version `{version}` to compare with")),
     };
+    if let Some(difference) = difference(&baseline.predictions, figures.predictions) {
+        return Err(format!("{} does not predict the same: {difference}", baseline.name));
+    }
     let old = Figures { predictions: &baseline.predictions, ..*figures };
     let (new, old) = (figures.metric(&gate.figure)?, old.metric(&gate.figure)?);
     match against(gate, &*new, &*old, settings).map_err(told)? {

@@ -76,7 +76,8 @@ fn usual(predictions: &Predictions) -> Vec<MetricName> {
     }
 }
 
-fn difference(a: &Predictions, b: &Predictions) -> Option<&'static str> {
+/// What keeps two models' predictions from being of the same rows.
+pub(crate) fn difference(a: &Predictions, b: &Predictions) -> Option<&'static str> {
     match (a, b) {
         (Predictions::Classes(a), Predictions::Classes(b)) if a.classes != b.classes => {
             Some("their classes are others")

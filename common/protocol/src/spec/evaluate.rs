@@ -9,8 +9,8 @@ use super::Gate;
 /// them, and travels in one control message.
 pub const CLASSES_MAX: usize = 1_000;
 
-/// What to measure on the test split, what the model must reach, and what else to find out about it. All of it ends in the model's
-/// report; nothing of it changes the weights.
+/// What to measure on the test split, and what the model must reach. What else is found out about it ends in its report; nothing of it changes
+/// the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateSpec {
@@ -42,10 +42,10 @@ pub struct EvaluateSpec {
     /// probabilities, and predictions are mended, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationSpec>,
-    /// What the focus metric loses without one column's information. Left out unless the section is there.
+    /// What the focus metric loses without one column's information.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub importance: Option<ImportanceSpec>,
-    /// What the focus metric is worth when inputs are disturbed. Left out unless the section is there.
+    /// What the focus metric is worth when inputs are disturbed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub robustness: Option<RobustnessSpec>,
 }
@@ -144,7 +144,8 @@ pub enum CalibrationSpec {
     Temperature,
 }
 
-/// What the focus metric loses without one column's information: its values are put into another order over the rows of the test split.
+/// What the focus metric loses without one column's information. Its values are put into another order over the rows of the test split. Left out unless
+/// the section is there; `importance = {}` is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImportanceSpec {
@@ -162,7 +163,7 @@ impl Default for ImportanceSpec {
     }
 }
 
-/// What the focus metric is worth when inputs are disturbed. Sizes are in the unit of encoded features: 1 is a standard deviation of a column of numbers,
+/// What the focus metric is worth when inputs are disturbed. Left out unless the section is there; `robustness = {}` is enough. Sizes are in the unit of encoded features: 1 is a standard deviation of a column of numbers,
 /// and the whole way from one category to another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

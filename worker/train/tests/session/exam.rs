@@ -46,9 +46,9 @@ fn everything_has_the_same_bits_on_any_number_of_ranks() {
     assert_eq!((*rows, importance.baseline), (60, accuracy));
     assert!(importance.columns.iter().all(|column| column.importance > 0.1), "both matter: {importance:?}");
 
-    let (_, above) = &gradients["above"];
-    assert!(above.completeness_gap < 0.02, "attributions sum to the change: {above:?}");
-    assert!(above.columns.iter().all(|column| column.share > 0.2), "both contribute: {above:?}");
+    let (_, below) = &gradients["below"];
+    assert!(below.completeness_gap < 0.02, "attributions sum to the change: {below:?}");
+    assert!(below.columns.iter().all(|column| column.share > 0.2), "both contribute: {below:?}");
 
     let (_, robustness) = robustness.as_ref().expect("it was asked for");
     let value = |wanted: &dyn Fn(&Disturbance) -> bool| {

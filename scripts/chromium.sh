@@ -3,7 +3,7 @@
 #
 #   PHALANX_CHROMIUM=$(scripts/chromium.sh)
 #
-# Its package, what it needs and this machine lacks, and a font are downloaded and unpacked, not installed, into
+# Its package, what it needs and this machine lacks, and fonts are downloaded and unpacked, not installed, into
 # $XDG_CACHE_HOME/phalanx (~/.cache/phalanx). Ubuntu's package is a snap's stub: install a Chromium or Chrome there.
 set -euo pipefail
 
@@ -31,10 +31,11 @@ if [[ ! -x $home/chromium ]]; then
     trap 'rm -rf -- "$work"' EXIT
     mkdir -p -- "$work/archives/partial" "$work/root"
     apt-get install --quiet --yes --download-only --no-install-recommends -o Debug::NoLocking=true \
-        -o "Dir::Cache::archives=$work/archives" chromium-headless-shell fonts-dejavu-core >&2 \
+        -o "Dir::Cache::archives=$work/archives" chromium-headless-shell fonts-liberation >&2 \
         || fail "the package chromium-headless-shell cannot be had: try \`apt-get update\`, or put chromium on PATH"
     for package in "$work"/archives/*.deb; do dpkg-deb --extract "$package" "$work/root"; done
-    printf '%s' '<fontconfig><dir>/usr/share/fonts</dir>' "<dir>$home/usr/share/fonts</dir>" \
+    include='<include ignore_missing="yes">' conf=/etc/fonts/fonts.conf
+    printf '%s' "<fontconfig>$include$conf</include>$include$home$conf</include><dir>$home/usr/share/fonts</dir>" \
         "<cachedir>$home/fonts</cachedir></fontconfig>" > "$work/root/fonts.conf"
     {
         printf '#!/bin/sh\nexport FONTCONFIG_FILE=%q\n' "$home/fonts.conf"

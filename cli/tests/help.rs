@@ -33,6 +33,7 @@ const COMMANDS: &[&str] = &[
     "report",
     "submit",
     "workers",
+    "data",
     "gc",
     "audit",
     "coordinator",

@@ -60,7 +60,8 @@ class PyTorch:
         if kind == "bytes":
             return F.cross_entropy(self.model(inputs.long()), truths.long().flatten())
         if kind == "image":
-            inputs = (inputs.float() / 255 - form["mean"]) / form["deviation"]
+            mean, deviation = (torch.tensor(form[key]).view(-1, 1, 1) for key in ("mean", "deviation"))
+            inputs = (inputs.float() / 255 - mean) / deviation
             inputs = inputs.to(memory_format=self.layout)
         scores = self.model(inputs)
         return F.cross_entropy(scores, truths) if "classes" in self.schema["target"] else F.mse_loss(scores, truths)

@@ -137,6 +137,11 @@ impl Cluster {
         self.certificates.as_ref().map_or_else(Vec::new, |certificates| certificates.flags(role))
     }
 
+    /// Where users reach the first coordinator, as `host:port`.
+    pub fn http(&self) -> &str {
+        &self.coordinators[0].address
+    }
+
     /// Where workers attach to the first coordinator, as `host:port`.
     pub fn rpc(&self) -> &str {
         &self.coordinators[0].rpc

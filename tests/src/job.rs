@@ -22,7 +22,7 @@ impl Job {
     /// two classes.
     pub fn mlp() -> Self {
         let data = format!(
-            "[data.csv]\npath = {:?}\ntarget = \"income\"\n[data.split]\nstratify = true\n",
+            "[data]\ntarget = \"income\"\n[data.csv]\npath = {:?}\n[data.split]\nby = \"stratified\"\n",
             examples().join("data/adult.csv")
         );
         Self::new("mlp", data, "[model.mlp]\nhidden = [16]\ndropout = 0.1\n")
@@ -38,7 +38,7 @@ impl Job {
     /// A perceptron of 670,000 numbers on digits, whose steps take milliseconds.
     pub fn wide_mlp() -> Self {
         let data = format!(
-            "[data.parquet]\npath = {:?}\ntarget = \"label\"\nobjective = \"classification\"\n",
+            "[data]\ntarget = \"label\"\nobjective = \"classification\"\n[data.parquet]\npath = {:?}\n",
             examples().join("data/mnist.parquet")
         );
         let split = "[data.split]\ntrain = 0.98\nvalidation = 0.0\ntest = 0.02\n";
@@ -49,7 +49,7 @@ impl Job {
     /// A convolutional network with batch normalisation and dropout on digits.
     pub fn cnn() -> Self {
         let data = format!(
-            "[data.parquet]\npath = {:?}\ntarget = \"label\"\nobjective = \"classification\"\nshape = [1, 28, 28]\n",
+            "[data]\ntarget = \"label\"\nobjective = \"classification\"\nshape = [1, 28, 28]\n[data.parquet]\npath = {:?}\n",
             examples().join("data/mnist.parquet")
         );
         Self::new(

@@ -9,6 +9,7 @@ mod etcd;
 mod job;
 mod network;
 mod process;
+mod script;
 mod seaweed;
 mod wait;
 
@@ -20,5 +21,6 @@ pub use etcd::Etcd;
 pub use job::{Job, examples};
 pub use network::{Cut, Network};
 pub use process::{Ended, Home, Running, Signal, binary, expect_gone, freeze, send};
+pub use script::{root, script};
 pub use seaweed::SeaweedFs;
 pub use wait::{Deadline, eventually};

@@ -29,7 +29,7 @@ fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 fn over_csv(home: &Home, csv: &str, extra: &str) -> String {
     let path = home.write("data.csv", csv);
     format!(
-        "name = \"bad\"\n[data.csv]\npath = {path:?}\ntarget = \"y\"\n{extra}[model.linear]\n\
+        "name = \"bad\"\n[data]\ntarget = \"y\"\n{extra}[data.csv]\npath = {path:?}\n[model.linear]\n\
          [train]\nbatch_size = 4\nlanes = 4\nsteps = 2\nlearning_rate = 0.1\n"
     )
 }

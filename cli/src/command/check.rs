@@ -3,7 +3,7 @@
 use clap::Args;
 use phalanx_protocol::spec::JobSpec;
 
-use super::job_file::{JobFileArgs, source};
+use super::job_file::JobFileArgs;
 use crate::{
     error::{CliError, Exit},
     show::{self, DIM, GOOD},
@@ -36,9 +36,11 @@ fn summary(file: &str, spec: &JobSpec) -> String {
     let mut text = format!("{file}: {GOOD}right{GOOD:#}\n\n");
     let mut line = |name: &str, value: String| text.push_str(&format!("  {DIM}{name:<9}{DIM:#} {value}\n"));
     line("job", spec.name.clone());
-    if let Some((_, path)) = source(spec) {
-        let size = std::fs::metadata(path).map_or(0, |seen| seen.len());
-        line("data", format!("{} ({})", show::path(path), show::bytes(size)));
+    if let Some(source) = spec.data.source() {
+        let path = source.path();
+        let size = path.and_then(|path| std::fs::metadata(path).ok()).filter(|seen| seen.is_file());
+        let size = size.map(|seen| format!(" ({})", show::bytes(seen.len()))).unwrap_or_default();
+        line("data", format!("{}{size}", path.map_or_else(|| source.kind().to_owned(), show::path)));
     }
     let split = &spec.data.split;
     line("split", format!("{} training, {} validation, {} test", split.train, split.validation, split.test));

@@ -4,11 +4,13 @@
 use std::{
     fs::{self, File},
     io::Read as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Args;
-use phalanx_protocol::spec::{JOB_FILE_BYTES_MAX, JobFile, JobSpec, Mistake, Mistakes, Place, SourceSpec};
+use phalanx_protocol::spec::{
+    JOB_FILE_BYTES_MAX, JobFile, JobSpec, Mistake, Mistakes, Place, SourceSpec, is_glob, is_url,
+};
 
 use crate::{
     error::CliError,
@@ -28,6 +30,11 @@ pub(super) struct JobFileArgs {
 }
 
 impl JobFileArgs {
+    /// The job file at `path`, as it is.
+    pub(super) fn of(path: &Path) -> Self {
+        Self { file: path.to_owned(), settings: Vec::new() }
+    }
+
     /// Reads the job, and checks that its data are there. Mistakes are printed.
     ///
     /// # Errors
@@ -76,21 +83,21 @@ impl JobFileArgs {
     }
 }
 
-/// The file that the job reads, and the key that names it.
-pub(super) fn source(spec: &JobSpec) -> Option<(&'static str, &PathBuf)> {
-    Some(match spec.data.source()? {
-        SourceSpec::Csv(csv) => ("data.csv.path", &csv.path),
-        SourceSpec::Parquet(parquet) => ("data.parquet.path", &parquet.path),
-        SourceSpec::Text(text) => ("data.text.path", &text.path),
-    })
-}
-
+/// What the job reads from this machine must be there; what a glob stands for, and what a URL, is found when it is read.
 fn check_source(spec: &JobSpec) -> Result<(), String> {
-    let Some((key, path)) = source(spec) else { return Ok(()) };
+    let Some(source) = spec.data.source() else { return Ok(()) };
+    let Some(path) = source.path().filter(|path| !is_url(path)) else { return Ok(()) };
+    let key = match source {
+        SourceSpec::Sql(_) => "data.sql.sqlite".to_owned(),
+        other => format!("data.{}.path", other.kind()),
+    };
     let expected = |what: &str| format!("{key}: {} {what}", path.display());
+    let folder = matches!(source, SourceSpec::Images(_));
     match fs::metadata(path) {
-        Ok(seen) if seen.is_dir() => Err(expected("is a folder, expected a file")),
+        Ok(seen) if seen.is_dir() && !folder => Err(expected("is a folder, expected a file")),
+        Ok(seen) if !seen.is_dir() && folder => Err(expected("is a file, expected a folder")),
         Ok(_) => Ok(()),
+        Err(_) if is_glob(path) => Ok(()),
         Err(e) => Err(expected(&format!("cannot be read: {e}"))),
     }
 }

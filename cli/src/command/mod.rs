@@ -11,6 +11,7 @@ mod check;
 mod compare;
 mod completions;
 mod coordinator;
+mod data;
 mod drain;
 mod evaluate;
 mod follow;
@@ -94,6 +95,7 @@ pub(crate) enum Asked {
     Submit(submit::Submit),
     Workers(workers::Workers),
     Drain(drain::Drain),
+    Data(data::Data),
     Gc(gc::Gc),
     Audit(audit::Audit),
     Coordinator(Box<coordinator::Coordinator>),
@@ -125,6 +127,7 @@ impl Asked {
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
             Self::Drain(command) => command.run().await,
+            Self::Data(command) => Box::pin(command.run()).await,
             Self::Gc(command) => command.run().await,
             Self::Audit(command) => command.run().await,
             Self::Coordinator(command) => command.run().await,

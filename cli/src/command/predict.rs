@@ -133,7 +133,7 @@ fn head(target: &TargetKind) -> Vec<String> {
             std::iter::once("prediction".to_owned()).chain(probabilities).collect()
         }
         TargetKind::Number { .. } => vec!["prediction".to_owned()],
-        TargetKind::NextByte => vec!["bits_per_byte".to_owned()],
+        TargetKind::NextByte | TargetKind::NextToken { .. } => vec!["bits_per_byte".to_owned()],
     }
 }
 
@@ -147,9 +147,10 @@ fn records(target: &TargetKind, rows: Rows) -> Vec<Vec<String>> {
             };
             rows.map(record).collect()
         }
-        (Rows::Classes { decisions, .. }, TargetKind::Number { .. } | TargetKind::NextByte) => {
-            decisions.iter().map(|index| vec![index.to_string()]).collect()
-        }
+        (
+            Rows::Classes { decisions, .. },
+            TargetKind::Number { .. } | TargetKind::NextByte | TargetKind::NextToken { .. },
+        ) => decisions.iter().map(|index| vec![index.to_string()]).collect(),
         (Rows::Numbers(numbers) | Rows::BitsPerByte(numbers), _) => {
             numbers.iter().map(|number| vec![number.to_string()]).collect()
         }

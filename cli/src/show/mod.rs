@@ -8,6 +8,7 @@
 mod assessment;
 mod audit;
 mod chart;
+mod data;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod garbage;
@@ -30,6 +31,7 @@ use serde::Serialize;
 
 pub(crate) use assessment::{assessment, comparison};
 pub(crate) use audit::{AuditProgress, audit};
+pub(crate) use data::{dataset, diff, validation};
 pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};
 pub(crate) use model::{model, version};

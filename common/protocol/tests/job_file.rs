@@ -31,10 +31,12 @@ fn check(text: &str, settings: &[&str], expected: &[&str]) {
 const JOB: &str = "\
 name = \"digits\"
 
-[data.parquet]
-path = \"digits.parquet\"
+[data]
 target = \"label\"
 shape = [1, 28, 28]
+
+[data.parquet]
+path = \"digits.parquet\"
 
 [model.cnn]
 
@@ -84,10 +86,10 @@ fn all_mistakes_are_told_at_once_each_with_its_place() {
 name = \"My Job\"
 colour = \"red\"
 
-[data.parquet]
-path = \"digits.parquet\"
+[data]
 target = 7
 shape = [1, 28]
+parquet = { path = \"digits.parquet\" }
 
 [model.cnn]
 kernle = 4
@@ -111,8 +113,8 @@ alias = \"best\"
         &[
             "job.toml:1:8: `name` must be",
             "job.toml:2:1: unknown key `colour`; expected",
-            "job.toml:6:10: `data.parquet.target` must be a text, got the number 7",
-            "job.toml:7:9: `data.parquet.shape` must be a list of 3 whole numbers, got a list of 2",
+            "job.toml:5:10: `data.target` must be a text, got the number 7",
+            "job.toml:6:9: `data.shape` must be a list of 3 whole numbers, got a list of 2",
             "job.toml:10:1: unknown key `kernle` in [model.cnn]; did you mean `kernel`?",
             "job.toml:10:10: `model.cnn.kernel` must be an odd number",
             "job.toml:11:17: `model.cnn.channels` must be a whole number, got the text \"x\"",
@@ -134,9 +136,9 @@ fn mistakes_of_the_schedule_have_their_places() {
         &job("priority = 101\nproject = \"My Project\"\nprioritee = 1"),
         &[],
         &[
-            "job.toml:16:12: `schedule.priority` must be from -100 to 100, got 101",
-            "job.toml:17:11: `schedule.project` must be 1 to 63 lower-case letters",
-            "job.toml:18:1: unknown key `prioritee` in [schedule]; expected",
+            "job.toml:18:12: `schedule.priority` must be from -100 to 100, got 101",
+            "job.toml:19:11: `schedule.project` must be 1 to 63 lower-case letters",
+            "job.toml:20:1: unknown key `prioritee` in [schedule]; expected",
         ],
     );
     for (value, told) in [
@@ -144,7 +146,7 @@ fn mistakes_of_the_schedule_have_their_places() {
         ("\"high\"", "a whole number, got the text \"high\""),
         ("-3000000000", "a whole number from -2147483648 to 2147483647, got -3000000000"),
     ] {
-        let told = format!("job.toml:16:12: `schedule.priority` must be {told}");
+        let told = format!("job.toml:18:12: `schedule.priority` must be {told}");
         check(&job(&format!("priority = {value}")), &[], &[&told]);
     }
     let schedule =
@@ -172,29 +174,29 @@ fn several_mistakes_of_syntax_are_told_together_with_others() {
         &text,
         &[],
         &[
-            "job.toml:5:",
-            "job.toml:12:10: string values must be quoted",
-            "job.toml:14:1: unknown key `colour`",
+            "job.toml:4:8: key with no value",
+            "job.toml:14:10: string values must be quoted",
+            "job.toml:16:1: unknown key `colour`",
         ],
     );
     check("[train\nbatch_size = 1", &[], &["job.toml:1:7: unclosed table, expected `]`"]);
     let text = JOB.replace("[model.cnn]", "[model.cnn]\nkernel = [3").replace("batch_size =", "batch");
-    check(&text, &[], &["job.toml:9:12: unclosed array", "job.toml:11:1: missing comma"]);
-    check(&JOB.replace("3", "\"\"\"3"), &[], &["job.toml:12:10: ", "job.toml:14:1: invalid multi-line"]);
-    check(&JOB.replace("target", "path"), &[], &["job.toml:5:1: duplicate key"]);
+    check(&text, &[], &["job.toml:11:12: unclosed array", "job.toml:13:1: missing comma"]);
+    check(&JOB.replace("3", "\"\"\"3"), &[], &["job.toml:14:10: ", "job.toml:16:1: invalid multi-line"]);
+    check(&JOB.replace("target", "shape"), &[], &["job.toml:5:1: duplicate key"]);
     check("\u{0}\u{1}", &[], &["job.toml:1:1: "]);
 }
 
 #[test]
 fn a_key_in_the_wrong_section_is_told_where_it_belongs() {
     let text = JOB.replace("[model.cnn]", "[model.cnn]\nepochs = 2");
-    check(&text, &[], &["job.toml:9:1: unknown key `epochs` in [model.cnn]; it belongs to `[train]`"]);
+    check(&text, &[], &["job.toml:11:1: unknown key `epochs` in [model.cnn]; it belongs to `[train]`"]);
 }
 
 #[test]
 fn one_model_is_named() {
     let two = JOB.replace("[model.cnn]", "[model.cnn]\n[model.mlp]");
-    check(&two, &[], &["job.toml:9:1: `model` must be one of its kinds, got `cnn` and `mlp`: keep one"]);
+    check(&two, &[], &["job.toml:11:1: `model` must be one of its kinds, got `cnn` and `mlp`: keep one"]);
     let none = JOB.replace("[model.cnn]", "[model]");
     check(&none, &[], &["job.toml:8:1: `model` names nothing: expected `[model.linear]`"]);
     let other = JOB.replace("[model.cnn]", "[model.resnet]");
@@ -226,7 +228,7 @@ fn settings_take_the_place_of_the_file_and_their_mistakes_name_them() {
     check(
         &JOB.replace("epochs = 3", "epochs = 3\nlanes = 5"),
         &["train.optimizer={kind='adma'}"],
-        &["job.toml:13:9: `train.lanes`", "--set train.optimizer={kind='adma'}: `train.optimizer.kind`"],
+        &["job.toml:15:9: `train.lanes`", "--set train.optimizer={kind='adma'}: `train.optimizer.kind`"],
     );
 }
 
@@ -246,7 +248,7 @@ fn free_settings_hold_what_json_can() {
         check(
             &job(&format!("settings = {{ a = [{wrong}] }}")),
             &[],
-            &["job.toml:10:12: `model.custom.settings`"],
+            &["job.toml:12:12: `model.custom.settings`"],
         );
     }
 }
@@ -307,4 +309,19 @@ proptest! {
         let mistakes = parse(&text, &[&text]).expect_err("it is no job");
         prop_assert!(!mistakes.mistakes.is_empty());
     }
+}
+
+#[test]
+fn what_columns_are_for_has_moved_from_the_source_to_the_data() {
+    let old = JOB.replace("[data]\ntarget = \"label\"\nshape = [1, 28, 28]\n", "");
+    let old =
+        old.replace("digits.parquet\"\n", "digits.parquet\"\ntarget = \"label\"\nshape = [1, 28, 28]\n");
+    check(
+        &old,
+        &[],
+        &[
+            "job.toml:6:1: `data.parquet.target` has moved to `data.target`",
+            "job.toml:7:1: `data.parquet.shape` has moved to `data.shape`",
+        ],
+    );
 }

@@ -66,10 +66,11 @@ fn specs() -> Vec<JobSpec> {
     let examples = files.iter().map(|path| fs::read_to_string(path).expect("it can be read"));
     let own = "
         name = \"own\"
-        [data.csv]
-        path = \"rows.csv\"
+        [data]
         target = \"y\"
         features = [\"a\", \"b\"]
+        [data.csv]
+        path = \"rows.csv\"
         delimiter = \";\"
         [model.custom]
         task = \"own\"

@@ -21,6 +21,7 @@ mod path;
 mod remote;
 mod service;
 mod store;
+mod trim;
 mod uploads;
 
 pub use content::Content;
@@ -29,3 +30,4 @@ pub use folder::create_folders;
 pub use local::clean_cache;
 pub use outage::{Away, Outage, Patience};
 pub use store::{Listed, Store};
+pub use trim::{is_cached, trim_cache};

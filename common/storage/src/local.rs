@@ -15,6 +15,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use phalanx_protocol::reference::FileRef;
@@ -27,12 +28,12 @@ use crate::{StorageError, folder};
 const HASH_BYTES: usize = 1 << 20;
 
 /// What names of files begin with that are on their way into the cache.
-const GET_PREFIX: &str = ".get-";
+pub(crate) const GET_PREFIX: &str = ".get-";
 const NOTE_PREFIX: &str = ".note-";
 
 /// Where copies and notes lie in a cache.
-const FILES: &str = "files";
-const CHECKED: &str = "checked";
+pub(crate) const FILES: &str = "files";
+pub(crate) const CHECKED: &str = "checked";
 
 /// Removes what killed processes have left half-written in the folder `cache`,
 /// if it is there. To be called when a process begins. Blocks.
@@ -54,6 +55,8 @@ pub(crate) fn check(file: &FileRef, copy: &Path, cache: &Path) -> Result<(), Sto
     let note = cache.join(CHECKED).join(name(file)?);
     let identity = identity(copy, &seen);
     if fs::read_to_string(&note).is_ok_and(|noted| noted == identity) {
+        // When it was last used; that this cannot be told is no harm.
+        let _ = File::options().write(true).open(&note).and_then(|note| note.set_modified(SystemTime::now()));
         return Ok(());
     }
 

@@ -28,6 +28,7 @@
 //! | Evaluating | a rank is about to leave | Regrouping; if too few would stay, once the state is saved |
 //! | Training, Evaluating | `CheckpointPart` of all ranks | manifest written, then recorded, then older ones deleted |
 //! | Training | rank 0 `Evaluating` | Evaluating |
+//! | Training, Evaluating, Stopping | rank 0 `Finished`, the checkpoint of its step in the making | what came out kept in the record; goes on below once it is whole |
 //! | Training, Evaluating, Stopping | rank 0 `Finished`, gates hold, `[register]` | version reserved; manifest written; Registering |
 //! | Training, Evaluating, Stopping | rank 0 `Finished`, gates hold, no `[register]` | Done |
 //! | Training, Evaluating, Stopping | rank 0 `Finished`, a gate fails | Failed |

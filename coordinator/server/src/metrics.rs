@@ -40,7 +40,11 @@ const STATES: [JobState; 11] = [
     JobState::Failed,
 ];
 
-/// Says what each metric is.
+/// Counters whose first event would be missed if they came to be with it: from nothing to one is no rise.
+const FROM_ZERO: [&str; 7] =
+    [SUBMISSIONS, CHECKPOINTS, CHECKPOINT_BYTES, MODEL_VERSIONS, FILE_FAILURES, GARBAGE, GARBAGE_BYTES];
+
+/// Says what each metric is, to whoever collects them by now.
 pub(crate) fn describe() {
     describe_gauge!(LEADS, "1 while this coordinator leads, 0 while it stands by; only with several");
     describe_gauge!(JOBS, "jobs by state");
@@ -64,6 +68,7 @@ pub(crate) fn describe() {
     describe_gauge!(RPC_CONNECTIONS, "open connections of workers");
     describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time to answer a request, by route");
+    FROM_ZERO.into_iter().for_each(|name| counter!(name).increment(0));
 }
 
 /// Looks at what is counted only when somebody asks.

@@ -55,7 +55,7 @@ impl Mixture {
         if !(1..=WIDTH_MAX).contains(&width) {
             return Err(format!("settings: width = {width}, expected 1 to {WIDTH_MAX}"));
         }
-        if schema.target == TargetKind::NextByte {
+        if matches!(schema.target, TargetKind::NextByte | TargetKind::NextToken { .. }) {
             return Err("a mixture needs classes or a number to predict, found text".to_owned());
         }
         let (features, scores) = (feature_width(&schema.features), score_width(&schema.target));

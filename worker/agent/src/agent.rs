@@ -85,8 +85,7 @@ async fn serve(
     let device = ComputeDevice::open(device)?;
     let kind = machine_kind(&device);
     let tasks = tasks.on(device);
-    phalanx_storage::clean_cache(&cache);
-    metrics::describe();
+    phalanx_storage::clean_cache(cache.folder());
     let bound = match &tls {
         Some(tls) => Listener::bind_secured(listen, tls.clone()),
         None => Listener::bind(listen),
@@ -96,6 +95,8 @@ async fn serve(
         Some(addr) => Some(serve_metrics(addr, install_metrics()?).await?),
         None => None,
     };
+    metrics::describe();
+    phalanx_data::figures::describe();
     let introduction =
         Introduction { listen: listener.local_addr(), advertise, kind, tasks: tasks.names(), metrics_addr };
 
@@ -108,7 +109,7 @@ async fn serve(
     let control = Control::spawn(Control {
         tasks: Arc::new(tasks),
         listener: Arc::new(listener),
-        cache: cache.into(),
+        cache,
         threads,
         outbox: Arc::clone(&outbox),
         pace: pace.clone(),

@@ -14,6 +14,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
     value_parser,
 };
+use phalanx_data::Cache;
 use phalanx_telemetry::LogFormat;
 use phalanx_tls::TlsFiles;
 use phalanx_train::{DeviceName, Tasks};
@@ -51,6 +52,11 @@ pub struct WorkerArgs {
     /// Folder for copies of data shards; the user's cache folder by default.
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// GiB of data shards in that folder at most; all workers of a machine share it. What was used
+    /// longest ago makes room. A larger data set is fetched again in every epoch, ahead of its use.
+    #[arg(long, value_name = "GIB", default_value_t = Cache::BYTES_MAX >> 30,
+        value_parser = value_parser!(u64).range(1..=1 << 20))]
+    pub cache_max: u64,
     /// Threads that compute. On one machine, more workers use its cores better.
     #[arg(long, value_name = "N", default_value = "1", value_parser = value_parser!(u16).range(1..=256))]
     pub threads: u16,
@@ -143,7 +149,8 @@ impl WorkerArgs {
     /// The worker that these flags and `tasks` describe.
     pub fn config(self, tasks: Tasks) -> Config {
         let Self { coordinators, listen, advertise, metrics, device, .. } = self;
-        let (cache, tls) = (self.cache.unwrap_or_else(default_cache), self.tls.files());
+        let cache = Cache::new(self.cache.unwrap_or_else(default_cache), self.cache_max << 30);
+        let tls = self.tls.files();
         // Whoever has started it for itself has no use for it any more.
         let drain_max = if self.die_with_parent.is_some() { 0 } else { self.drain_max };
         Config {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use phalanx_data::Cache;
 use phalanx_tls::TlsFiles;
 use phalanx_train::{DeviceName, Tasks};
 
@@ -29,8 +30,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Where Prometheus is served; nowhere by default.
     pub metrics: Option<SocketAddr>,
-    /// Folder for copies of data shards.
-    pub cache: PathBuf,
+    /// Folder for copies of data shards, and the most bytes in it.
+    pub cache: Cache,
     /// Threads that compute, 1 or more.
     pub threads: usize,
     /// Where it computes.
@@ -54,7 +55,7 @@ impl Config {
             advertise: None,
             tls: None,
             metrics: None,
-            cache: default_cache(),
+            cache: Cache::new(default_cache(), Cache::BYTES_MAX),
             threads: 1,
             device: DeviceName::Cpu,
             drain_max: DRAIN_MAX,

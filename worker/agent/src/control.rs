@@ -6,7 +6,7 @@
 //! Invariant: the next work begins after the thread of the one before has ended;
 //! where that does not end in time, the process does.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use kameo::{
@@ -16,6 +16,7 @@ use kameo::{
     message::{Context, Message},
 };
 use phalanx_collective::Listener;
+use phalanx_data::Cache;
 use phalanx_member::{Action, Duty, Work};
 use phalanx_protocol::{
     id::{Generation, JobId},
@@ -42,7 +43,7 @@ use crate::{
 pub(crate) struct Control {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) listener: Arc<Listener>,
-    pub(crate) cache: Arc<Path>,
+    pub(crate) cache: Cache,
     pub(crate) threads: usize,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) pace: PaceMeter,
@@ -137,7 +138,7 @@ impl Control {
                 tokio::spawn(preparation.run().map(|()| kept))
             }
             Directive::Fetch { job, dataset, trace, .. } => {
-                let (store, cache) = (member.store.clone(), Arc::clone(&self.cache));
+                let (store, cache) = (member.store.clone(), self.cache.clone());
                 let orders = Arc::clone(&orders);
                 tokio::spawn(Fetching { job, dataset, trace, store, cache, reports, orders, kept }.run())
             }
@@ -146,7 +147,7 @@ impl Control {
                     assignment: *assignment,
                     tasks: Arc::clone(&self.tasks),
                     store: member.store.clone(),
-                    cache: Arc::clone(&self.cache),
+                    cache: self.cache.clone(),
                     listener: Arc::clone(&self.listener),
                     timeouts: member.timeouts,
                     threads: self.threads,

@@ -61,6 +61,7 @@ pub(crate) fn train(error: &TrainError, resumed_from: Option<&str>) -> Failure {
         | TrainError::Gpu { .. }
         | TrainError::Thread { .. } => peer(reason),
         TrainError::Restore(failure) => failure.clone(),
+        TrainError::Data(error) => open(error),
         TrainError::Ledger { .. } => Failure::Storage { reason },
         TrainError::Differs { step, hashes } => Failure::Differs { step: *step, hashes: hashes.clone() },
         TrainError::Snapshot(_) => match resumed_from {
@@ -94,8 +95,8 @@ pub(crate) fn prepare(error: &PrepareError) -> Failure {
 pub(crate) fn open(error: &OpenError) -> Failure {
     match error {
         OpenError::Storage(error) => storage(error),
-        // This machine's limits; another one may have others.
-        OpenError::Map { .. } => peer(error.to_string()),
+        // This machine's limits, or its end; another one may have others.
+        OpenError::Map { .. } | OpenError::Ending { .. } => peer(error.to_string()),
         other => Failure::Job { reason: other.to_string() },
     }
 }

@@ -2,9 +2,9 @@
 //! state after the last step. It is given up when the worker begins to work on another job, or
 //! is told that this one is over.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
-use phalanx_data::{Dataset, OpenError};
+use phalanx_data::{Cache, Dataset, OpenError};
 use phalanx_protocol::{
     id::{JobId, TraceParent},
     message::{Event, Failure},
@@ -36,7 +36,7 @@ pub(crate) async fn open(
     job: &JobId,
     wanted: &DatasetRef,
     (store, reports): (&Store, &Reports),
-    cache: &Path,
+    cache: &Cache,
 ) -> Result<Arc<Dataset>, Failure> {
     if let Some(kept) = kept.as_ref().filter(|kept| kept.job == *job && kept.version == wanted.version) {
         return Ok(Arc::clone(&kept.dataset));
@@ -67,7 +67,7 @@ pub(crate) struct Fetching {
     pub(crate) dataset: DatasetRef,
     pub(crate) trace: Option<TraceParent>,
     pub(crate) store: Store,
-    pub(crate) cache: Arc<Path>,
+    pub(crate) cache: Cache,
     pub(crate) reports: Reports,
     pub(crate) orders: Arc<Orders>,
     pub(crate) kept: Option<Kept>,

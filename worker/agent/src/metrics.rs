@@ -16,7 +16,11 @@ const STORE_OUTAGES: &str = "phalanx_worker_store_outages_total";
 const STORE_AWAY_SECONDS: &str = "phalanx_worker_store_away_seconds_total";
 const CONNECTIONS: &str = "phalanx_worker_coordinator_connections_total";
 
-/// Says what each metric is.
+/// Counters whose first event would be missed if they came to be with it: from nothing to one is no rise.
+const FROM_ZERO: [&str; 8] =
+    [STEPS, SAMPLES, CHECKPOINT_BYTES, GENERATIONS, FAILURES, STORE_OUTAGES, STORE_AWAY_SECONDS, CONNECTIONS];
+
+/// Says what each metric is, to whoever collects them by now.
 pub(crate) fn describe() {
     describe_counter!(STEPS, "steps that this worker took part in");
     describe_counter!(SAMPLES, "samples that this worker computed gradients of");
@@ -33,6 +37,7 @@ pub(crate) fn describe() {
     describe_counter!(STORE_OUTAGES, "outages of the object store that work of this worker waited for");
     describe_counter!(STORE_AWAY_SECONDS, Unit::Seconds, "whole seconds that these outages lasted");
     describe_counter!(CONNECTIONS, "connections made to the coordinator; one more at each reconnect");
+    FROM_ZERO.into_iter().for_each(|name| counter!(name).increment(0));
 }
 
 /// A step over `samples` of this worker begins, `since_last` after the one before it.

@@ -5,7 +5,7 @@
 //! when it is tried again.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -92,12 +92,8 @@ struct Telling {
 
 impl Telling {
     fn new(spec: &DataSpec, reports: Reports) -> Self {
-        let path = match spec.source() {
-            Some(SourceSpec::Csv(csv)) => csv.path.clone(),
-            Some(SourceSpec::Parquet(parquet)) => parquet.path.clone(),
-            Some(SourceSpec::Text(text)) => text.path.clone(),
-            None => PathBuf::new(),
-        };
+        let source = spec.source();
+        let path = source.and_then(SourceSpec::path).map_or_else(PathBuf::new, Path::to_owned);
         let total_bytes = std::fs::metadata(&path).map_or(0, |file| file.len());
         Self { reports, path, total_bytes, last: None }
     }

@@ -13,12 +13,13 @@
 //! 3. When this ends, the trainer's thread has ended.
 //! 4. What the next generation can use is kept, however this one ends.
 
-use std::{convert::Infallible, future::pending, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kameo::{actor::ActorRef, error::SendError};
+use phalanx_assess::needs_columns;
 use phalanx_collective::Listener;
-use phalanx_data::Dataset;
+use phalanx_data::{Cache, Dataset, OpenError, RawRows, Split};
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Finished, Timeouts},
     reference::{FileRef, ModelArtifact},
@@ -34,7 +35,7 @@ use crate::{
     bookkeeper::Bookkeeper,
     checkpointer::{Checkpointer, Flush, NotDurable},
     error::AgentError,
-    evaluation::{Evaluated, Evaluation, KeptPredictions, rivals, write_predictions},
+    evaluation::{Evaluated, Evaluation, KeptPredictions, RawTable, fetch, write_predictions},
     failure,
     kept::{Kept, open},
     kind::machine_kind,
@@ -42,7 +43,7 @@ use crate::{
     orders::{Orders, Over},
     outbox::Reports,
     pace::PaceMeter,
-    patience,
+    patience::{self, StorePatience},
     trainer::Trainer,
     watch::Watch,
 };
@@ -55,7 +56,7 @@ pub(crate) struct Training {
     pub(crate) assignment: Assignment,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) store: Store,
-    pub(crate) cache: Arc<Path>,
+    pub(crate) cache: Cache,
     pub(crate) listener: Arc<Listener>,
     pub(crate) timeouts: Timeouts,
     pub(crate) threads: usize,
@@ -218,8 +219,18 @@ impl Training {
     async fn evaluate(&self, dataset: Arc<Dataset>, outcome: Box<Outcome>) -> Result<Evaluated, Failure> {
         let mut patience = patience::with_store(&self.store, &self.reports);
         let device = self.tasks.device();
+        let incumbents = fetch(&self.assignment, &self.store, &mut patience).await;
+        let needed = needs_columns(&self.assignment.spec.evaluate) || incumbents.need_columns();
+        let mut tables = [None, None];
+        for (table, split) in tables.iter_mut().zip([Split::Test, Split::Validation]) {
+            if needed {
+                *table = self.table(&dataset, split, &mut patience).await?;
+            }
+        }
         let evaluation = Evaluation {
-            rivals: rivals(&self.assignment, &self.store, &mut patience).await,
+            tasks: Arc::clone(&self.tasks),
+            incumbents,
+            tables,
             assignment: self.assignment.clone(),
             dataset,
             outcome,
@@ -232,6 +243,23 @@ impl Training {
             reason: format!("the evaluation panicked: {panic}"),
         })?;
         evaluated.map_err(|error| error.into_failure(None))
+    }
+
+    /// The columns of a split, where they were kept for all of its rows.
+    async fn table(
+        &self,
+        dataset: &Dataset,
+        split: Split,
+        patience: &mut StorePatience,
+    ) -> Result<Option<RawTable>, Failure> {
+        let rows = loop {
+            match patience.watch(RawRows::read(dataset.manifest(), split, &self.store)).await {
+                Err(OpenError::Storage(error)) if error.is_transient() => patience.wait(&error).await,
+                read => break read.map_err(|error| failure::open(&error))?,
+            }
+        };
+        patience.done();
+        Ok((rows.rows() as u64 == dataset.rows(split)).then_some(RawTable(rows)))
     }
 
     async fn publish(

@@ -103,6 +103,12 @@ pub struct Assessment {
     headline: Vec<String>,
 }
 
+/// Whether an evaluation looks at the columns of rows.
+pub fn needs_columns(spec: &EvaluateSpec) -> bool {
+    let gates = || spec.gates.iter().any(|gate| !matches!(gate.figure.subject, Subject::Whole { .. }));
+    !spec.slices.is_empty() || !spec.sensitive.is_empty() || gates()
+}
+
 /// Finds out what the exam asks for.
 ///
 /// # Errors

@@ -18,6 +18,6 @@ mod parts;
 mod predicted;
 mod table;
 
-pub use assess::{Assessment, Exam, Rival, Validation, assess, bootstrap};
+pub use assess::{Assessment, Exam, Rival, Validation, assess, bootstrap, needs_columns};
 pub use compare::{Baseline, CompareError, compare};
 pub use table::{Column, NoTable, Table, TableError};

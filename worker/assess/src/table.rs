@@ -30,22 +30,12 @@ pub enum Column {
 /// Why rows have no such column, or a condition no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// No column of this name.
-    #[error("there is no column `{name}`: there are {known}")]
-    NoColumn {
-        /// The name.
-        name: String,
-        /// Those that there are, for people.
-        known: String,
-    },
-    /// The condition cannot be answered.
-    #[error("the condition `{condition}` cannot be answered: {reason}")]
-    Condition {
-        /// It.
-        condition: String,
-        /// What is wrong.
-        reason: String,
-    },
+    /// There is no column of this name; the message says which there are.
+    #[error("{0}")]
+    NoColumn(String),
+    /// The condition cannot be answered; the message says why.
+    #[error("{0}")]
+    Condition(String),
     /// Nobody has kept the columns.
     #[error("the columns of these rows were not kept")]
     NotKept,

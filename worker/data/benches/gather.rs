@@ -1,20 +1,20 @@
-//! How many shuffled rows of images one process gathers a second, and how long
-//! it takes to prepare and to find the data set:
+//! How many shuffled rows of images one process gathers a second, in each order, and how long it takes to prepare and to
+//! find the data set:
 //!
 //!     cargo bench -p phalanx-data --bench gather -- examples/data/mnist.parquet
 
 use std::{path::Path, time::Instant};
 
 use anyhow::Context as _;
-use phalanx_data::{Dataset, Order, Split, prepare};
-use phalanx_protocol::spec::{DataSpec, Objective, ParquetSpec, SplitSpec};
+use phalanx_data::{Augment, Cache, Dataset, Split, prepare};
+use phalanx_protocol::spec::{AugmentSpec, DataSpec, Objective, ParquetSpec, Shuffle, SplitSpec, TrainSpec};
 use phalanx_storage::Store;
 
 /// Rows in a batch.
 const BATCH: u64 = 128;
 
 /// Epochs that are gathered.
-const EPOCHS: u64 = 100;
+const EPOCHS: u64 = 200;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -22,16 +22,14 @@ async fn main() -> anyhow::Result<()> {
     let path = std::env::args_os().skip(1).find(|arg| arg != "--bench").map_or(example, Into::into);
     let folder = tempfile::tempdir()?;
     let store = Store::open(folder.path().join("store").to_str().context("the path is no text")?)?;
-    let parquet = ParquetSpec {
-        path,
-        target: "label".to_owned(),
+    let spec = DataSpec {
+        target: Some("label".to_owned()),
         objective: Some(Objective::Classification),
-        features: None,
-        ignore: Vec::new(),
-        categorical: Vec::new(),
         shape: Some([1, 28, 28]),
+        parquet: Some(ParquetSpec { path }),
+        split: SplitSpec::default(),
+        ..DataSpec::default()
     };
-    let spec = DataSpec { csv: None, parquet: Some(parquet), text: None, split: SplitSpec::default() };
 
     for what in ["prepared", "found"] {
         let started = Instant::now();
@@ -40,19 +38,36 @@ async fn main() -> anyhow::Result<()> {
     }
     let started = Instant::now();
     let prepared = prepare(&spec, &store, &mut |_| {}).await?;
-    let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await?;
+    let cache = Cache::new(folder.path().join("cache"), Cache::BYTES_MAX);
+    let dataset = Dataset::open(&prepared.dataset, &store, &cache).await?;
     println!("found and opened in {:.1?}", started.elapsed());
 
+    for (name, shuffle) in [("shuffled", Shuffle::Whole), ("shuffled in blocks", Shuffle::Blocks)] {
+        println!("Phalanx, {name}: {:.3} million rows/s", rate(&dataset, shuffle, None)? / 1e6);
+    }
+    let augment = AugmentSpec { flip: true, shift: 2, crop: 0 };
+    let rate = rate(&dataset, Shuffle::Whole, Some(&augment))?;
+    println!("Phalanx, shuffled, mirrored and moved: {:.3} million rows/s", rate / 1e6);
+    Ok(())
+}
+
+/// Rows gathered a second.
+fn rate(dataset: &Dataset, shuffle: Shuffle, augment: Option<&AugmentSpec>) -> anyhow::Result<f64> {
+    let train = serde_json::json!({ "batch_size": BATCH, "learning_rate": 0.1, "shuffle": shuffle });
+    let train: TrainSpec = serde_json::from_value(train)?;
     let (rows, started) = (dataset.rows(Split::Train), Instant::now());
     let mut gathered = 0;
     for epoch in 0..EPOCHS {
-        let order = Order::new(0, epoch, rows);
+        let order = dataset.order(&train, epoch);
+        let augment = augment.map(|augment| Augment::new(augment, [1, 28, 28], 0, epoch));
         for first in (0..rows - BATCH).step_by(BATCH as usize) {
-            let positions: Vec<u64> = (first..first + BATCH).map(|position| order.at(position)).collect();
-            gathered += std::hint::black_box(dataset.gather(Split::Train, &positions)).rows;
+            let rows: Vec<u64> = (first..first + BATCH).map(|position| order.at(position)).collect();
+            let mut batch = dataset.gather(Split::Train, &rows)?;
+            if let Some(augment) = &augment {
+                augment.apply(&mut batch.features, &rows);
+            }
+            gathered += std::hint::black_box(batch).rows;
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    println!("{:.2} million shuffled rows/s", gathered as f64 / seconds / 1e6);
-    Ok(())
+    Ok(gathered as f64 / started.elapsed().as_secs_f64())
 }

@@ -18,6 +18,8 @@ pub enum Features {
     Floats(Vec<f32>),
     /// `rows × (c·h·w)` raw pixels, or `rows × context` bytes of text.
     Bytes(Vec<u8>),
+    /// `rows × context` tokens.
+    Tokens(Vec<u16>),
 }
 
 /// Targets, row after row.
@@ -29,6 +31,8 @@ pub enum Targets {
     Numbers(Vec<f32>),
     /// `rows × context`: the byte after each byte of the features.
     Bytes(Vec<u8>),
+    /// `rows × context`: the token after each token of the features.
+    Tokens(Vec<u16>),
     /// None: the rows are to be predicted.
     None,
 }

@@ -4,30 +4,47 @@
 
 use std::path::Path;
 
-use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitSpec, TextSpec};
+use bytes::Bytes;
+use phalanx_protocol::spec::{CsvSpec, DataSpec, SourceSpec, SplitBy, SplitSpec, TextEncoding, TextSpec};
 use phalanx_storage::StorageError;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    Encoder, FeatureKind, PrepareError, Progress, Schema, Split, Stage, TargetKind,
-    encoder::Rules,
-    fit::{Fitted, fit},
+    ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, PrepareError, Progress, Schema, Split, Stage,
+    TargetKind,
+    clean::{self, Batches, Cleaned},
+    cleaner::Cleaner,
+    encoder::{Rules, TokenRules},
+    fit::{Fitted, Pass, fit},
+    intake::Input,
+    kept,
     manifest::ColumnSummary,
-    plan::{ColumnSettings, Plan, WIDTH_MAX},
-    profile::{Profile, Target, profile},
+    material::Material,
+    plan::{Plan, WIDTH_MAX},
+    profile::profile,
     shard::Shard,
     source::{CsvTable, Dialect, ParquetTable, Table, TextFile},
-    split::{Division, sizes},
-    write::{windows, write_table, write_text},
+    split::{Division, LeakageCheck, LeakageFinding, Survey, check_sizes, sizes},
+    tokens::{Tokenizer, whole_characters},
+    write::{windows, write_table, write_text, write_tokens},
 };
 
 /// Where what a build makes goes while it runs.
 #[derive(Debug)]
 pub(crate) struct Outlet {
-    /// Shards to be stored. If the other end is gone, the build ends.
-    pub(crate) shards: mpsc::Sender<Shard>,
+    /// What is to be stored. If the other end is gone, the build ends.
+    pub(crate) parts: mpsc::Sender<Part>,
     /// How far it has come; only the newest counts. If the other end is gone, the build ends.
     pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// What a build makes on its way.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// A shard of encoded rows.
+    Shard(Shard),
+    /// Rows of a split before they were encoded, as a Parquet file.
+    Raw { split: Split, number: usize, rows: u64, content: Bytes },
 }
 
 /// What a build knows at its end.
@@ -36,30 +53,75 @@ pub(crate) struct Built {
     pub(crate) schema: Schema,
     pub(crate) encoder: Encoder,
     pub(crate) columns: Vec<ColumnSummary>,
+    /// All columns before they were encoded; none for text.
+    pub(crate) profile: Vec<ColumnProfile>,
+    pub(crate) leakage: Vec<LeakageFinding>,
     /// Rows of the source; bytes, for text.
     pub(crate) rows: u64,
+    pub(crate) funnel: Option<Funnel>,
+    pub(crate) outcomes: Vec<Outcome>,
+    /// Rows that were put aside, and how many they are.
+    pub(crate) quarantine: Option<(Bytes, u64)>,
 }
 
-/// Reads the source that `spec` names and sends its shards to `outlet`.
-pub(crate) fn build(spec: &DataSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
+/// Reads the source and sends what comes of it to `outlet`.
+pub(crate) fn build(material: &Material, outlet: &Outlet) -> Result<Built, PrepareError> {
+    let spec = &material.spec;
+    // How a CSV file is read that a model of this data set is given later.
+    let plain = Dialect { delimiter: ',', missing: vec![String::new()] };
     match source(spec)? {
-        SourceSpec::Csv(csv) => {
+        SourceSpec::Text(text) => build_text(text, &material.plain_text()?, spec, outlet),
+        SourceSpec::Csv(csv) if material.is_plain() => {
             let dialect = dialect(csv);
             let table = Table::Csv(CsvTable::open(&csv.path, &dialect)?);
-            build_table(&table, csv.into(), &spec.split, &dialect, outlet)
+            build_plain(&table, material, &dialect, outlet)
         }
-        SourceSpec::Parquet(parquet) => {
+        SourceSpec::Parquet(parquet) if material.is_plain() => {
             let table = Table::Parquet(ParquetTable::open(&parquet.path)?);
-            // How a CSV file is read that a model of this data set is given later.
-            let dialect = Dialect { delimiter: ',', missing: vec![String::new()] };
-            build_table(&table, parquet.into(), &spec.split, &dialect, outlet)
+            build_plain(&table, material, &plain, outlet)
         }
-        SourceSpec::Text(text) => build_text(text, &spec.split, outlet),
+        SourceSpec::Csv(csv) => build_clean(material, &dialect(csv), outlet),
+        SourceSpec::Parquet(_)
+        | SourceSpec::Json(_)
+        | SourceSpec::Arrow(_)
+        | SourceSpec::Images(_)
+        | SourceSpec::Sql(_)
+        | SourceSpec::Http(_) => build_clean(material, &plain, outlet),
     }
 }
 
-/// The path of the source, if `spec` can be followed as far as that shows without it.
-pub(crate) fn check_recipe(spec: &DataSpec) -> Result<&Path, PrepareError> {
+/// A source that is cleaned first.
+fn build_clean(material: &Material, dialect: &Dialect, outlet: &Outlet) -> Result<Built, PrepareError> {
+    let Cleaned { table, raw, funnel, changes, outcomes, quarantine } = material.clean()?;
+    clean::refuse(&outcomes)?;
+    let given = clean::splits(&table)?;
+    let (mut built, splits) = build_table(&material.table(&table), &material.spec, dialect, given, outlet)?;
+    built.profile = kept::send(&Batches::Table(table), &splits, outlet)?;
+    let target = material.spec.target().unwrap_or_default();
+    built.encoder.clean = Some(Cleaner::new(&raw, target, changes));
+    built.rows = funnel.rows_read;
+    built.funnel = Some(funnel);
+    built.outcomes = outcomes;
+    let rows = quarantine.rows();
+    built.quarantine = quarantine.finish()?.map(|content| (content.into(), rows));
+    Ok(built)
+}
+
+/// A source that is read as it is.
+fn build_plain(
+    table: &Table,
+    material: &Material,
+    dialect: &Dialect,
+    outlet: &Outlet,
+) -> Result<Built, PrepareError> {
+    let (mut built, splits) = build_table(table, &material.spec, dialect, None, outlet)?;
+    let input = Input::open(&material.spec, material.files.clone())?;
+    built.profile = kept::send(&Batches::Source(&input), &splits, outlet)?;
+    Ok(built)
+}
+
+/// Fails if `spec` cannot be followed as far as that shows without its source.
+pub(crate) fn check_recipe(spec: &DataSpec) -> Result<(), PrepareError> {
     let refuse = |reason: String| Err(PrepareError::Recipe { reason });
     let fractions = Split::ALL.map(|split| split.fraction(&spec.split));
     let sum: f64 = fractions.iter().sum();
@@ -69,21 +131,19 @@ pub(crate) fn check_recipe(spec: &DataSpec) -> Result<&Path, PrepareError> {
         ));
     }
     match source(spec)? {
-        SourceSpec::Csv(csv) => Ok(&csv.path),
-        SourceSpec::Parquet(parquet) => Ok(&parquet.path),
         SourceSpec::Text(text) if !(1..=WIDTH_MAX).contains(&text.context) => {
             refuse(format!("`context` must be of 1 to {WIDTH_MAX} bytes, found {}", text.context))
         }
-        SourceSpec::Text(_) if spec.split.stratify => {
-            refuse("`stratify` needs classes, which a text has none of".to_owned())
+        SourceSpec::Text(_) if spec.split.by != SplitBy::Random => {
+            refuse("`split.by` needs rows of a table; a text is cut into three stretches".to_owned())
         }
-        SourceSpec::Text(text) => Ok(&text.path),
+        _ => Ok(()),
     }
 }
 
 fn source(spec: &DataSpec) -> Result<SourceSpec<'_>, PrepareError> {
     spec.source().ok_or_else(|| PrepareError::Recipe {
-        reason: "expected one of `csv`, `parquet` and `text`, found none or several".to_owned(),
+        reason: "expected one source, such as `csv`, `parquet` or `text`, found none or several".to_owned(),
     })
 }
 
@@ -91,68 +151,92 @@ fn dialect(csv: &CsvSpec) -> Dialect {
     Dialect { delimiter: csv.delimiter, missing: csv.missing.clone() }
 }
 
+/// Encodes a table, and tells which split each row went to.
 fn build_table(
     table: &Table,
-    settings: ColumnSettings<'_>,
-    split: &SplitSpec,
+    spec: &DataSpec,
     dialect: &Dialect,
+    given: Option<Vec<Split>>,
     outlet: &Outlet,
-) -> Result<Built, PrepareError> {
-    let mut plan = Plan::new(table, settings)?;
-    let profile = profile(table, &mut plan, outlet.tell(Stage::Profile))?;
-    let division = divide(&profile, &plan, split)?;
-    check_sizes(split, division.sizes(), division.sizes(), table.path(), "rows")?;
-    let Fitted { schema, encoder, columns } =
-        fit(table, &plan, &profile, &division, dialect, outlet.tell(Stage::Fit))?;
-    let mut sink = |shard| outlet.send(shard);
-    write_table(table, &plan, &profile, &division, &encoder, outlet.tell(Stage::Write), &mut sink)?;
-    Ok(Built { schema, encoder, columns, rows: profile.rows })
+) -> Result<(Built, Vec<Split>), PrepareError> {
+    let mut plan = Plan::new(table, spec)?;
+    let mut survey = Survey::new(&spec.split);
+    let profile = profile(table, &mut plan, &mut survey, outlet.tell(Stage::Profile))?;
+    let division = match given {
+        Some(splits) => Division::Given(splits),
+        None => survey.divide(&spec.split, &profile, table, &plan)?,
+    };
+    let mut leakage = LeakageCheck::new(&spec.split);
+    let pass = Pass { table, plan: &plan, profile: &profile, division: &division, dialect, spec };
+    let Fitted { schema, encoder, columns } = fit(&pass, &mut leakage, outlet.tell(Stage::Fit))?;
+    let mut sink = |shard| outlet.send(Part::Shard(shard));
+    let splits = write_table(&pass, &mut leakage, &encoder, outlet.tell(Stage::Write), &mut sink)?;
+    let leakage = leakage.written(table.path())?;
+    let built = Built { columns, leakage, ..Built::new(schema, encoder, profile.rows) };
+    Ok((built, splits))
 }
 
-fn divide(profile: &Profile, plan: &Plan, split: &SplitSpec) -> Result<Division, PrepareError> {
-    match &profile.target {
-        Target::Classes(classes) if split.stratify => Ok(Division::new(split, &classes.rows)),
-        Target::Number if split.stratify => Err(PrepareError::Recipe {
-            reason: format!("`stratify` needs classes, but `{}` holds numbers", plan.target.name),
-        }),
-        Target::Classes(_) | Target::Number => Ok(Division::new(split, &[profile.rows])),
-    }
+/// A text, whose bytes are in the file at `path`.
+fn build_text(text: &TextSpec, path: &Path, spec: &DataSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
+    let mut file = TextFile::open(path)?;
+    let stretches = sizes(&spec.split, file.bytes());
+    let (schema, rules) = match spec.encode.text {
+        TextEncoding::Bytes => build_bytes(text, &mut file, stretches, &spec.split, outlet)?,
+        TextEncoding::Bpe => build_tokens(text, &mut file, stretches, spec, outlet)?,
+    };
+    Ok(Built::new(schema, Encoder { rules, clean: None }, file.bytes()))
 }
 
-fn build_text(spec: &TextSpec, split: &SplitSpec, outlet: &Outlet) -> Result<Built, PrepareError> {
-    let mut text = TextFile::open(&spec.path)?;
-    let stretches = sizes(split, text.bytes());
-    let windows = stretches.map(|bytes| windows(bytes, spec.context));
-    check_sizes(split, windows, stretches, &spec.path, "bytes")?;
-    let mut sink = |shard| outlet.send(shard);
-    write_text(&mut text, spec.context, stretches, outlet.tell(Stage::Write), &mut sink)?;
-    Ok(Built {
-        schema: Schema {
-            features: FeatureKind::Bytes { context: spec.context },
-            target: TargetKind::NextByte,
-        },
-        encoder: Encoder { rules: Rules::Text { context: spec.context } },
-        columns: Vec::new(),
-        rows: text.bytes(),
-    })
+fn build_bytes(
+    text: &TextSpec,
+    file: &mut TextFile,
+    stretches: [u64; 3],
+    split: &SplitSpec,
+    outlet: &Outlet,
+) -> Result<(Schema, Rules), PrepareError> {
+    let context = text.context;
+    let windows = stretches.map(|bytes| windows(bytes, context));
+    check_sizes(split, windows, stretches, &text.path, "bytes")?;
+    let mut sink = |shard| outlet.send(Part::Shard(shard));
+    write_text(file, context, stretches, outlet.tell(Stage::Write), &mut sink)?;
+    let schema = Schema { features: FeatureKind::Bytes { context }, target: TargetKind::NextByte };
+    Ok((schema, Rules::Text { context }))
 }
 
-/// Fails if a split that was asked for has no rows.
-fn check_sizes(
-    spec: &SplitSpec,
-    rows: [u64; 3],
-    units: [u64; 3],
-    path: &Path,
-    unit: &'static str,
-) -> Result<(), PrepareError> {
-    for (split, rows) in Split::ALL.into_iter().zip(rows) {
-        let fraction = split.fraction(spec);
-        if rows == 0 && (fraction > 0.0 || split == Split::Train) {
-            let rows = units.iter().sum();
-            return Err(PrepareError::EmptySplit { path: path.to_owned(), split, fraction, rows, unit });
+fn build_tokens(
+    text: &TextSpec,
+    file: &mut TextFile,
+    stretches: [u64; 3],
+    spec: &DataSpec,
+    outlet: &Outlet,
+) -> Result<(Schema, Rules), PrepareError> {
+    let context = text.context;
+    let stretches = whole_characters(file, stretches)?;
+    let vocabulary = spec.encode.vocabulary as usize;
+    let tokenizer = Tokenizer::learn(file, (0, stretches[0]), vocabulary, outlet.tell(Stage::Fit))?;
+    let rules = TokenRules { context, tokenizer };
+    let mut sink = |shard| outlet.send(Part::Shard(shard));
+    let [windows, tokens] = write_tokens(file, &rules, stretches, outlet.tell(Stage::Write), &mut sink)?;
+    check_sizes(&spec.split, windows, tokens, &text.path, "tokens")?;
+    let target = TargetKind::NextToken { lengths: rules.tokenizer.lengths() };
+    Ok((Schema { features: FeatureKind::Tokens { context }, target }, Rules::Tokens(rules)))
+}
+
+impl Built {
+    /// Without what only some sources have.
+    fn new(schema: Schema, encoder: Encoder, rows: u64) -> Self {
+        Self {
+            schema,
+            encoder,
+            columns: Vec::new(),
+            profile: Vec::new(),
+            leakage: Vec::new(),
+            rows,
+            funnel: None,
+            outcomes: Vec::new(),
+            quarantine: None,
         }
     }
-    Ok(())
 }
 
 impl Outlet {
@@ -160,8 +244,8 @@ impl Outlet {
         move |fraction| self.progress.send(Progress { stage, fraction }).map_err(given_up)
     }
 
-    fn send(&self, shard: Shard) -> Result<(), PrepareError> {
-        self.shards.blocking_send(shard).map_err(given_up)
+    pub(crate) fn send(&self, part: Part) -> Result<(), PrepareError> {
+        self.parts.blocking_send(part).map_err(given_up)
     }
 }
 

@@ -1,52 +1,64 @@
-//! A prepared data set, read: shards as files mapped into memory, and batches
-//! gathered from them by position. Holds no rows of its own; several processes
-//! on a machine share the same pages.
+//! A prepared data set, read: batches gathered by position from shards that are
+//! mapped into memory. Where it fits into the cache, all shards are mapped when it
+//! is opened; where it does not, they come and go ([`stream`](crate::stream)).
+//! Which of the two it is decides nothing about the order of rows.
 
 use std::{
-    fs::File,
+    collections::BTreeMap,
     io,
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
-use arrow::{
-    array::AsArray as _,
-    buffer::{Buffer, ScalarBuffer},
-    datatypes::{Float32Type, UInt8Type, UInt32Type},
-    error::ArrowError,
-    ipc::{
-        convert::fb_to_schema,
-        reader::{FileDecoder, read_footer_length},
-        root_as_footer,
-    },
-    record_batch::RecordBatch,
-};
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use memmap2::Mmap;
-use phalanx_protocol::reference::DatasetRef;
+use phalanx_protocol::{
+    reference::DatasetRef,
+    spec::{Shuffle, TrainSpec},
+};
 use phalanx_storage::{StorageError, Store};
 
 use crate::{
-    Batch, DatasetManifest, Features, Schema, ShardRef, Split, TargetKind, Targets, manifest::FORMAT,
+    Batch, DatasetManifest, EpochOrder, Features, Schema, ShardRef, Split, TargetKind, Targets,
+    blocks::BlockOrder,
+    cache::Cache,
+    manifest::FORMAT,
+    mapped::{Form, Mapped},
+    order::Order,
+    schema::FeatureKind,
+    stream::Stream,
 };
 
 /// Shards that are fetched at the same time.
-const FETCHES_MAX: usize = 4;
+pub(crate) const FETCHES_MAX: usize = 4;
+
+/// The most bytes of a training split that is shuffled as a whole unless the job file says otherwise.
+const WHOLE_BYTES_MAX: u64 = 8 << 30;
 
 /// A prepared data set, to be shared in an `Arc`.
 #[derive(Debug)]
 pub struct Dataset {
     manifest: DatasetManifest,
     width: usize,
-    floats: bool,
-    /// By split, in order.
-    shards: [Vec<Shard>; 3],
+    /// The first row beyond each shard, by split.
+    ends: [Vec<u64>; 3],
+    shards: Shards,
     /// Batches that were asked for.
     gathered: AtomicU64,
 }
 
-/// Why a data set cannot be opened.
+/// Where shards are.
+#[derive(Debug)]
+enum Shards {
+    /// In memory, by split, in order.
+    Mapped([Vec<Arc<Mapped>>; 3]),
+    /// Some of them in memory.
+    Streamed(Arc<Stream>),
+}
+
+/// Why a data set cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file of it is absent or damaged, or the store or the cache fails.
@@ -88,69 +100,48 @@ pub enum OpenError {
         #[source]
         error: io::Error,
     },
+    /// The process is ending: nobody fetches shards any more.
+    #[error("{path}: was not fetched, the process is ending")]
+    Ending {
+        /// Its path in the store.
+        path: String,
+    },
 }
 
-/// A mapped shard.
-#[derive(Debug)]
-struct Shard {
-    /// The first row that is beyond it.
-    end: u64,
-    /// Its first row.
-    start: u64,
-    features: Values,
-    targets: TargetValues,
-}
-
-#[derive(Debug)]
-enum Values {
-    Floats(ScalarBuffer<f32>),
-    Bytes(ScalarBuffer<u8>),
-}
-
-#[derive(Debug)]
-enum TargetValues {
-    Classes(ScalarBuffer<u32>),
-    Numbers(ScalarBuffer<f32>),
-    /// The features' bytes, one further.
-    NextBytes,
+/// What of a manifest tells whether this code can read the rest.
+#[derive(serde::Deserialize)]
+struct Head {
+    format: u32,
 }
 
 impl Dataset {
-    /// Fetches the files of `dataset` (into the folder `cache`, if the store is
-    /// not on this machine), checks them against their hashes and maps them.
+    /// Reads the manifest of `dataset`. If its files fit into `cache`, fetches them (if the store is not on this machine),
+    /// checks them against their hashes and maps them; otherwise that is done when they are needed, on the runtime on
+    /// which this is called.
     ///
     /// # Errors
     ///
     /// See [`OpenError`]; a damaged file is [`StorageError::Damaged`].
-    pub async fn open(dataset: &DatasetRef, store: &Store, cache: &Path) -> Result<Self, OpenError> {
+    pub async fn open(dataset: &DatasetRef, store: &Store, cache: &Cache) -> Result<Self, OpenError> {
         let path = &dataset.manifest.path;
         let content = store.read(&dataset.manifest).await?;
-        let manifest: DatasetManifest = serde_json::from_slice(&content)
-            .map_err(|error| OpenError::Manifest { path: path.clone(), error })?;
-        if manifest.format != FORMAT {
-            let (expected, actual) = (FORMAT, manifest.format);
+        let refuse = |error| OpenError::Manifest { path: path.clone(), error };
+        let Head { format } = serde_json::from_slice(&content).map_err(refuse)?;
+        if format != FORMAT {
+            let (expected, actual) = (FORMAT, format);
             return Err(OpenError::Format { path: path.clone(), expected, actual });
         }
-        let mut opened = Self {
-            width: manifest.encoder.width(),
-            floats: manifest.encoder.is_floats(),
-            shards: [Vec::new(), Vec::new(), Vec::new()],
-            gathered: AtomicU64::new(0),
-            manifest,
+        let manifest: DatasetManifest = serde_json::from_slice(&content).map_err(refuse)?;
+        let form = Form::of(&manifest);
+        let refs = Split::ALL.map(|split| manifest.split(split).shards.clone());
+        let ends = [0, 1, 2].map(|split: usize| ends(&refs[split]));
+        let bytes: u64 = manifest.shards().map(|shard| shard.file.bytes).sum();
+        let shards = if bytes <= cache.bytes_max() {
+            Shards::Mapped(map_all(&refs, form, store, cache).await?)
+        } else {
+            Shards::Streamed(Stream::new(refs, form, store.clone(), cache.clone()))
         };
-        for split in Split::ALL {
-            let shards = &opened.manifest.split(split).shards;
-            // Collected: the compiler cannot see that a closure held across a wait is `Send`.
-            let fetches: Vec<_> = shards.iter().map(|shard| store.local_file(&shard.file, cache)).collect();
-            let files: Vec<_> = futures::stream::iter(fetches).buffered(FETCHES_MAX).try_collect().await?;
-            let mut mapped = Vec::new();
-            for (shard, file) in shards.iter().zip(files) {
-                let start = mapped.last().map_or(0, |shard: &Shard| shard.end);
-                mapped.push(opened.map(shard, &file, start)?);
-            }
-            opened.shards[split as usize] = mapped;
-        }
-        Ok(opened)
+        Ok(Self { width: form.width, manifest, ends, shards, gathered: AtomicU64::new(0) })
     }
 
     /// What it holds and where it came from.
@@ -165,7 +156,7 @@ impl Dataset {
 
     /// Rows of a split; windows of text.
     pub fn rows(&self, split: Split) -> u64 {
-        self.shards[split as usize].last().map_or(0, |shard| shard.end)
+        self.ends[split as usize].last().copied().unwrap_or(0)
     }
 
     /// How often rows were asked for: whoever trains or measures does so again and again.
@@ -173,169 +164,190 @@ impl Dataset {
         self.gathered.load(Ordering::Relaxed)
     }
 
-    /// Copies `rows` of a split, in the order given.
+    /// The order in which a training as `spec` says takes the rows of the training split in epoch `epoch`: a pure function
+    /// of the two and the data set.
+    pub fn order(&self, spec: &TrainSpec, epoch: u64) -> EpochOrder {
+        let shards = &self.manifest.train.shards;
+        let bytes: u64 = shards.iter().map(|shard| shard.file.bytes).sum();
+        let by_size = if bytes <= WHOLE_BYTES_MAX { Shuffle::Whole } else { Shuffle::Blocks };
+        let rows = self.rows(Split::Train);
+        match spec.shuffle.unwrap_or(by_size) {
+            Shuffle::Whole => EpochOrder::Whole(Order::new(spec.seed, epoch, rows)),
+            Shuffle::Blocks => {
+                // All shards of a split but the last have as many rows.
+                let block_rows = shards.first().map_or(1, |shard| shard.rows.max(1));
+                EpochOrder::Blocks(BlockOrder::new(spec.seed, epoch, rows, block_rows, spec.shuffle_window))
+            }
+        }
+    }
+
+    /// Has shards of a split fetched, in this order, that will soon be gathered from. Does not wait.
+    pub fn prefetch(&self, split: Split, shards: impl Iterator<Item = usize>) {
+        match &self.shards {
+            Shards::Mapped(_) => {}
+            Shards::Streamed(stream) => stream.prefetch(split, shards),
+        }
+    }
+
+    /// The same of the shards that hold these rows.
+    pub fn prefetch_rows(&self, split: Split, rows: Range<u64>) {
+        if !rows.is_empty() {
+            let (first, last) = (self.place(split, rows.start).0, self.place(split, rows.end - 1).0);
+            self.prefetch(split, first..=last);
+        }
+    }
+
+    /// Whether the shards that an epoch in this order needs together, those of a window and of the next one, fit into the
+    /// cache. Where they do not, they are fetched again and again.
+    pub fn has_room_for(&self, order: &EpochOrder) -> bool {
+        match (&self.shards, order) {
+            (Shards::Mapped(_), _) => true,
+            (Shards::Streamed(_), EpochOrder::Whole(_)) => false,
+            (Shards::Streamed(stream), EpochOrder::Blocks(order)) => {
+                stream.has_room_for(Split::Train, 2 * order.window_blocks())
+            }
+        }
+    }
+
+    /// Copies `rows` of a split, in the order given. Waits for shards that are still to be fetched, for as long as the
+    /// store is away: not to be called where waiting would keep them from that.
+    ///
+    /// # Errors
+    ///
+    /// If a shard cannot be fetched or mapped; none where the data set fits into the cache.
     ///
     /// # Panics
     ///
     /// If a row is not below [`rows`](Self::rows): a bug of the caller.
-    pub fn gather(&self, split: Split, rows: &[u64]) -> Batch {
-        self.gathered.fetch_add(1, Ordering::Relaxed);
-        let places = || rows.iter().map(|row| self.place(split, *row));
-        let width = self.width;
-        let features = if self.floats {
-            let mut values = Vec::with_capacity(rows.len() * width);
-            for (shard, row) in places() {
-                if let Values::Floats(floats) = &shard.features {
-                    values.extend_from_slice(&floats[row * width..][..width]);
-                }
-            }
-            Features::Floats(values)
-        } else {
-            Features::Bytes(self.gather_bytes(rows.len(), places(), 0))
-        };
-        let targets = match &self.schema().target {
-            TargetKind::Classes(_) => Targets::Classes(
-                places()
-                    .filter_map(|(shard, row)| shard.targets.classes().map(|classes| classes[row]))
-                    .collect(),
-            ),
-            TargetKind::Number { .. } => Targets::Numbers(
-                places()
-                    .filter_map(|(shard, row)| shard.targets.numbers().map(|numbers| numbers[row]))
-                    .collect(),
-            ),
-            TargetKind::NextByte => Targets::Bytes(self.gather_bytes(rows.len(), places(), 1)),
-        };
-        Batch { rows: rows.len(), features, targets }
+    pub fn gather(&self, split: Split, rows: &[u64]) -> Result<Batch, OpenError> {
+        let ending = || OpenError::Ending { path: DatasetManifest::path(&self.manifest.version) };
+        self.gather_while(split, rows, &|| true)?.ok_or_else(ending)
     }
 
-    /// The bytes of rows, `ahead` further than the rows themselves.
-    fn gather_bytes<'a>(
+    /// [`gather`](Self::gather), but waits only while the rows are `still_wanted`; `None` if they are not before their
+    /// shards are here.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`gather`](Self::gather).
+    ///
+    /// # Panics
+    ///
+    /// As [`gather`](Self::gather) does.
+    pub fn gather_while(
         &self,
-        count: usize,
-        places: impl Iterator<Item = (&'a Shard, usize)>,
-        ahead: usize,
-    ) -> Vec<u8> {
-        let width = self.width;
-        let mut values = Vec::with_capacity(count * width);
-        for (shard, row) in places {
-            if let Values::Bytes(bytes) = &shard.features {
-                values.extend_from_slice(&bytes[row * width + ahead..][..width]);
+        split: Split,
+        rows: &[u64],
+        still_wanted: &dyn Fn() -> bool,
+    ) -> Result<Option<Batch>, OpenError> {
+        self.gathered.fetch_add(1, Ordering::Relaxed);
+        let mut fetched = BTreeMap::new();
+        if let Shards::Streamed(stream) = &self.shards {
+            for row in rows {
+                let (index, _) = self.place(split, *row);
+                if !fetched.contains_key(&index) {
+                    let Some(shard) = stream.get(split, index, still_wanted)? else { return Ok(None) };
+                    fetched.insert(index, shard);
+                }
             }
         }
-        values
+        let places: Vec<(&Mapped, usize)> = rows
+            .iter()
+            .map(|row| {
+                let (index, row) = self.place(split, *row);
+                let shard = match &self.shards {
+                    Shards::Mapped(shards) => &shards[split as usize][index],
+                    Shards::Streamed(_) => &fetched[&index],
+                };
+                (shard.as_ref(), row)
+            })
+            .collect();
+        let (features, targets) = (self.features(&places), self.targets(&places));
+        Ok(Some(Batch { rows: rows.len(), features, targets }))
+    }
+
+    fn features(&self, places: &[(&Mapped, usize)]) -> Features {
+        let width = self.width;
+        match &self.schema().features {
+            FeatureKind::Tokens { .. } => {
+                Features::Tokens(copied(places, width, 0, |shard| shard.features.tokens()))
+            }
+            FeatureKind::Dense { .. } | FeatureKind::Image { .. } | FeatureKind::Bytes { .. } => {
+                match self.manifest.encoder.is_floats() {
+                    true => Features::Floats(copied(places, width, 0, |shard| shard.features.floats())),
+                    false => Features::Bytes(copied(places, width, 0, |shard| shard.features.bytes())),
+                }
+            }
+        }
+    }
+
+    fn targets(&self, places: &[(&Mapped, usize)]) -> Targets {
+        let width = self.width;
+        match &self.schema().target {
+            TargetKind::Classes(_) => {
+                Targets::Classes(places.iter().map(|(shard, row)| shard.targets.classes()[*row]).collect())
+            }
+            TargetKind::Number { .. } => {
+                Targets::Numbers(places.iter().map(|(shard, row)| shard.targets.numbers()[*row]).collect())
+            }
+            TargetKind::NextByte => Targets::Bytes(copied(places, width, 1, |shard| shard.features.bytes())),
+            TargetKind::NextToken { .. } => {
+                Targets::Tokens(copied(places, width, 1, |shard| shard.features.tokens()))
+            }
+        }
     }
 
     /// The shard that holds a row of a split, and the row's number in it.
-    fn place(&self, split: Split, row: u64) -> (&Shard, usize) {
-        let shards = &self.shards[split as usize];
-        let index = shards.partition_point(|shard| shard.end <= row);
-        assert!(index < shards.len(), "row {row} is not below {} of split {split}", self.rows(split));
-        let shard = &shards[index];
-        (shard, (row - shard.start) as usize)
-    }
-
-    /// Maps the file of a shard and finds its columns.
-    fn map(&self, shard: &ShardRef, file: &Path, start: u64) -> Result<Shard, OpenError> {
-        let path = &shard.file.path;
-        let content = map_file(file).map_err(|error| OpenError::Map { path: path.clone(), error })?;
-        let refuse = |reason: String| OpenError::Shard { path: path.clone(), reason };
-        let batch = read_batch(&Buffer::from(content)).map_err(|error| refuse(error.to_string()))?;
-        let (features, targets) = self.columns(&batch, shard.rows).ok_or_else(|| {
-            refuse(format!(
-                "expected {} rows of {} values, found {:?}",
-                shard.rows,
-                self.width,
-                batch.schema()
-            ))
-        })?;
-        Ok(Shard { start, end: start + shard.rows, features, targets })
-    }
-
-    /// The columns of a shard of `rows` rows, if they are what the manifest says.
-    fn columns(&self, batch: &RecordBatch, rows: u64) -> Option<(Values, TargetValues)> {
-        let rows = usize::try_from(rows).ok()?;
-        if self.schema().target == TargetKind::NextByte {
-            let bytes = batch.column_by_name("bytes")?.as_primitive_opt::<UInt8Type>()?;
-            let expected = rows.checked_mul(self.width)?.checked_add(1)?;
-            let features = Values::Bytes(bytes.values().clone());
-            return (bytes.len() == expected).then_some((features, TargetValues::NextBytes));
-        }
-        let lists = batch.column_by_name("features")?.as_fixed_size_list_opt()?;
-        let features = if self.floats {
-            Values::Floats(lists.values().as_primitive_opt::<Float32Type>()?.values().clone())
-        } else {
-            Values::Bytes(lists.values().as_primitive_opt::<UInt8Type>()?.values().clone())
-        };
-        let target = batch.column_by_name("target")?;
-        let targets = match self.schema().target {
-            TargetKind::Classes(_) => {
-                TargetValues::Classes(target.as_primitive_opt::<UInt32Type>()?.values().clone())
-            }
-            TargetKind::Number { .. } => {
-                TargetValues::Numbers(target.as_primitive_opt::<Float32Type>()?.values().clone())
-            }
-            TargetKind::NextByte => return None,
-        };
-        let is_whole = batch.num_rows() == rows && usize::try_from(lists.value_length()) == Ok(self.width);
-        is_whole.then_some((features, targets))
+    fn place(&self, split: Split, row: u64) -> (usize, usize) {
+        let ends = &self.ends[split as usize];
+        let index = ends.partition_point(|end| *end <= row);
+        assert!(index < ends.len(), "row {row} is not below {} of split {split}", self.rows(split));
+        let start = index.checked_sub(1).map_or(0, |before| ends[before]);
+        (index, (row - start) as usize)
     }
 }
 
-impl TargetValues {
-    fn classes(&self) -> Option<&ScalarBuffer<u32>> {
-        match self {
-            Self::Classes(classes) => Some(classes),
-            Self::Numbers(_) | Self::NextBytes => None,
-        }
-    }
-
-    fn numbers(&self) -> Option<&ScalarBuffer<f32>> {
-        match self {
-            Self::Numbers(numbers) => Some(numbers),
-            Self::Classes(_) | Self::NextBytes => None,
+impl Drop for Dataset {
+    fn drop(&mut self) {
+        if let Shards::Streamed(stream) = &self.shards {
+            stream.close();
         }
     }
 }
 
-#[expect(unsafe_code, reason = "mapping a file is sound only as long as nobody changes it")]
-fn map_file(file: &Path) -> io::Result<Bytes> {
-    let file = File::open(file)?;
-    // SAFETY: files of the store, and copies of them in the cache, are created
-    // whole and never written to again; a deleted one stays as long as it is mapped.
-    let map = unsafe { Mmap::map(&file)? };
-    Ok(Bytes::from_owner(map))
+/// The `width` values of each row, `ahead` further than the row itself.
+fn copied<'a, T: Copy + 'a>(
+    places: &[(&'a Mapped, usize)],
+    width: usize,
+    ahead: usize,
+    values: impl Fn(&'a Mapped) -> &'a [T],
+) -> Vec<T> {
+    let mut copies = Vec::with_capacity(places.len() * width);
+    for (shard, row) in places {
+        copies.extend_from_slice(&values(shard)[row * width + ahead..][..width]);
+    }
+    copies
 }
 
-/// The one record batch of an Arrow IPC file, its columns lying in `file` itself.
-fn read_batch(file: &Buffer) -> Result<RecordBatch, ArrowError> {
-    /// Bytes after the footer: its length and the magic number.
-    const TRAILER_BYTES: usize = 10;
-    let short = || ArrowError::IpcError("the file is too short".to_owned());
-    let slice = |start: usize, length: usize| {
-        let end = start.checked_add(length).filter(|end| *end <= file.len()).ok_or_else(short)?;
-        Ok::<_, ArrowError>(file.slice_with_length(start, end - start))
+fn ends(shards: &[ShardRef]) -> Vec<u64> {
+    let add = |end: &mut u64, shard: &ShardRef| {
+        *end += shard.rows;
+        Some(*end)
     };
+    shards.iter().scan(0, add).collect()
+}
 
-    let trailer_start = file.len().checked_sub(TRAILER_BYTES).ok_or_else(short)?;
-    let mut trailer = [0; TRAILER_BYTES];
-    trailer.copy_from_slice(&slice(trailer_start, TRAILER_BYTES)?);
-    let footer_bytes = read_footer_length(trailer)?;
-    let footer = slice(trailer_start.checked_sub(footer_bytes).ok_or_else(short)?, footer_bytes)?;
-    let footer = root_as_footer(&footer).map_err(|error| ArrowError::IpcError(error.to_string()))?;
-    let (Some(schema), Some(batches)) = (footer.schema(), footer.recordBatches()) else {
-        return Err(ArrowError::IpcError("the footer names no schema or no batches".to_owned()));
-    };
-    if batches.len() != 1 {
-        return Err(ArrowError::IpcError(format!("expected 1 record batch, found {}", batches.len())));
+async fn map_all(
+    refs: &[Vec<ShardRef>; 3],
+    form: Form,
+    store: &Store,
+    cache: &Cache,
+) -> Result<[Vec<Arc<Mapped>>; 3], OpenError> {
+    let mut splits = [Vec::new(), Vec::new(), Vec::new()];
+    for (shards, mapped) in refs.iter().zip(&mut splits) {
+        // Collected: the compiler cannot see that a closure held across a wait is `Send`.
+        let fetches: Vec<_> = shards.iter().map(|shard| cache.fetch(store, shard, form)).collect();
+        *mapped = futures::stream::iter(fetches).buffered(FETCHES_MAX).try_collect().await?;
     }
-
-    let block = batches.get(0);
-    let number = |value: i64| usize::try_from(value).map_err(|_| short());
-    let length = number(block.metaDataLength().into())?.saturating_add(number(block.bodyLength())?);
-    let data = slice(number(block.offset())?, length)?;
-    // Columns that are not aligned would be copied: they are refused.
-    let decoder =
-        FileDecoder::new(fb_to_schema(schema).into(), footer.version()).with_require_alignment(true);
-    decoder.read_record_batch(block, &data)?.ok_or_else(short)
+    Ok(splits)
 }

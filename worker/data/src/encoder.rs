@@ -1,11 +1,7 @@
 //! The encoder: turns the columns of a source into a model's input, with what
 //! was fitted to the training split. It is stored with the data set and with the
-//! model, so that predicting applies the very same.
-//!
-//! A number becomes `(number - mean) / deviation`, a missing one the mean, which
-//! is 0. A text becomes one-hot over the categories of the training split; one
-//! that was not seen there becomes all zeros, and a missing one has a column of
-//! its own where the training split had missing ones.
+//! model, so that predicting applies the very same. What becomes of a single cell
+//! is in [`encoding`](crate::encoding).
 
 use std::path::Path;
 
@@ -13,15 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Features,
-    error::{CellProblem, PrepareError, shown},
-    source::{Cells, Chunk, Dialect, ListForm, ListValues},
+    cleaner::Cleaner,
+    encoding::{Encoding, NumberRule},
+    error::PrepareError,
+    source::{Chunk, Dialect, ListForm, ListValues},
+    tokens::Tokenizer,
 };
 
 /// Turns raw columns into a model's input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(deny_unknown_fields)]
 pub struct Encoder {
     pub(crate) rules: Rules,
+    /// What rows go through before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clean: Option<Cleaner>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,7 @@ pub(crate) enum Rules {
     Image(ImageRules),
     Vector(VectorRules),
     Text { context: usize },
+    Tokens(TokenRules),
 }
 
 /// Columns of numbers and texts, side by side.
@@ -48,33 +51,31 @@ pub(crate) struct ColumnRule {
     pub(crate) encoding: Encoding,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Encoding {
-    Standardise(Scale),
-    /// Sorted; `missing`: whether missing cells have a column of their own, the last one.
-    OneHot {
-        categories: Vec<String>,
-        missing: bool,
-    },
-}
-
 /// One column of images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ImageRules {
     pub(crate) column: String,
     pub(crate) shape: [usize; 3],
-    /// For floats, how they are standardised here; bytes are left to the model.
-    pub(crate) floats: Option<Scale>,
+    /// For floats, how each channel is standardised here; bytes are left to the model.
+    pub(crate) floats: Option<Vec<Scale>>,
 }
 
-/// One column of vectors, each element standardised by itself.
+/// One column of vectors, each element encoded by itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VectorRules {
     pub(crate) column: String,
-    pub(crate) elements: Vec<Scale>,
+    pub(crate) elements: Vec<NumberRule>,
+}
+
+/// A text, cut into tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenRules {
+    /// Tokens in a row.
+    pub(crate) context: usize,
+    pub(crate) tokenizer: Tokenizer,
 }
 
 /// Mean and deviation over the training split.
@@ -93,7 +94,15 @@ impl Encoder {
             Rules::Table(table) => table.columns.iter().map(|column| column.encoding.width()).sum(),
             Rules::Image(image) => image.width(),
             Rules::Vector(vector) => vector.elements.len(),
-            Rules::Text { context } => *context,
+            Rules::Text { context } | Rules::Tokens(TokenRules { context, .. }) => *context,
+        }
+    }
+
+    /// What cuts texts into tokens, where the model reads tokens.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        match &self.rules {
+            Rules::Tokens(tokens) => Some(&tokens.tokenizer),
+            Rules::Table(_) | Rules::Image(_) | Rules::Vector(_) | Rules::Text { .. } => None,
         }
     }
 
@@ -102,7 +111,7 @@ impl Encoder {
         match &self.rules {
             Rules::Table(_) | Rules::Vector(_) => true,
             Rules::Image(image) => image.floats.is_some(),
-            Rules::Text { .. } => false,
+            Rules::Text { .. } | Rules::Tokens(_) => false,
         }
     }
 
@@ -129,15 +138,18 @@ impl Encoder {
                 ListValues::Bytes(bytes) => Ok(Features::Bytes(bytes)),
                 ListValues::Floats(_) => Err(PrepareError::Changed { path: path.to_owned() }),
             },
-            (Rules::Image(ImageRules { floats: Some(scale), .. }), Some(lists)) => {
-                Ok(Features::Floats(lists.values.floats().map(|value| scale.apply(value)).collect()))
-            }
-            (Rules::Vector(vector), Some(lists)) => {
-                let scales = vector.elements.iter().cycle();
+            (Rules::Image(ImageRules { floats: Some(scales), shape, .. }), Some(lists)) => {
+                let pixels = shape[1].saturating_mul(shape[2]);
+                let scales = scales.iter().flat_map(|scale| std::iter::repeat_n(scale, pixels)).cycle();
                 let values = lists.values.floats().zip(scales).map(|(value, scale)| scale.apply(value));
                 Ok(Features::Floats(values.collect()))
             }
-            (Rules::Image(_) | Rules::Vector(_), None) | (Rules::Text { .. }, _) => {
+            (Rules::Vector(vector), Some(lists)) => {
+                let rules = vector.elements.iter().cycle();
+                let values = lists.values.floats().zip(rules).map(|(value, rule)| rule.apply(value));
+                Ok(Features::Floats(values.collect()))
+            }
+            (Rules::Image(_) | Rules::Vector(_), None) | (Rules::Text { .. } | Rules::Tokens(_), _) => {
                 Err(PrepareError::Changed { path: path.to_owned() })
             }
         }
@@ -157,45 +169,6 @@ impl ImageRules {
 impl VectorRules {
     pub(crate) fn form(&self) -> ListForm {
         ListForm { bytes: false, shape: None, width: Some(self.elements.len()) }
-    }
-}
-
-impl Encoding {
-    pub(crate) fn width(&self) -> usize {
-        match self {
-            Self::Standardise(_) => 1,
-            Self::OneHot { categories, missing } => categories.len() + usize::from(*missing),
-        }
-    }
-
-    /// Writes this column's part of every row, at `offset` of `width`. Rows are zeros before.
-    pub(crate) fn encode(
-        &self,
-        cells: &Cells,
-        offset: usize,
-        width: usize,
-        rows: &mut [f32],
-    ) -> Result<(), (usize, CellProblem)> {
-        for (index, row) in rows.chunks_exact_mut(width.max(1)).enumerate() {
-            match self {
-                Self::Standardise(scale) => {
-                    let number = cells
-                        .number(index)
-                        .map_err(|found| (index, CellProblem::NotANumber { found: shown(&found) }))?;
-                    row[offset] = number.map_or(0.0, |number| scale.apply(number));
-                }
-                Self::OneHot { categories, missing } => {
-                    let hot = match cells.text(index) {
-                        Some(text) => categories.binary_search_by(|category| (**category).cmp(&text)).ok(),
-                        None => missing.then_some(categories.len()),
-                    };
-                    if let Some(hot) = hot {
-                        row[offset + hot] = 1.0;
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,11 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
+use tempfile::TempDir;
+
 use crate::{
     Batch, Encoder, Features, PrepareError, Targets,
-    encoder::{Encoding, Rules},
+    encoder::{Rules, TokenRules},
     plan::find,
     source::{Chunk, Chunks, ListForm, ParquetTable, ReadAs, Selected, Table, TextFile},
+    tokens::Pieces,
     write::windows,
 };
 
@@ -25,11 +28,28 @@ const WINDOWS_MAX: u64 = 64;
 /// shorter row.
 pub struct FeatureReader {
     source: Source,
+    /// Where clean rows lie, if they had to be cleaned.
+    _scratch: Option<TempDir>,
 }
 
 enum Source {
-    Table { encoder: Encoder, path: PathBuf, chunks: Chunks },
-    Text { file: TextFile, context: usize, at: u64 },
+    Table {
+        encoder: Encoder,
+        path: PathBuf,
+        chunks: Chunks,
+    },
+    Text {
+        file: TextFile,
+        context: usize,
+        at: u64,
+    },
+    /// With the tokens that were read and are in no window yet.
+    Tokens {
+        file: TextFile,
+        pieces: Pieces,
+        rules: TokenRules,
+        waiting: Vec<u16>,
+    },
     Done,
 }
 
@@ -41,17 +61,21 @@ enum Source {
 /// If the file cannot be read, or lacks a column that the model needs. What is
 /// wrong with a row is found when it is read.
 pub fn read_features(encoder: &Encoder, path: &Path) -> Result<FeatureReader, PrepareError> {
+    let mut scratch = None;
     let source = match &encoder.rules {
         Rules::Table(rules) => {
-            let table = Table::detect(path, &rules.dialect)?;
+            let table = match &encoder.clean {
+                Some(cleaner) => {
+                    let (table, folder) = cleaner.clean(path, &rules.dialect)?;
+                    scratch = Some(folder);
+                    table
+                }
+                None => Table::detect(path, &rules.dialect)?,
+            };
             let mut selected = Vec::new();
             for column in &rules.columns {
                 let index = find(&table, &column.name, MODEL)?;
-                let read_as = match column.encoding {
-                    Encoding::Standardise(_) => ReadAs::Given,
-                    Encoding::OneHot { .. } => ReadAs::Text,
-                };
-                selected.push(Selected { index, read_as });
+                selected.push(Selected { index, read_as: column.encoding.read_as() });
             }
             Source::table(encoder, &table, &selected)?
         }
@@ -64,8 +88,13 @@ pub fn read_features(encoder: &Encoder, path: &Path) -> Result<FeatureReader, Pr
             }
             Source::Text { file, context: (*context).max(1), at: 0 }
         }
+        Rules::Tokens(rules) => {
+            let file = TextFile::open(path)?;
+            let pieces = Pieces::new(0, file.bytes());
+            Source::Tokens { file, pieces, rules: rules.clone(), waiting: Vec::new() }
+        }
     };
-    Ok(FeatureReader { source })
+    Ok(FeatureReader { source, _scratch: scratch })
 }
 
 impl Iterator for FeatureReader {
@@ -77,6 +106,9 @@ impl Iterator for FeatureReader {
                 chunks.next().map(|chunk| chunk.and_then(|chunk| table_batch(encoder, path, chunk)))
             }
             Source::Text { file, context, at } => text_batch(file, *context, at).transpose(),
+            Source::Tokens { file, pieces, rules, waiting } => {
+                token_batch(file, pieces, rules, waiting).transpose()
+            }
             Source::Done => None,
         };
         if !matches!(batch, Some(Ok(_))) {
@@ -124,4 +156,29 @@ fn text_batch(file: &mut TextFile, context: usize, at: &mut u64) -> Result<Optio
     *at += bytes as u64;
     let (features, targets) = (stretch[..bytes].to_vec(), stretch[1..].to_vec());
     Ok(Some(Batch { rows, features: Features::Bytes(features), targets: Targets::Bytes(targets) }))
+}
+
+/// The next windows of tokens; `None` at the end.
+fn token_batch(
+    file: &mut TextFile,
+    pieces: &mut Pieces,
+    rules: &TokenRules,
+    waiting: &mut Vec<u16>,
+) -> Result<Option<Batch>, PrepareError> {
+    let context = rules.context.max(1);
+    let whole = WINDOWS_MAX as usize * context;
+    while waiting.len() <= whole {
+        let Some(piece) = pieces.next(file)? else { break };
+        waiting.extend(rules.tokenizer.encode(&piece));
+    }
+    let rows = (waiting.len().saturating_sub(1) / context).min(WINDOWS_MAX as usize);
+    // A window needs the token after it; what is left at the end is one that is shorter.
+    let (rows, tokens) = match (rows, waiting.len()) {
+        (0, 0 | 1) => return Ok(None),
+        (0, left) => (1, left - 1),
+        (rows, _) => (rows, rows * context),
+    };
+    let (features, targets) = (waiting[..tokens].to_vec(), waiting[1..=tokens].to_vec());
+    waiting.drain(..tokens);
+    Ok(Some(Batch { rows, features: Features::Tokens(features), targets: Targets::Tokens(targets) }))
 }

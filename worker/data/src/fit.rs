@@ -2,22 +2,22 @@
 //! encoder and the schema. Sums run over rows in their order, in `f64`, so that
 //! the result is the same each time.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
+
+use phalanx_protocol::spec::{DataSpec, EncodeSpec, NumberEncoding};
 
 use crate::{
     FeatureKind, Schema, Split, TargetKind,
-    encoder::{ColumnRule, Encoder, Encoding, ImageRules, Rules, Scale, TableRules, VectorRules},
-    error::{ColumnProblem, PrepareError},
+    encoder::{ColumnRule, Encoder, ImageRules, Rules, Scale, TableRules, VectorRules},
+    error::PrepareError,
+    learn::{Learnt, LearntNumbers, Unfit},
     manifest::{ColumnSummary, ColumnValues},
     moments::{ByteMoments, Moments},
-    plan::{ColumnKind, ColumnPlan, FeaturePlan, Plan, WIDTH_MAX},
+    plan::{ColumnPlan, FeaturePlan, Plan, WIDTH_MAX},
     profile::{Classes, Profile, Target, TargetValues},
-    source::{Cells, Chunk, Dialect, ListValues, Lists, Table},
-    split::Division,
+    source::{Chunk, Dialect, ListValues, Lists, Table},
+    split::{Division, LeakageCheck, check_sizes},
 };
-
-/// The most categories of one column.
-pub(crate) const CATEGORIES_MAX: usize = 1_000;
 
 /// What was learnt.
 #[derive(Debug)]
@@ -27,148 +27,142 @@ pub(crate) struct Fitted {
     pub(crate) columns: Vec<ColumnSummary>,
 }
 
-/// Learns from the rows that `division` puts into the training split.
+/// What every pass over the rows knows that comes after the first.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) plan: &'a Plan,
+    pub(crate) profile: &'a Profile,
+    pub(crate) division: &'a Division,
+    pub(crate) dialect: &'a Dialect,
+    pub(crate) spec: &'a DataSpec,
+}
+
+/// Learns from the rows that the division puts into the training split, and looks for what is in others, too.
 pub(crate) fn fit(
-    table: &Table,
-    plan: &Plan,
-    profile: &Profile,
-    division: &Division,
-    dialect: &Dialect,
+    pass: &Pass<'_>,
+    leakage: &mut LeakageCheck,
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
 ) -> Result<Fitted, PrepareError> {
-    let changed = || PrepareError::Changed { path: table.path().to_owned() };
-    let mut features = FeatureSums::new(&plan.features);
+    let Pass { table, plan, profile, division, spec, .. } = *pass;
+    let path = table.path();
+    let changed = || PrepareError::Changed { path: path.to_owned() };
+    let mut features = FeatureSums::new(&plan.features, &spec.encode);
     let mut target = TargetSums::new(&profile.target);
     let mut walk = division.walk();
     for chunk in table.chunks(&plan.selected())? {
         let chunk = chunk?;
         let cells = chunk.columns.last().ok_or_else(changed)?;
         let targets = profile.target.read(cells, chunk.rows).ok_or_else(changed)?;
-        let mut train = Vec::with_capacity(chunk.rows);
-        for row in 0..chunk.rows {
-            if walk.next(targets.class(row)).ok_or_else(changed)? == Split::Train {
-                train.push(row);
-            }
-        }
-        features.observe(&chunk, &train).ok_or_else(changed)?;
+        let splits = walk.next(&plan.split, &chunk, &targets, path)?;
+        leakage.fitting(&plan.split, plan.features.columns(), &chunk, &splits, path)?;
+        let train: Vec<usize> = (0..chunk.rows).filter(|row| splits[*row] == Split::Train).collect();
+        features.observe(&chunk, &train, path)?;
         target.observe(&targets, &train);
         progress(chunk.read)?;
     }
+    if walk.rows().iter().sum::<u64>() != profile.rows {
+        return Err(changed());
+    }
+    check_sizes(&spec.split, walk.rows(), walk.rows(), path, "rows")?;
+    leakage.fitted(path)?;
 
-    let (features, rules, mut columns) = features.finish(profile, dialect, table.path())?;
+    let (features, rules, mut columns) = features.finish(pass)?;
     let (target, values) = target.finish();
     columns.push(ColumnSummary { name: plan.target.name.clone(), missing: 0, values });
-    Ok(Fitted { schema: Schema { features, target }, encoder: Encoder { rules }, columns })
+    Ok(Fitted { schema: Schema { features, target }, encoder: Encoder { rules, clean: None }, columns })
 }
 
-/// Sums over the features of the training split.
+/// What is learnt of the features of the training split.
 enum FeatureSums<'a> {
     /// By column, with its name.
-    Columns(Vec<(&'a str, ColumnSums)>),
-    /// Over all pixels of the column of this name.
-    BytePixels(&'a str, [usize; 3], ByteMoments),
+    Columns(Vec<(&'a str, Learnt)>),
+    /// By channel of the column of this name.
+    BytePixels(&'a str, [usize; 3], Vec<ByteMoments>),
     /// The same for pixels that are no bytes.
-    FloatPixels(&'a str, [usize; 3], Moments),
-    /// By element of the column of this name.
-    Vector(&'a str, Vec<Moments>),
-}
-
-enum ColumnSums {
-    Numbers(Moments),
-    /// Counts of each text, up to one more text than there may be categories.
-    Categories {
-        counts: BTreeMap<String, u64>,
-        missing: bool,
-    },
+    FloatPixels(&'a str, [usize; 3], Vec<Moments>),
+    /// By element of the column of this name, of which the first row tells how many there are.
+    Vector(&'a str, NumberEncoding, Vec<LearntNumbers>),
 }
 
 impl<'a> FeatureSums<'a> {
-    fn new(plan: &'a FeaturePlan) -> Self {
+    fn new(plan: &'a FeaturePlan, spec: &EncodeSpec) -> Self {
         match plan {
             FeaturePlan::Columns(columns) => {
-                let sums = |column: &ColumnPlan| match column.kind {
-                    ColumnKind::Text => ColumnSums::Categories { counts: BTreeMap::new(), missing: false },
-                    ColumnKind::Numbers | ColumnKind::Untyped => ColumnSums::Numbers(Moments::default()),
-                };
-                Self::Columns(columns.iter().map(|column| (column.name.as_str(), sums(column))).collect())
+                let learnt =
+                    |plan: &'a ColumnPlan| (plan.name.as_str(), Learnt::new(plan, spec, columns.len()));
+                Self::Columns(columns.iter().map(learnt).collect())
             }
-            FeaturePlan::Lists { name, form, .. } => match form.shape {
-                Some(shape) if form.bytes => Self::BytePixels(name, shape, ByteMoments::default()),
-                Some(shape) => Self::FloatPixels(name, shape, Moments::default()),
-                None => Self::Vector(name, Vec::new()),
+            FeaturePlan::Lists { name, form, encoding, .. } => match form.shape {
+                Some(shape) if form.bytes => {
+                    Self::BytePixels(name, shape, vec![ByteMoments::default(); shape[0]])
+                }
+                Some(shape) => Self::FloatPixels(name, shape, vec![Moments::default(); shape[0]]),
+                None => Self::Vector(name, *encoding, Vec::new()),
             },
         }
     }
 
-    fn finish(self, profile: &Profile, dialect: &Dialect, path: &Path) -> Result<Finished, PrepareError> {
+    fn finish(self, pass: &Pass<'_>) -> Result<Finished, PrepareError> {
         match self {
-            Self::Columns(sums) => finish_columns(sums, profile, dialect, path),
+            Self::Columns(learnt) => finish_columns(learnt, pass),
             Self::BytePixels(name, shape, sums) => {
-                Ok(finish_image(name, shape, sums.scale(), None, sums.values()))
+                let scales: Vec<Scale> = sums.iter().map(ByteMoments::scale).collect();
+                Ok(finish_image(name, shape, &scales, None, ByteMoments::joined(&sums).values()))
             }
             Self::FloatPixels(name, shape, sums) => {
-                Ok(finish_image(name, shape, sums.scale(), Some(sums.scale()), sums.values()))
+                let scales: Vec<Scale> = sums.iter().map(Moments::scale).collect();
+                let values = Moments::joined(&sums).values();
+                Ok(finish_image(name, shape, &scales, Some(scales.clone()), values))
             }
-            Self::Vector(name, sums) => finish_vector(name, &sums, path),
+            Self::Vector(name, _, learnt) => finish_vector(name, learnt, pass),
         }
     }
 
-    /// Adds the rows `train`; `None` if they are not what the first pass found.
-    fn observe(&mut self, chunk: &Chunk, train: &[usize]) -> Option<()> {
+    /// Learns from the rows `train`.
+    fn observe(&mut self, chunk: &Chunk, train: &[usize], path: &Path) -> Result<(), PrepareError> {
+        let changed = || PrepareError::Changed { path: path.to_owned() };
         match self {
             Self::Columns(columns) => {
-                let mut columns = columns.iter_mut().zip(&chunk.columns);
-                columns.try_for_each(|((_, sums), cells)| sums.observe(cells, train))
+                for ((name, learnt), cells) in columns.iter_mut().zip(&chunk.columns) {
+                    learnt.observe(cells, train).map_err(|unfit| match unfit {
+                        Unfit::Changed => changed(),
+                        Unfit::Cell(row, problem) => PrepareError::Cell {
+                            path: path.to_owned(),
+                            place: chunk.places.at(row),
+                            column: (*name).to_owned(),
+                            problem,
+                        },
+                    })?;
+                }
             }
-            Self::BytePixels(_, _, sums) => {
-                let Lists { width, values: ListValues::Bytes(values) } = chunk.lists.as_ref()? else {
-                    return None;
+            Self::BytePixels(_, shape, sums) => {
+                let Some(Lists { width, values: ListValues::Bytes(values) }) = &chunk.lists else {
+                    return Err(changed());
                 };
-                train.iter().for_each(|row| sums.add(&values[row * width..][..*width]));
-                Some(())
-            }
-            Self::FloatPixels(_, _, sums) => {
-                for values in float_rows(chunk, train)? {
-                    values.iter().for_each(|value| sums.add(*value));
-                }
-                Some(())
-            }
-            Self::Vector(_, sums) => {
-                sums.resize(chunk.lists.as_ref()?.width, Moments::default());
-                for values in float_rows(chunk, train)? {
-                    sums.iter_mut().zip(values).for_each(|(sums, value)| sums.add(*value));
-                }
-                Some(())
-            }
-        }
-    }
-}
-
-impl ColumnSums {
-    fn observe(&mut self, cells: &Cells, train: &[usize]) -> Option<()> {
-        match self {
-            Self::Numbers(sums) => {
+                let pixels = (shape[1] * shape[2]).max(1);
                 for row in train {
-                    if let Some(number) = cells.number(*row).ok()? {
-                        sums.add(number);
+                    let channels = values[row * width..][..*width].chunks_exact(pixels);
+                    sums.iter_mut().zip(channels).for_each(|(sums, channel)| sums.add(channel));
+                }
+            }
+            Self::FloatPixels(_, shape, sums) => {
+                let pixels = (shape[1] * shape[2]).max(1);
+                for values in float_rows(chunk, train).ok_or_else(changed)? {
+                    for (sums, channel) in sums.iter_mut().zip(values.chunks_exact(pixels)) {
+                        channel.iter().for_each(|value| sums.add(*value));
                     }
                 }
             }
-            Self::Categories { counts, missing } => {
-                for row in train {
-                    let Some(text) = cells.text(*row) else {
-                        *missing = true;
-                        continue;
-                    };
-                    if let Some(count) = counts.get_mut(text.as_ref()) {
-                        *count += 1;
-                    } else if counts.len() <= CATEGORIES_MAX {
-                        counts.insert(text.into_owned(), 1);
-                    }
+            Self::Vector(_, encoding, learnt) => {
+                let width = chunk.lists.as_ref().ok_or_else(changed)?.width;
+                learnt.resize(width, LearntNumbers::new(*encoding, width));
+                for values in float_rows(chunk, train).ok_or_else(changed)? {
+                    learnt.iter_mut().zip(values).for_each(|(learnt, value)| learnt.add(*value));
                 }
             }
         }
-        Some(())
+        Ok(())
     }
 }
 
@@ -184,53 +178,47 @@ fn float_rows<'a>(chunk: &'a Chunk, train: &'a [usize]) -> Option<impl Iterator<
 
 type Finished = (FeatureKind, Rules, Vec<ColumnSummary>);
 
-fn finish_columns(
-    sums: Vec<(&str, ColumnSums)>,
-    profile: &Profile,
-    dialect: &Dialect,
-    path: &Path,
-) -> Result<Finished, PrepareError> {
-    let (mut columns, mut summaries, mut width) = (Vec::new(), Vec::new(), 0);
-    for ((name, sums), missing_rows) in sums.into_iter().zip(&profile.missing) {
+fn finish_columns(learnt: Vec<(&str, Learnt)>, pass: &Pass<'_>) -> Result<Finished, PrepareError> {
+    let path = pass.table.path();
+    let (mut columns, mut summaries, mut width) = (Vec::new(), Vec::new(), 0_usize);
+    for ((name, learnt), missing) in learnt.into_iter().zip(&pass.profile.missing) {
+        let finished = learnt.finish(name, &pass.spec.encode);
         let name = name.to_owned();
-        let (encoding, values) = match sums {
-            ColumnSums::Numbers(sums) => (Encoding::Standardise(sums.scale()), sums.values()),
-            ColumnSums::Categories { counts, .. } if counts.len() > CATEGORIES_MAX => {
-                let problem = ColumnProblem::TooManyCategories { max: CATEGORIES_MAX };
-                return Err(PrepareError::Column { path: path.to_owned(), column: name, problem });
-            }
-            ColumnSums::Categories { counts, missing } => {
-                let categories = counts.keys().cloned().collect();
-                (Encoding::OneHot { categories, missing }, ColumnValues::Categories(counts))
-            }
-        };
-        width += encoding.width();
+        let (encoding, values) = finished.map_err(|problem| PrepareError::Column {
+            path: path.to_owned(),
+            column: name.clone(),
+            problem,
+        })?;
+        width = width.saturating_add(encoding.width());
         columns.push(ColumnRule { name: name.clone(), encoding });
-        summaries.push(ColumnSummary { name, missing: *missing_rows, values });
+        summaries.push(ColumnSummary { name, missing: *missing, values });
     }
     check_width(width, path)?;
-    let rules = Rules::Table(TableRules { columns, dialect: dialect.clone() });
+    let rules = Rules::Table(TableRules { columns, dialect: pass.dialect.clone() });
     Ok((FeatureKind::Dense { width }, rules, summaries))
 }
 
 fn finish_image(
     name: &str,
     shape: [usize; 3],
-    scale: Scale,
-    floats: Option<Scale>,
+    scales: &[Scale],
+    floats: Option<Vec<Scale>>,
     values: ColumnValues,
 ) -> Finished {
-    let (mean, deviation) = (scale.mean as f32, scale.deviation as f32);
+    let mean = scales.iter().map(|scale| scale.mean as f32).collect();
+    let deviation = scales.iter().map(|scale| scale.deviation as f32).collect();
     let rules = Rules::Image(ImageRules { column: name.to_owned(), shape, floats });
     (FeatureKind::Image { shape, mean, deviation }, rules, vec![list_summary(name, values)])
 }
 
-fn finish_vector(name: &str, sums: &[Moments], path: &Path) -> Result<Finished, PrepareError> {
-    let width = sums.len();
-    check_width(width, path)?;
-    let elements = sums.iter().map(Moments::scale).collect();
+fn finish_vector(name: &str, learnt: Vec<LearntNumbers>, pass: &Pass<'_>) -> Result<Finished, PrepareError> {
+    let width = learnt.len();
+    check_width(width, pass.table.path())?;
+    let moments: Vec<Moments> = learnt.iter().map(|learnt| *learnt.moments()).collect();
+    let quantiles = pass.spec.encode.quantiles as usize;
+    let elements = learnt.into_iter().map(|learnt| learnt.rule(quantiles)).collect();
     let rules = Rules::Vector(VectorRules { column: name.to_owned(), elements });
-    let summary = list_summary(name, Moments::joined(sums).values());
+    let summary = list_summary(name, Moments::joined(&moments).values());
     Ok((FeatureKind::Dense { width }, rules, vec![summary]))
 }
 

@@ -3,7 +3,7 @@
 //! values without a time or a host: apart from where the source lay and what code
 //! read it, content and recipe decide all of it.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{
     reference::{FileRef, HashHex},
@@ -11,7 +11,10 @@ use phalanx_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Encoder, FeatureKind, Schema, Split, TargetKind};
+use crate::{
+    ColumnProfile, Encoder, FeatureKind, Funnel, LeakageFinding, Outcome, Schema, SourceRecord, Split,
+    TargetKind,
+};
 
 /// Bytes of rows in one shard, at most (one row, if a single one is larger).
 /// Large enough to map and fetch well, small enough that one shard of each
@@ -20,7 +23,7 @@ pub const SHARD_BYTES: usize = 32 << 20;
 
 /// The layout that this code writes and reads. It is part of the version's
 /// hash: change it whenever other bytes would come of the same source.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// The most bytes of a manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -47,6 +50,12 @@ pub struct DatasetManifest {
     pub lineage: Lineage,
     /// The columns that were read, features first, then the target. None for text.
     pub columns: Vec<ColumnSummary>,
+    /// All columns as they were before they were encoded, over all rows: for people, and to compare versions by.
+    /// None for text.
+    pub profile: Vec<ColumnProfile>,
+    /// What is in two splits, as far as that was looked for and let pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leakage: Vec<LeakageFinding>,
 }
 
 /// The rows of one split.
@@ -57,6 +66,10 @@ pub struct SplitManifest {
     pub rows: u64,
     /// Where they lie, in order.
     pub shards: Vec<ShardRef>,
+    /// The same rows as they were before they were encoded, in the same order: Parquet files of all
+    /// columns but lists and bytes. None for the training split, and for text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raw: Vec<ShardRef>,
 }
 
 /// One shard: an Arrow IPC file of one record batch.
@@ -73,18 +86,23 @@ pub struct ShardRef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// The source's path when it was first prepared.
-    pub source: PathBuf,
-    /// The source's size.
-    pub source_bytes: u64,
-    /// The source's hash.
-    pub source_blake3: HashHex,
+    /// The files that it was made of, in order.
+    pub sources: Vec<SourceRecord>,
     /// The source's rows; bytes, for text.
     pub source_rows: u64,
-    /// How it was read and divided; `[data]` of the job file without the path.
+    /// How it was read, cleaned and divided; `[data]` of the job file without paths.
     pub recipe: DataSpec,
     /// The version of the code that prepared it.
     pub code_version: String,
+    /// What became of the rows on their way here, if there was anything to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub funnel: Option<Funnel>,
+    /// What came of the expectations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outcomes: Vec<Outcome>,
+    /// Rows that were put aside: a JSON object with place and reason on each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<ShardRef>,
 }
 
 /// What a column holds.
@@ -116,6 +134,8 @@ pub enum ColumnValues {
     },
     /// Texts and how often each comes.
     Categories(BTreeMap<String, u64>),
+    /// Texts that are not counted, since they are hashed.
+    Texts,
 }
 
 impl DatasetManifest {
@@ -133,10 +153,22 @@ impl DatasetManifest {
         Split::ALL.into_iter().flat_map(|split| &self.split(split).shards)
     }
 
+    /// Every file that it names.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let raw = Split::ALL.into_iter().flat_map(|split| &self.split(split).raw);
+        self.shards().chain(raw).chain(&self.lineage.quarantine).map(|shard| &shard.file)
+    }
+
     /// What it is, in one line for people.
     pub(crate) fn summary(&self) -> String {
-        let name =
-            self.lineage.source.file_name().map_or_else(String::new, |name| name.display().to_string());
+        let name = |source: &SourceRecord| {
+            source.path.file_name().map_or_else(String::new, |name| name.display().to_string())
+        };
+        let name = match self.lineage.sources.as_slice() {
+            [] => String::new(),
+            [only] => name(only),
+            [first, rest @ ..] => format!("{} and {} more", name(first), grouped(rest.len() as u64)),
+        };
         let rows = |split| grouped(self.split(split).rows);
         let features = match &self.schema.features {
             FeatureKind::Dense { width } => {
@@ -147,16 +179,20 @@ impl DatasetManifest {
                 format!("images of {channels}×{height}×{width}")
             }
             FeatureKind::Bytes { context } => format!("windows of {context}"),
+            FeatureKind::Tokens { context } => format!("windows of {context} tokens"),
         };
         let target = match &self.schema.target {
             // There are at least two.
             TargetKind::Classes(classes) => format!(", {} classes", grouped(classes.len() as u64)),
             TargetKind::Number { .. } => ", a number to predict".to_owned(),
             TargetKind::NextByte => String::new(),
+            TargetKind::NextToken { lengths } => format!(" out of {}", grouped(lengths.len() as u64)),
         };
-        let unit = if self.schema.target == TargetKind::NextByte { "byte" } else { "row" };
+        let is_text = matches!(self.schema.target, TargetKind::NextByte | TargetKind::NextToken { .. });
+        let unit = if is_text { "byte" } else { "row" };
+        let leakage: String = self.leakage.iter().map(|found| format!("; {}", found.message)).collect();
         format!(
-            "{name}: {}, {features}{target}; {} to train on, {} for validation, {} for the test",
+            "{name}: {}, {features}{target}; {} to train on, {} for validation, {} for the test{leakage}",
             counted(self.lineage.source_rows, unit),
             rows(Split::Train),
             rows(Split::Validation),
@@ -189,7 +225,10 @@ fn grouped(number: u64) -> String {
     text
 }
 
+/// The folder of all versions in the store.
+pub(crate) const FOLDER: &str = "datasets";
+
 /// The folder of `version` in the store.
 pub(crate) fn folder(version: &str) -> String {
-    format!("datasets/{version}")
+    format!("{FOLDER}/{version}")
 }

@@ -41,6 +41,11 @@ impl Moments {
         Scale { mean: self.mean, deviation: above_zero(self.deviation()) }
     }
 
+    /// The least and the greatest; zeros if there is none.
+    pub(crate) fn range(&self) -> (f64, f64) {
+        (self.min, self.max)
+    }
+
     pub(crate) fn values(&self) -> ColumnValues {
         let deviation = self.deviation();
         ColumnValues::Numbers { min: self.min, max: self.max, mean: self.mean, deviation }
@@ -89,6 +94,17 @@ impl ByteMoments {
     pub(crate) fn values(&self) -> ColumnValues {
         let (mean, deviation) = self.mean_and_deviation();
         ColumnValues::Numbers { min: self.min.into(), max: self.max.into(), mean, deviation }
+    }
+
+    /// The moments of all values together.
+    pub(crate) fn joined(parts: &[Self]) -> Self {
+        parts.iter().fold(Self::default(), |a, b| Self {
+            count: a.count + b.count,
+            sum: a.sum + b.sum,
+            squares: a.squares + b.squares,
+            min: a.min.min(b.min),
+            max: a.max.max(b.max),
+        })
     }
 
     fn mean_and_deviation(&self) -> (f64, f64) {

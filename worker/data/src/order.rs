@@ -72,7 +72,7 @@ fn mask(bits: u32) -> u64 {
 }
 
 /// Spreads every bit over all others: the finalizer of `MurmurHash3`.
-fn mixed(mut value: u64) -> u64 {
+pub(crate) fn mixed(mut value: u64) -> u64 {
     value ^= value >> 33;
     value = value.wrapping_mul(0xff51_afd7_ed55_8ccd);
     value ^= value >> 33;

@@ -1,31 +1,23 @@
 //! The plan: which columns of a table are read and as what, decided from the
 //! job file and the types in the file, before any row is read.
 
-use phalanx_protocol::spec::{CsvSpec, Objective, ParquetSpec};
+use phalanx_protocol::spec::{ColumnEncoding, DataSpec, NumberEncoding, Objective};
 
 use crate::{
     error::{ColumnProblem, PrepareError},
     source::{ColumnType, ListForm, ReadAs, Selected, Table},
+    split::SplitPlan,
 };
 
 /// The most numbers in an encoded row.
 pub(crate) const WIDTH_MAX: usize = 16 << 20;
 
-/// What the job file says of the columns, for either kind of table.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ColumnSettings<'a> {
-    pub(crate) target: &'a str,
-    pub(crate) objective: Option<Objective>,
-    pub(crate) features: Option<&'a [String]>,
-    pub(crate) ignore: &'a [String],
-    pub(crate) categorical: &'a [String],
-    pub(crate) shape: Option<[usize; 3]>,
-}
-
 /// The columns that are read.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) features: FeaturePlan,
+    /// Columns that decide the division into splits or are checked against it.
+    pub(crate) split: SplitPlan,
     pub(crate) target: ColumnPlan,
 }
 
@@ -35,7 +27,7 @@ pub(crate) enum FeaturePlan {
     /// Numbers and texts.
     Columns(Vec<ColumnPlan>),
     /// One column of lists.
-    Lists { index: usize, name: String, form: ListForm },
+    Lists { index: usize, name: String, form: ListForm, encoding: NumberEncoding },
 }
 
 /// One column of numbers or texts.
@@ -44,6 +36,8 @@ pub(crate) struct ColumnPlan {
     pub(crate) index: usize,
     pub(crate) name: String,
     pub(crate) kind: ColumnKind,
+    /// The encoding, where the job file or the column's type says more than the kind.
+    pub(crate) encoding: Option<ColumnEncoding>,
 }
 
 /// What a column's cells are taken for.
@@ -57,50 +51,42 @@ pub(crate) enum ColumnKind {
     Untyped,
 }
 
-impl<'a> From<&'a CsvSpec> for ColumnSettings<'a> {
-    fn from(spec: &'a CsvSpec) -> Self {
-        Self {
-            target: &spec.target,
-            objective: spec.objective,
-            features: spec.features.as_deref(),
-            ignore: &spec.ignore,
-            categorical: &spec.categorical,
-            shape: None,
-        }
-    }
-}
-
-impl<'a> From<&'a ParquetSpec> for ColumnSettings<'a> {
-    fn from(spec: &'a ParquetSpec) -> Self {
-        Self {
-            target: &spec.target,
-            objective: spec.objective,
-            features: spec.features.as_deref(),
-            ignore: &spec.ignore,
-            categorical: &spec.categorical,
-            shape: spec.shape,
-        }
-    }
-}
-
 impl Plan {
     /// Finds every column that the job file names, and what each is.
-    pub(crate) fn new(table: &Table, settings: ColumnSettings<'_>) -> Result<Self, PrepareError> {
-        let target = find(table, settings.target, "`target`")?;
-        for name in settings.ignore {
+    pub(crate) fn new(table: &Table, settings: &DataSpec) -> Result<Self, PrepareError> {
+        let target = target(table, settings)?;
+        for name in &settings.ignore {
             find(table, name, "`ignore`")?;
         }
-        for name in settings.categorical {
+        for name in &settings.categorical {
             find(table, name, "`categorical`")?;
         }
+        for name in settings.encode.columns.keys() {
+            find(table, name, "`encode.columns`")?;
+        }
+        for name in settings.encode.order.keys() {
+            find(table, name, "`encode.order`")?;
+        }
+        let split = SplitPlan::new(table, &settings.split)?;
         let indices = feature_indices(table, settings, target)?;
         Ok(Self {
             features: plan_features(table, settings, &indices)?,
+            split,
             target: plan_target(table, settings, target)?,
         })
     }
 
-    /// All columns, features first and the target last.
+    /// Finds the target, and the columns of the division.
+    pub(crate) fn of_division(table: &Table, settings: &DataSpec) -> Result<Self, PrepareError> {
+        let target = target(table, settings)?;
+        Ok(Self {
+            features: FeaturePlan::Columns(Vec::new()),
+            split: SplitPlan::new(table, &settings.split)?,
+            target: plan_target(table, settings, target)?,
+        })
+    }
+
+    /// All columns: features, those of the division, the target.
     pub(crate) fn selected(&self) -> Vec<Selected> {
         let mut selected = match &self.features {
             FeaturePlan::Columns(columns) => columns.iter().map(ColumnPlan::selected).collect(),
@@ -108,6 +94,7 @@ impl Plan {
                 vec![Selected { index: *index, read_as: ReadAs::Lists(*form) }]
             }
         };
+        selected.extend(self.split.columns().map(ColumnPlan::selected));
         selected.push(self.target.selected());
         selected
     }
@@ -120,6 +107,16 @@ impl Plan {
     }
 }
 
+impl FeaturePlan {
+    /// How many columns of numbers and texts.
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Self::Columns(columns) => columns.len(),
+            Self::Lists { .. } => 0,
+        }
+    }
+}
+
 impl ColumnPlan {
     pub(crate) fn selected(&self) -> Selected {
         let read_as = match self.kind {
@@ -128,6 +125,14 @@ impl ColumnPlan {
         };
         Selected { index: self.index, read_as }
     }
+}
+
+/// The number of the target.
+fn target(table: &Table, settings: &DataSpec) -> Result<usize, PrepareError> {
+    let target = settings.target().ok_or_else(|| PrepareError::Recipe {
+        reason: "`target` must name the column to predict".to_owned(),
+    })?;
+    find(table, target, "`target`")
 }
 
 /// The number of the column `name`, which `role` names.
@@ -148,75 +153,92 @@ pub(crate) fn image_width(shape: [usize; 3]) -> Option<usize> {
     (1..=WIDTH_MAX).contains(&width).then_some(width)
 }
 
-fn feature_indices(
-    table: &Table,
-    settings: ColumnSettings<'_>,
-    target: usize,
-) -> Result<Vec<usize>, PrepareError> {
-    let named = settings.features.unwrap_or_default();
+fn feature_indices(table: &Table, settings: &DataSpec, target: usize) -> Result<Vec<usize>, PrepareError> {
+    let named = settings.features.as_deref().unwrap_or_default();
     let mut indices = Vec::new();
     for name in named {
         indices.push(find(table, name, "`features`")?);
     }
-    if named.iter().chain(settings.ignore).any(|name| name == settings.target) {
+    let target_name = &table.names()[target];
+    if named.iter().chain(&settings.ignore).any(|name| name == target_name) {
         return Err(problem(table, target, ColumnProblem::TargetAsFeature));
     }
     if settings.features.is_none() {
-        indices = (0..table.names().len()).filter(|index| *index != target).collect();
+        // What tells customers apart, or splits, is no property of a row unless the job file says so.
+        let divides = |name: &String| {
+            let named = settings.encode.columns.contains_key(name) || settings.categorical.contains(name);
+            !named && settings.split.columns().any(|(_, column)| column == name)
+        };
+        let is_feature = |index: &usize| *index != target && !divides(&table.names()[*index]);
+        indices = (0..table.names().len()).filter(is_feature).collect();
     }
     indices.retain(|index| !settings.ignore.contains(&table.names()[*index]));
     let mut seen = vec![false; table.names().len()];
     indices.retain(|index| !std::mem::replace(&mut seen[*index], true));
     if indices.is_empty() {
-        let (path, target) = (table.path().to_owned(), settings.target.to_owned());
+        let (path, target) = (table.path().to_owned(), target_name.clone());
         return Err(PrepareError::NoFeatures { path, target });
     }
     Ok(indices)
 }
 
-fn plan_features(
-    table: &Table,
-    settings: ColumnSettings<'_>,
-    indices: &[usize],
-) -> Result<FeaturePlan, PrepareError> {
+fn plan_features(table: &Table, settings: &DataSpec, indices: &[usize]) -> Result<FeaturePlan, PrepareError> {
     let mut columns = Vec::new();
     for &index in indices {
         let name = table.names()[index].clone();
         let column_type = table.column_type(index);
-        let kind = match column_type {
-            ColumnType::Other(found) => return Err(problem(table, index, ColumnProblem::Type { found })),
+        let mut encoding = settings.encode.columns.get(&name).copied();
+        let kind = match &column_type {
+            ColumnType::Other(found) => {
+                let found = found.clone();
+                return Err(problem(table, index, ColumnProblem::Type { found }));
+            }
             ColumnType::Lists { .. } if indices.len() > 1 => {
                 return Err(problem(table, index, ColumnProblem::ListAmongOthers));
             }
             ColumnType::Lists { integers } => {
-                let form = list_form(integers, settings.shape)?;
-                return Ok(FeaturePlan::Lists { index, name, form });
+                let form = list_form(*integers, settings.shape)?;
+                let encoding = match encoding.map(ColumnEncoding::of_numbers) {
+                    None => settings.encode.numbers,
+                    Some(Some(encoding)) => encoding,
+                    Some(None) => {
+                        let found = column_type.to_string();
+                        return Err(problem(table, index, ColumnProblem::NotOfNumbers { found }));
+                    }
+                };
+                return Ok(FeaturePlan::Lists { index, name, form, encoding });
             }
             _ if settings.shape.is_some() => {
                 let (shape, found) = (settings.shape.unwrap_or_default(), column_type.to_string());
                 return Err(problem(table, index, ColumnProblem::NotAnImage { shape, found }));
             }
             _ if settings.categorical.contains(&name) => ColumnKind::Text,
+            _ if encoding.is_some_and(|encoding| encoding.of_numbers().is_none()) => ColumnKind::Text,
+            ColumnType::Times if encoding.is_some() => {
+                let found = column_type.to_string();
+                return Err(problem(table, index, ColumnProblem::NotNumbers { found }));
+            }
+            ColumnType::Times => {
+                encoding.get_or_insert(ColumnEncoding::Date);
+                ColumnKind::Text
+            }
+            _ if encoding.is_some() => ColumnKind::Numbers,
             ColumnType::Text => ColumnKind::Text,
             ColumnType::Integers | ColumnType::Floats => ColumnKind::Numbers,
             ColumnType::Untyped => ColumnKind::Untyped,
         };
-        columns.push(ColumnPlan { index, name, kind });
+        columns.push(ColumnPlan { index, name, kind, encoding });
     }
     Ok(FeaturePlan::Columns(columns))
 }
 
-fn plan_target(
-    table: &Table,
-    settings: ColumnSettings<'_>,
-    index: usize,
-) -> Result<ColumnPlan, PrepareError> {
+fn plan_target(table: &Table, settings: &DataSpec, index: usize) -> Result<ColumnPlan, PrepareError> {
     let name = table.names()[index].clone();
     let is_code = settings.categorical.contains(&name);
     let objective = settings.objective.or(is_code.then_some(Objective::Classification));
     let column_type = table.column_type(index);
     let kind = match (&column_type, objective) {
-        (ColumnType::Lists { .. } | ColumnType::Other(_), _) => {
+        (ColumnType::Lists { .. } | ColumnType::Other(_) | ColumnType::Times, _) => {
             let found = column_type.to_string();
             return Err(problem(table, index, ColumnProblem::TargetType { found }));
         }
@@ -225,7 +247,7 @@ fn plan_target(
         (ColumnType::Integers, None) => return Err(problem(table, index, ColumnProblem::ObjectiveNeeded)),
         (ColumnType::Untyped, None) => ColumnKind::Untyped,
     };
-    Ok(ColumnPlan { index, name, kind })
+    Ok(ColumnPlan { index, name, kind, encoding: None })
 }
 
 /// Images are of bytes where they can be; vectors are of floats, which are standardised.
@@ -243,7 +265,7 @@ fn problem(table: &Table, index: usize, problem: ColumnProblem) -> PrepareError 
 }
 
 /// The name that `name` is most likely a misspelling of.
-fn nearest(name: &str, names: &[String]) -> Option<String> {
+pub(crate) fn nearest(name: &str, names: &[String]) -> Option<String> {
     let distance =
         |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
     let close = |candidate: &String| {
@@ -256,7 +278,7 @@ fn nearest(name: &str, names: &[String]) -> Option<String> {
 }
 
 /// Names for people: the first twenty.
-fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     const NAMES_MAX: usize = 20;
     let quoted: Vec<String> = names.iter().take(NAMES_MAX).map(|name| format!("`{name}`")).collect();
     match names.len().saturating_sub(NAMES_MAX) {

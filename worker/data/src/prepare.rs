@@ -6,13 +6,7 @@
 //! name is decided by content and recipe alone; preparing again, or by two at
 //! once, gives the same files.
 
-use std::{
-    fs::Metadata,
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-    pin::pin,
-    time::SystemTime,
-};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use phalanx_protocol::{
@@ -20,6 +14,7 @@ use phalanx_protocol::{
     spec::DataSpec,
 };
 use phalanx_storage::{StorageError, Store};
+use tempfile::TempDir;
 use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
@@ -28,13 +23,12 @@ use tracing::{debug, info, warn};
 
 use crate::{
     DatasetManifest, Lineage, PrepareError, ShardRef, Split, SplitManifest,
-    build::{self, Outlet, given_up},
+    build::{self, Outlet, Part},
+    gather::gather,
+    intake::{self, SourceFile, is_unchanged},
     manifest::{FORMAT, MANIFEST_BYTES_MAX, folder},
-    source::{open, unreadable},
+    material::Material,
 };
-
-/// Bytes of the source between two accounts of how far its hash has come.
-const HASHED_AT_ONCE: usize = 1 << 20;
 
 /// Shards that wait to be stored.
 const QUEUE: usize = 1;
@@ -72,21 +66,6 @@ pub enum Stage {
     Write,
 }
 
-/// What a file's content is known by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    bytes: u64,
-    modified: Option<SystemTime>,
-}
-
-/// A source whose content is known.
-#[derive(Debug, Clone)]
-struct Hashed {
-    path: PathBuf,
-    stamp: Stamp,
-    blake3: HashHex,
-}
-
 /// Makes a dataset version of the source that `spec` names, or finds the one that
 /// was made of the same content by the same recipe before.
 ///
@@ -100,19 +79,18 @@ pub async fn prepare(
     store: &Store,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Prepared, PrepareError> {
-    let path = build::check_recipe(spec)?.to_owned();
-    let source = hash(&path, progress).await?;
-    let version = version(spec, &source);
+    build::check_recipe(spec)?;
+    let scratch = scratch()?;
+    let files = gather(spec, scratch.path(), progress).await?;
+    let version = version(spec, &files);
     if let Some((manifest, file)) = find(&version, store).await? {
         debug!(version, "dataset version found");
         return Ok(prepared(&manifest, file, true));
     }
 
-    let manifest = store_parts(spec, &source, version, store, progress).await?;
-    let stamp = blocking(&path, |path| Ok::<_, PrepareError>(stamp(&metadata(path)?))).await??;
-    if stamp != source.stamp {
-        return Err(PrepareError::Changed { path });
-    }
+    let material = Material { spec: spec.clone(), files, scratch: scratch.path().to_owned() };
+    let manifest = store_parts(&material, version, store, progress).await?;
+    blocking(material.files, |files| files.iter().try_for_each(is_unchanged)).await??;
     let json = serde_json::to_vec_pretty(&manifest).expect("invariant: a manifest is made of plain values");
     let path = DatasetManifest::path(&manifest.version);
     let file = match store.create(&path, Bytes::from(json.clone())).await {
@@ -129,32 +107,23 @@ pub async fn prepare(
     Ok(prepared(&manifest, file, false))
 }
 
-/// Hashes the source on a thread.
-async fn hash(path: &Path, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Hashed, PrepareError> {
-    let (told, mut newest) = watch::channel(0.0);
-    let mut hashing = pin!(blocking(path, move |path| hash_file(path, &told)));
-    let mut fraction = 0.0;
-    loop {
-        progress(Progress { stage: Stage::Hash, fraction });
-        tokio::select! {
-            hashed = &mut hashing => return hashed?,
-            Ok(()) = newest.changed() => fraction = *newest.borrow_and_update(),
-        }
-    }
+/// A folder for what is made on the way; it goes when preparing ends.
+pub(crate) fn scratch() -> Result<TempDir, PrepareError> {
+    TempDir::with_prefix("phalanx-data-")
+        .map_err(|error| PrepareError::Scratch { path: std::env::temp_dir(), reason: error.to_string() })
 }
 
 /// Stores the shards, and makes the manifest that names them.
 async fn store_parts(
-    spec: &DataSpec,
-    source: &Hashed,
+    material: &Material,
     version: HashHex,
     store: &Store,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<DatasetManifest, PrepareError> {
-    let (shards, mut to_store) = mpsc::channel(QUEUE);
+    let (parts, mut to_store) = mpsc::channel(QUEUE);
     let (told, mut newest) = watch::channel(Progress { stage: Stage::Hash, fraction: 1.0 });
-    let owned = spec.clone();
-    let building = spawn_blocking(move || build::build(&owned, &Outlet { shards, progress: told }));
+    let owned = material.clone();
+    let building = spawn_blocking(move || build::build(&owned, &Outlet { parts, progress: told }));
     let mut splits = [(); 3].map(|()| SplitManifest::default());
     loop {
         let next = tokio::select! {
@@ -165,15 +134,32 @@ async fn store_parts(
             }
             next = to_store.recv() => next,
         };
-        let Some(shard) = next else { break };
-        let path = format!("{}/{}", folder(&version), shard.file_name());
-        // If this fails, the thread finds nobody who takes its next shard, and ends.
-        let file = create(store, &path, shard.content).await?;
-        let split = &mut splits[shard.split as usize];
-        split.rows += shard.rows;
-        split.shards.push(ShardRef { file, rows: shard.rows });
+        let Some(part) = next else { break };
+        // If this fails, the thread finds nobody who takes its next part, and ends.
+        match part {
+            Part::Shard(shard) => {
+                let path = format!("{}/{}", folder(&version), shard.file_name());
+                let file = create(store, &path, shard.content).await?;
+                let split = &mut splits[shard.split as usize];
+                split.rows += shard.rows;
+                split.shards.push(ShardRef { file, rows: shard.rows });
+            }
+            Part::Raw { split, number, rows, content } => {
+                let path = format!("{}/{split}-raw-{number:05}.parquet", folder(&version));
+                let file = create(store, &path, content).await?;
+                splits[split as usize].raw.push(ShardRef { file, rows });
+            }
+        }
     }
-    let built = building.await.map_err(|_| PrepareError::Crashed { path: source.path.clone() })??;
+    let crashed = |_| PrepareError::Crashed { path: intake::shown(&material.files).into() };
+    let built = building.await.map_err(crashed)??;
+    let quarantine = match built.quarantine {
+        Some((content, rows)) => {
+            let path = format!("{}/quarantine.jsonl", folder(&version));
+            Some(ShardRef { file: create(store, &path, content).await?, rows })
+        }
+        None => None,
+    };
     let [train, validation, test] = splits;
     Ok(DatasetManifest {
         format: FORMAT,
@@ -184,14 +170,17 @@ async fn store_parts(
         validation,
         test,
         lineage: Lineage {
-            source: source.path.clone(),
-            source_bytes: source.stamp.bytes,
-            source_blake3: source.blake3.clone(),
+            sources: material.files.iter().map(SourceFile::record).collect(),
             source_rows: built.rows,
-            recipe: recipe(spec),
+            recipe: recipe(&material.spec),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
+            funnel: built.funnel,
+            outcomes: built.outcomes,
+            quarantine,
         },
         columns: built.columns,
+        profile: built.profile,
+        leakage: built.leakage,
     })
 }
 
@@ -225,10 +214,9 @@ async fn find(version: &str, store: &Store) -> Result<Option<(DatasetManifest, F
         }
     };
     let present = store.list_prefix(&folder(version)).await?;
-    let is_there = |shard: &ShardRef| {
-        present.iter().any(|listed| listed.path == shard.file.path && listed.bytes == shard.file.bytes)
-    };
-    let is_whole = manifest.shards().all(is_there);
+    let is_there =
+        |file: &FileRef| present.iter().any(|listed| listed.path == file.path && listed.bytes == file.bytes);
+    let is_whole = manifest.files().all(is_there);
     Ok(is_whole.then_some((manifest, file)))
 }
 
@@ -244,13 +232,25 @@ fn prepared(manifest: &DatasetManifest, file: FileRef, found: bool) -> Prepared 
     Prepared { dataset, found, summary: manifest.summary() }
 }
 
-/// The name of what comes of `source` by the recipe in `spec`.
-fn version(spec: &DataSpec, source: &Hashed) -> HashHex {
+/// The name of what comes of `files` by the recipe in `spec`.
+fn version(spec: &DataSpec, files: &[SourceFile]) -> HashHex {
     let recipe = serde_json::to_vec(&recipe(spec)).expect("invariant: a recipe is made of plain values");
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"phalanx dataset").update(&FORMAT.to_le_bytes());
-    hasher.update(source.blake3.as_bytes()).update(&recipe);
+    for file in files {
+        hasher.update(file.blake3.as_bytes());
+        // Of images, the folder is the class.
+        hasher.update(if spec.images.is_some() { label_of(file) } else { b"" });
+    }
+    hasher.update(&recipe);
     hasher.finalize().to_hex().to_string()
+}
+
+/// What of an image's path decides the result: its folder's name and its own.
+fn label_of(file: &SourceFile) -> &[u8] {
+    let name = file.name.file_name().unwrap_or_default();
+    let folder = file.name.parent().and_then(Path::file_name).unwrap_or(name);
+    folder.as_encoded_bytes()
 }
 
 /// What decides the result beside the content: all but the path.
@@ -264,36 +264,11 @@ fn reference(path: String, content: &Bytes) -> FileRef {
     FileRef { path, bytes: content.len() as u64, blake3: blake3::hash(content).to_hex().to_string() }
 }
 
-fn hash_file(path: &Path, told: &watch::Sender<f32>) -> Result<Hashed, PrepareError> {
-    let mut file = open(path)?;
-    let stamp = stamp(&file.metadata().map_err(|error| unreadable(path, error))?);
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; HASHED_AT_ONCE];
-    loop {
-        let read = file.read(&mut buffer).map_err(|error| unreadable(path, error))?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&buffer[..read]);
-        told.send((hasher.count() as f64 / stamp.bytes.max(1) as f64) as f32).map_err(given_up)?;
-    }
-    Ok(Hashed { path: path.to_owned(), stamp, blake3: hasher.finalize().to_hex().to_string() })
-}
-
-fn metadata(path: &Path) -> Result<Metadata, PrepareError> {
-    std::fs::metadata(path).map_err(|error: io::Error| unreadable(path, error))
-}
-
-fn stamp(metadata: &Metadata) -> Stamp {
-    Stamp { bytes: metadata.len(), modified: metadata.modified().ok() }
-}
-
 /// Runs `work` on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    path: &Path,
-    work: impl FnOnce(&Path) -> T + Send + 'static,
+async fn blocking<A: Send + 'static, T: Send + 'static>(
+    with: A,
+    work: impl FnOnce(&A) -> T + Send + 'static,
 ) -> Result<T, PrepareError> {
-    let owned = path.to_owned();
-    let done = spawn_blocking(move || work(&owned)).await;
-    done.map_err(|_| PrepareError::Crashed { path: path.to_owned() })
+    let done = spawn_blocking(move || work(&with)).await;
+    done.map_err(|_| PrepareError::Crashed { path: "the source".into() })
 }

@@ -13,6 +13,7 @@ use crate::{
     error::{CellProblem, ColumnProblem, Place, PrepareError, shown},
     plan::{ColumnKind, ColumnPlan, FeaturePlan, Plan},
     source::{Cells, Chunk, Table},
+    split::Survey,
 };
 
 /// What the first pass found.
@@ -58,13 +59,10 @@ pub(crate) enum TargetValues {
 pub(crate) fn profile(
     table: &Table,
     plan: &mut Plan,
+    survey: &mut Survey,
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
 ) -> Result<Profile, PrepareError> {
-    let columns = match &plan.features {
-        FeaturePlan::Columns(columns) => columns.len(),
-        FeaturePlan::Lists { .. } => 0,
-    };
-    let mut features = vec![Seen::default(); columns];
+    let mut features = vec![Seen::default(); plan.features.columns()];
     let mut target = SeenTarget::default();
     let mut rows = 0;
     for chunk in table.chunks(&plan.selected_for_profile())? {
@@ -75,6 +73,7 @@ pub(crate) fn profile(
             }
         }
         target.observe(&chunk, &plan.target, table.path())?;
+        survey.observe(&plan.split, &chunk, table.path())?;
         rows += chunk.rows as u64;
         progress(chunk.read)?;
     }
@@ -103,16 +102,6 @@ impl Target {
                 let number = |row| Some(cells.number(row).ok()?? as f32);
                 (0..rows).map(number).collect::<Option<_>>().map(TargetValues::Numbers)
             }
-        }
-    }
-}
-
-impl TargetValues {
-    /// The class of a row, if targets are classes.
-    pub(crate) fn class(&self, row: usize) -> Option<u32> {
-        match self {
-            Self::Classes(classes) => Some(classes[row]),
-            Self::Numbers(_) => None,
         }
     }
 }
@@ -232,7 +221,7 @@ impl SeenTarget {
         if self.texts.len() > CLASSES_MAX {
             return Err(column_error(path, plan, ColumnProblem::TooManyClasses { max: CLASSES_MAX }));
         }
-        let classes = sorted(self.texts);
+        let classes = sorted(self.texts.into_iter());
         if let [(class, _)] = classes.as_slice() {
             return Err(column_error(path, plan, ColumnProblem::OneClass { class: shown(class) }));
         }
@@ -242,9 +231,9 @@ impl SeenTarget {
     }
 }
 
-/// Classes in order: as numbers if all are integers, else as text.
-fn sorted(classes: HashMap<String, u64>) -> Vec<(String, u64)> {
-    let mut classes: Vec<_> = classes.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect();
+/// Classes or categories in order: as numbers if all are integers, else as text.
+pub(crate) fn sorted(classes: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
+    let mut classes: Vec<_> = classes.collect::<BTreeMap<_, _>>().into_iter().collect();
     let numbers: Option<Vec<i64>> = classes.iter().map(|(name, _)| name.parse().ok()).collect();
     if numbers.is_some() {
         classes.sort_by_key(|(name, _)| name.parse::<i64>().ok());
@@ -275,7 +264,7 @@ mod tests {
     #[test]
     fn classes_are_sorted_as_numbers_where_all_are_integers() {
         let check = |names: &[&str], expected: &[&str]| {
-            let classes = names.iter().map(|name| ((*name).to_owned(), 1)).collect();
+            let classes = names.iter().map(|name| ((*name).to_owned(), 1));
             let found: Vec<_> = sorted(classes).into_iter().map(|(name, _)| name).collect();
             assert_eq!(found, expected);
         };

@@ -28,14 +28,19 @@ pub enum FeatureKind {
     Image {
         /// Channels, height, width; a row lists them in this order.
         shape: [usize; 3],
-        /// Mean of the training split's pixels, after scaling.
-        mean: f32,
-        /// Deviation of the training split's pixels, after scaling; above zero.
-        deviation: f32,
+        /// Mean of the training split's pixels, after scaling; of each channel.
+        mean: Vec<f32>,
+        /// Deviation of the training split's pixels, after scaling; of each channel, above zero.
+        deviation: Vec<f32>,
     },
     /// A stretch of text ([`Features::Bytes`](crate::Features::Bytes)).
     Bytes {
         /// Bytes in a row.
+        context: usize,
+    },
+    /// A stretch of text, cut into tokens ([`Features::Tokens`](crate::Features::Tokens)).
+    Tokens {
+        /// Tokens in a row.
         context: usize,
     },
 }
@@ -55,4 +60,9 @@ pub enum TargetKind {
     },
     /// For each byte of the features, the byte that follows it.
     NextByte,
+    /// For each token of the features, the token that follows it.
+    NextToken {
+        /// Bytes of each token; as many as there are tokens. By them what a model says of tokens is told of bytes.
+        lengths: Vec<u32>,
+    },
 }

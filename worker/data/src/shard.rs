@@ -3,13 +3,13 @@
 //! lie when the file is mapped.
 //!
 //! Rows of a table: `features: fixed_size_list<float|uint8>[width]` and `target:
-//! uint32|float`. Text: one column `bytes: uint8`, each window after the other
-//! and one byte more, the last one to predict. Nothing is null.
+//! uint32|float`. Text: one column `bytes: uint8` or `tokens: uint16`, each window
+//! after the other and one more, the last one to predict. Nothing is null.
 
 use std::sync::Arc;
 
 use arrow::{
-    array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt32Array},
+    array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt8Array, UInt16Array, UInt32Array},
     datatypes::{Field, Schema as ArrowSchema},
     ipc::writer::FileWriter,
 };
@@ -55,6 +55,12 @@ impl Shard {
         let columns = [("bytes", Arc::new(UInt8Array::from(bytes)) as ArrayRef)];
         Self { split, number, rows, content: ipc_file(columns) }
     }
+
+    /// A shard of tokens.
+    pub(crate) fn of_tokens(split: Split, number: u64, rows: u64, tokens: Vec<u16>) -> Self {
+        let columns = [("tokens", Arc::new(UInt16Array::from(tokens)) as ArrayRef)];
+        Self { split, number, rows, content: ipc_file(columns) }
+    }
 }
 
 impl ShardBuilder {
@@ -63,6 +69,7 @@ impl ShardBuilder {
         let (features, value_bytes) = match features {
             Features::Floats(_) => (Features::Floats(Vec::new()), 4),
             Features::Bytes(_) => (Features::Bytes(Vec::new()), 1),
+            Features::Tokens(_) => (Features::Tokens(Vec::new()), 2),
         };
         let targets = match targets {
             TargetValues::Classes(_) => TargetValues::Classes(Vec::new()),
@@ -78,7 +85,10 @@ impl ShardBuilder {
         match (&mut self.features, features) {
             (Features::Floats(mine), Features::Floats(all)) => mine.extend_from_slice(&all[values]),
             (Features::Bytes(mine), Features::Bytes(all)) => mine.extend_from_slice(&all[values]),
-            (Features::Floats(_), Features::Bytes(_)) | (Features::Bytes(_), Features::Floats(_)) => {
+            (Features::Tokens(mine), Features::Tokens(all)) => mine.extend_from_slice(&all[values]),
+            (Features::Floats(_), Features::Bytes(_) | Features::Tokens(_))
+            | (Features::Bytes(_), Features::Floats(_) | Features::Tokens(_))
+            | (Features::Tokens(_), Features::Floats(_) | Features::Bytes(_)) => {
                 unreachable!("invariant: one encoder gives features of one kind")
             }
         }
@@ -102,6 +112,7 @@ impl ShardBuilder {
         let features: ArrayRef = match &mut self.features {
             Features::Floats(values) => Arc::new(Float32Array::from(std::mem::take(values))),
             Features::Bytes(values) => Arc::new(UInt8Array::from(std::mem::take(values))),
+            Features::Tokens(values) => Arc::new(UInt16Array::from(std::mem::take(values))),
         };
         let targets: ArrayRef = match &mut self.targets {
             TargetValues::Classes(classes) => Arc::new(UInt32Array::from(std::mem::take(classes))),

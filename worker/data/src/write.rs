@@ -3,52 +3,55 @@
 
 use crate::{
     Encoder, Split,
+    encoder::TokenRules,
     error::PrepareError,
+    fit::Pass,
     manifest::SHARD_BYTES,
-    plan::Plan,
-    profile::Profile,
     shard::{Shard, ShardBuilder},
-    source::{Table, TextFile},
-    split::Division,
+    source::TextFile,
+    split::LeakageCheck,
+    tokens::Pieces,
 };
 
 /// Where shards go; an error ends the pass.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Shard) -> Result<(), PrepareError>;
 
-/// Writes every row of a table.
+/// Writes every row of a table, and tells where each went.
 pub(crate) fn write_table(
-    table: &Table,
-    plan: &Plan,
-    profile: &Profile,
-    division: &Division,
+    pass: &Pass<'_>,
+    leakage: &mut LeakageCheck,
     encoder: &Encoder,
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
     sink: Sink<'_>,
-) -> Result<(), PrepareError> {
+) -> Result<Vec<Split>, PrepareError> {
+    let Pass { table, plan, profile, division, .. } = *pass;
     let changed = || PrepareError::Changed { path: table.path().to_owned() };
     let mut builders: Option<[ShardBuilder; 3]> = None;
     let mut walk = division.walk();
+    let mut all = Vec::with_capacity(profile.rows as usize);
     for chunk in table.chunks(&plan.selected())? {
         let chunk = chunk?;
         let (rows, read) = (chunk.rows, chunk.read);
         let cells = chunk.columns.last().ok_or_else(changed)?;
         let targets = profile.target.read(cells, rows).ok_or_else(changed)?;
+        let splits = walk.next(&plan.split, &chunk, &targets, table.path())?;
+        leakage.writing(plan.features.columns(), &chunk, &splits);
         let features = encoder.encode(chunk, table.path())?;
         let builders = builders.get_or_insert_with(|| {
             Split::ALL.map(|split| ShardBuilder::new(split, encoder.width(), &features, &targets))
         });
-        for row in 0..rows {
-            let split = walk.next(targets.class(row)).ok_or_else(changed)?;
-            if let Some(shard) = builders[split as usize].push(&features, &targets, row) {
+        for (row, split) in splits.iter().enumerate() {
+            if let Some(shard) = builders[*split as usize].push(&features, &targets, row) {
                 sink(shard)?;
             }
         }
+        all.extend(splits);
         progress(read)?;
     }
     for shard in builders.iter_mut().flatten().filter_map(ShardBuilder::finish) {
         sink(shard)?;
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Writes every window of a text, whose splits are stretches of it, one after the other.
@@ -77,6 +80,45 @@ pub(crate) fn write_text(
         start += bytes;
     }
     Ok(())
+}
+
+/// Writes every window of a text that is cut into tokens, as [`write_text`] does with bytes. Gives the windows of each
+/// split, and the tokens that they were made of.
+pub(crate) fn write_tokens(
+    text: &mut TextFile,
+    rules: &TokenRules,
+    stretches: [u64; 3],
+    mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
+    sink: Sink<'_>,
+) -> Result<[[u64; 3]; 2], PrepareError> {
+    let TokenRules { context, tokenizer } = rules;
+    let shard_windows = (SHARD_BYTES / (context * size_of::<u16>())).max(1);
+    let (mut start, mut windows, mut tokens) = (0, [0; 3], [0; 3]);
+    for (split, bytes) in Split::ALL.into_iter().zip(stretches) {
+        let (mut pieces, mut number, mut waiting) = (Pieces::new(start, bytes), 0, Vec::new());
+        loop {
+            let piece = pieces.next(text)?;
+            let is_last = piece.is_none();
+            let encoded = piece.map(|piece| tokenizer.encode(&piece)).unwrap_or_default();
+            tokens[split as usize] += encoded.len() as u64;
+            waiting.extend(encoded);
+            progress((pieces.at as f64 / text.bytes() as f64) as f32)?;
+            while waiting.len() > shard_windows * context || (is_last && waiting.len() > *context) {
+                let rows = shard_windows.min((waiting.len() - 1) / context);
+                // The last token is predicted only, and begins the next window.
+                let content = waiting[..rows * context + 1].to_vec();
+                waiting.drain(..rows * context);
+                sink(Shard::of_tokens(split, number, rows as u64, content))?;
+                windows[split as usize] += rows as u64;
+                number += 1;
+            }
+            if is_last {
+                break;
+            }
+        }
+        start += bytes;
+    }
+    Ok([windows, tokens])
 }
 
 /// Windows in a stretch: each needs the byte after it.

@@ -80,7 +80,9 @@ impl Decision {
         decision(probabilities, self.least_probability())
     }
 
-    fn least_probability(&self) -> Option<f64> {
+    /// From which probability on a row is taken for the second of two classes; where it is the more probable
+    /// one, without.
+    pub fn least_probability(&self) -> Option<f64> {
         self.threshold.map(|chosen| chosen.validation.threshold)
     }
 

@@ -11,8 +11,12 @@ pub(crate) const NONE: &str = "–";
 pub(crate) enum Shown {
     /// Four digits that count; a whole number as it is.
     Number,
+    /// A number that somebody chose: the same without zeros at its end.
+    Chosen,
     /// So many digits behind the point.
     Decimals(usize),
+    /// Four digits that count, and a sign.
+    Change,
     /// So many digits behind the point, and a sign.
     Signed(usize),
     /// A share of 1 in percent.
@@ -43,8 +47,10 @@ impl Shown {
         }
         match self {
             Self::Number => number(value),
+            Self::Chosen => chosen(number(value)),
             Self::Decimals(decimals) => fixed(value, decimals),
-            Self::Signed(decimals) => signed(value, decimals),
+            Self::Change => signed(value, number(value)),
+            Self::Signed(decimals) => signed(value, fixed(value, decimals)),
             Self::Percent => format!("{} %", fixed(100.0 * value, percent_decimals(value))),
             Self::Probability if (0.0..0.001).contains(&value) => "< 0.001".to_owned(),
             Self::Probability => fixed(value, 3),
@@ -78,6 +84,11 @@ fn number(value: f64) -> String {
     fixed(value, decimals)
 }
 
+fn chosen(text: String) -> String {
+    let is_plain = text.contains('.') && !text.contains('e');
+    if is_plain { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
 /// With commas between thousands, and a minus that is as wide as a plus.
 fn fixed(value: f64, decimals: usize) -> String {
     if value.abs() >= 1e15 {
@@ -92,16 +103,15 @@ fn fixed(value: f64, decimals: usize) -> String {
     }
 }
 
-fn signed(value: f64, decimals: usize) -> String {
-    let text = fixed(value, decimals);
+fn signed(value: f64, text: String) -> String {
     let is_zero = text.bytes().all(|byte| byte == b'0' || byte == b'.');
     if value > 0.0 && !is_zero { format!("+{text}") } else { text }
 }
 
 fn percent_decimals(value: f64) -> usize {
     match value.abs() {
-        0.1.. => 1,
-        0.01.. => 2,
+        0.01.. => 1,
+        0.001.. => 2,
         _ => 3,
     }
 }
@@ -193,7 +203,13 @@ mod tests {
     fn shares_changes_sizes_and_times_have_their_units() {
         check(
             Shown::Percent,
-            &[(0.2408, "24.1 %"), (0.012, "1.20 %"), (0.0004, "0.040 %"), (1.0, "100.0 %")],
+            &[
+                (0.2408, "24.1 %"),
+                (0.012, "1.2 %"),
+                (0.0092, "0.92 %"),
+                (0.0004, "0.040 %"),
+                (1.0, "100.0 %"),
+            ],
         );
         check(
             Shown::Signed(3),

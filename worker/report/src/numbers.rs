@@ -16,7 +16,7 @@ pub struct NumberPart {
     /// The target's unit, where somebody has said it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
-    /// What errors are like: truth less prediction.
+    /// What errors are like: prediction less truth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residuals: Option<Residuals>,
     /// The same, in bars.
@@ -56,7 +56,7 @@ impl NumberPart {
     /// Of rows with and without weight alike.
     pub fn of(columns: &NumberColumns<'_>) -> Self {
         let rows = columns.truths().iter().zip(columns.predictions());
-        let errors: Vec<f64> = rows.clone().map(|(truth, prediction)| truth - prediction).collect();
+        let errors: Vec<f64> = rows.clone().map(|(truth, prediction)| prediction - truth).collect();
         let step = errors.len().div_ceil(PREDICTED_MAX).max(1);
         let row = |(truth, prediction): (&f64, &f64)| Predicted { truth: *truth, prediction: *prediction };
         Self {

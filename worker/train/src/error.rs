@@ -1,6 +1,7 @@
 //! What can go wrong while a job trains.
 
 use phalanx_collective::CollectiveError;
+use phalanx_data::OpenError;
 use phalanx_evaluate::EvaluateError;
 use phalanx_member::is_of_majority;
 use phalanx_protocol::{id::Rank, message::Failure, reference::HashHex};
@@ -88,6 +89,9 @@ pub enum TrainError {
     /// The state of the checkpoint does not fit the model.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// Rows of the data set cannot be read.
+    #[error("the data set cannot be read: {0}")]
+    Data(#[from] OpenError),
     /// The state that other ranks handed over is not what they said, or does not fit the model.
     #[error("the state that other ranks handed over cannot be used: {0}")]
     HandedOver(#[source] SnapshotError),
@@ -170,7 +174,7 @@ impl TrainError {
     /// the next generation can go on with it.
     pub(crate) fn leaves_state_sound(&self, rank: Rank) -> bool {
         match self {
-            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } => true,
+            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } | Self::Data(_) => true,
             Self::Differs { hashes, .. } => is_of_majority(hashes, rank),
             // What was loaded in part, or failed here.
             Self::Build(_)

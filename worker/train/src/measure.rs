@@ -23,6 +23,9 @@ const CHUNK_TEXTS: u64 = 32;
 /// Chunks that each lane computes in one round.
 const ROUND_CHUNKS: u64 = 16;
 
+/// Rounds whose rows are asked for before they are computed.
+const ROUNDS_AHEAD: u64 = 8;
+
 /// Predictions for all rows of `split`, the same on every rank. Collective: all
 /// ranks of the group must call it.
 pub(crate) fn predict_split(
@@ -32,23 +35,39 @@ pub(crate) fn predict_split(
     split: Split,
     lanes: u32,
 ) -> Result<Predictions, TrainError> {
-    predict(learner, group, dataset.rows(split), lanes, &|rows| Ok(dataset.gather(split, rows)))
+    let abort = group.abort_handle();
+    let rows = Rows {
+        count: dataset.rows(split),
+        ahead: &|rows| dataset.prefetch_rows(split, rows),
+        gather: &|rows| {
+            let batch = dataset.gather_while(split, rows, &|| !abort.is_aborted())?;
+            Ok(batch.ok_or(CollectiveError::Aborted)?)
+        },
+    };
+    predict(learner, group, lanes, &rows)
 }
 
-/// What some rows are like, by their numbers.
-pub(crate) type Gather<'a> = &'a dyn Fn(&[u64]) -> Result<Batch, TrainError>;
+/// Rows to predict.
+pub(crate) struct Rows<'a> {
+    /// How many.
+    pub(crate) count: u64,
+    /// Has those fetched that will soon be asked for.
+    pub(crate) ahead: &'a dyn Fn(Range<u64>),
+    /// What those with these numbers are like.
+    pub(crate) gather: &'a dyn Fn(&[u64]) -> Result<Batch, TrainError>,
+}
 
-/// Predictions for `rows` rows, each as `gather` says, the same on every rank. Collective.
+/// Predictions for `rows`, the same on every rank. Collective.
 pub(crate) fn predict(
     learner: &dyn Learner,
     group: &mut Group,
-    rows: u64,
     lanes: u32,
-    gather: Gather<'_>,
+    rows: &Rows<'_>,
 ) -> Result<Predictions, TrainError> {
+    let Rows { count: rows, ahead, gather } = *rows;
     let abort = group.abort_handle();
     let chunk_rows = match learner.schema().target {
-        TargetKind::NextByte => CHUNK_TEXTS,
+        TargetKind::NextByte | TargetKind::NextToken { .. } => CHUNK_TEXTS,
         TargetKind::Classes(_) | TargetKind::Number { .. } => CHUNK_ROWS,
     };
     let round_rows = chunk_rows * ROUND_CHUNKS;
@@ -59,6 +78,7 @@ pub(crate) fn predict(
         for lane in group.lanes() {
             let share = share_of(rows, lane, lanes);
             let first = share.start + round * round_rows;
+            ahead(first..share.end.min(first + ROUNDS_AHEAD * round_rows));
             for chunk in chunks(first..share.end.min(first + round_rows), chunk_rows) {
                 still_wanted(&abort)?;
                 append(learner, &gather(&chunk)?, &mut mine);
@@ -109,12 +129,15 @@ pub(crate) fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u6
 /// Appends the predictions for one chunk: little-endian words, scores before truth.
 fn append(learner: &dyn Learner, batch: &Batch, message: &mut Vec<u8>) {
     match &learner.schema().target {
-        TargetKind::NextByte => {
+        target @ (TargetKind::NextByte | TargetKind::NextToken { .. }) => {
             let surprise = learner.surprise(batch);
-            for window in surprise.chunks_exact((surprise.len() / batch.rows.max(1)).max(1)) {
-                let nats: f64 = window.iter().map(|nats| f64::from(*nats)).sum();
+            let bytes: Vec<u32> = next_bytes(target, &batch.targets).collect();
+            let window = (surprise.len() / batch.rows.max(1)).max(1);
+            for (nats, bytes) in surprise.chunks_exact(window).zip(bytes.chunks_exact(window)) {
+                let nats: f64 = nats.iter().map(|nats| f64::from(*nats)).sum();
+                let bytes: u64 = bytes.iter().copied().map(u64::from).sum();
                 message.extend(nats.to_le_bytes());
-                message.extend((window.len() as u64).to_le_bytes());
+                message.extend(bytes.to_le_bytes());
             }
         }
         target @ (TargetKind::Classes(_) | TargetKind::Number { .. }) => {
@@ -153,7 +176,7 @@ fn empty(target: &TargetKind) -> Predictions {
         TargetKind::Number { .. } => {
             Predictions::Numbers(Numbers { predictions: Vec::new(), truths: Vec::new() })
         }
-        TargetKind::NextByte => {
+        TargetKind::NextByte | TargetKind::NextToken { .. } => {
             Predictions::NextBytes(NextBytes { loss_nats: Vec::new(), bytes: Vec::new() })
         }
     }
@@ -192,6 +215,21 @@ fn pairs(message: &[u8]) -> Option<impl Iterator<Item = ([u8; 8], [u8; 8])> + '_
     let rows = message.chunks_exact(16);
     rows.remainder().is_empty().then_some(())?;
     Some(rows.map_while(|row| Some((row[..8].try_into().ok()?, row[8..].try_into().ok()?))))
+}
+
+/// The bytes of each thing that follows in a text: one of a byte, some of a token. So what a model says of tokens can be
+/// compared with what another says of bytes.
+pub(crate) fn next_bytes<'a>(
+    target: &'a TargetKind,
+    targets: &'a Targets,
+) -> Box<dyn Iterator<Item = u32> + 'a> {
+    match (target, targets) {
+        (TargetKind::NextByte, Targets::Bytes(bytes)) => Box::new(bytes.iter().map(|_| 1)),
+        (TargetKind::NextToken { lengths }, Targets::Tokens(tokens)) => {
+            Box::new(tokens.iter().map(|token| lengths[usize::from(*token)]))
+        }
+        _ => Box::new(std::iter::empty()),
+    }
 }
 
 /// Probabilities of one row of logits.

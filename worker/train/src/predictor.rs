@@ -1,7 +1,7 @@
 //! A finished model, applied to new rows.
 
 use bytes::Bytes;
-use phalanx_data::{Batch, Dataset, Encoder, Features, Schema, TargetKind, Targets};
+use phalanx_data::{Batch, Dataset, Encoder, Schema, TargetKind};
 use phalanx_evaluate::decision::Decision;
 use phalanx_protocol::spec::{JobSpec, ModelSpec};
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{BuildError, SnapshotError},
     learner::Learner,
-    measure::softmax,
+    measure::{next_bytes, softmax},
     snapshot,
     tasks::Tasks,
 };
@@ -135,21 +135,30 @@ impl Predictor {
                 let scores = self.learner.scores(batch);
                 Rows::Numbers(scores.iter().map(|score| f64::from(*score) * deviation + mean).collect())
             }
-            TargetKind::NextByte => Rows::BitsPerByte(self.bits_per_byte(batch)),
+            TargetKind::NextByte | TargetKind::NextToken { .. } => {
+                Rows::BitsPerByte(self.bits_per_byte(batch))
+            }
         }
     }
 
     fn bits_per_byte(&self, batch: &Batch) -> Vec<f64> {
-        let (Features::Bytes(bytes), Targets::Bytes(_)) = (&batch.features, &batch.targets) else {
+        let bits = |(nats, bytes): (f64, u32)| nats / f64::from(bytes) / std::f64::consts::LN_2;
+        self.surprise(batch).into_iter().map(bits).collect()
+    }
+
+    /// How surprised the model is by each window of a text: the sum of `-ln p` over what follows in it, and the
+    /// bytes of that. None of a batch that is no text.
+    pub fn surprise(&self, batch: &Batch) -> Vec<(f64, u32)> {
+        let bytes: Vec<u32> = next_bytes(&self.description.schema.target, &batch.targets).collect();
+        if bytes.is_empty() {
             return Vec::new();
-        };
+        }
         let context = (bytes.len() / batch.rows.max(1)).max(1);
         let nats = self.learner.surprise(batch);
-        let bits = |row: &[f32]| {
-            let sum: f64 = row.iter().map(|nats| f64::from(*nats)).sum();
-            sum / row.len() as f64 / std::f64::consts::LN_2
+        let of_window = |(nats, bytes): (&[f32], &[u32])| {
+            (nats.iter().map(|nats| f64::from(*nats)).sum(), bytes.iter().sum())
         };
-        nats.chunks_exact(context).map(bits).collect()
+        nats.chunks_exact(context).zip(bytes.chunks_exact(context)).map(of_window).collect()
     }
 }
 

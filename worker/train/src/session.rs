@@ -269,12 +269,13 @@ fn train(
         trainer.lanes(),
         trainer.steps_done()..trainer.total_steps(),
     )?;
+    let abort = trainer.abort_handle();
     let mut saved_at = saved;
     let mut reporter = Reporter::new(trainer);
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
         let begun = Instant::now();
-        let gathered = loader.next()?;
+        let gathered = loader.next(&abort)?;
         let stepped = trainer.step(&gathered, Votes::of(host))?;
         host.stepped(&trainer.step_time(begun));
         let Some(stepped) = stepped else { continue };

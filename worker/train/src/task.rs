@@ -29,15 +29,15 @@ pub trait Task: Module + 'static {
     ///
     /// - for classes, logits `[rows, classes]`;
     /// - for a number, `[rows, 1]`, standardised as [`Samples::numbers`] is;
-    /// - for next bytes, logits `[rows × context, 256]`.
+    /// - for next bytes or tokens, logits `[rows × context, vocabulary]`.
     fn scores(&self, samples: &Samples<'_>) -> Tensor<2>;
 
     /// The loss that training lowers: the mean over `samples`, shape `[1]`. By
-    /// default cross-entropy for classes and bytes, the squared error for numbers.
+    /// default cross-entropy for classes, bytes and tokens, the squared error for numbers.
     fn loss(&self, samples: &Samples<'_>) -> Tensor<1> {
         let scores = self.scores(samples).cast(FloatDType::F32);
         match &samples.schema.target {
-            TargetKind::Classes(_) | TargetKind::NextByte => {
+            TargetKind::Classes(_) | TargetKind::NextByte | TargetKind::NextToken { .. } => {
                 CrossEntropyLossConfig::new().init(samples.device).forward(scores, samples.classes())
             }
             TargetKind::Number { .. } => MseLoss::new().forward(scores, samples.numbers(), Reduction::Mean),
@@ -118,19 +118,22 @@ impl<'a> Samples<'a> {
         self.vectors().reshape([self.batch.rows, channels, height, width])
     }
 
-    /// The features as bytes, `[rows, context]`.
+    /// The features as bytes or, where the text is cut into them, as tokens: `[rows, context]`.
     ///
     /// # Panics
     ///
     /// Where the data set is no text; check the schema when building the model.
-    pub fn bytes(&self) -> Tensor<2, Int> {
-        let Features::Bytes(bytes) = &self.batch.features else { panic!("the data set is no text") };
-        let context = bytes.len() / self.batch.rows.max(1);
-        let values: Vec<i64> = bytes.iter().copied().map(i64::from).collect();
+    pub fn tokens(&self) -> Tensor<2, Int> {
+        let values: Vec<i64> = match &self.batch.features {
+            Features::Bytes(bytes) => bytes.iter().copied().map(i64::from).collect(),
+            Features::Tokens(tokens) => tokens.iter().copied().map(i64::from).collect(),
+            Features::Floats(_) => panic!("the data set is no text"),
+        };
+        let context = values.len() / self.batch.rows.max(1);
         Tensor::from_data(TensorData::new(values, [self.batch.rows, context]), self.device)
     }
 
-    /// The classes to predict, `[rows]`; for text the next bytes, `[rows × context]`.
+    /// The classes to predict, `[rows]`; for text the next bytes or tokens, `[rows × context]`.
     ///
     /// # Panics
     ///
@@ -139,6 +142,7 @@ impl<'a> Samples<'a> {
         let values: Vec<i64> = match &self.batch.targets {
             Targets::Classes(classes) => classes.iter().copied().map(i64::from).collect(),
             Targets::Bytes(bytes) => bytes.iter().copied().map(i64::from).collect(),
+            Targets::Tokens(tokens) => tokens.iter().copied().map(i64::from).collect(),
             Targets::Numbers(_) | Targets::None => panic!("the batch has no classes to predict"),
         };
         let rows = values.len();
@@ -168,14 +172,13 @@ impl<'a> Samples<'a> {
 pub(crate) fn floats(features: &Features, schema: &Schema) -> Vec<f32> {
     match features {
         Features::Floats(values) => values.clone(),
-        Features::Bytes(bytes) => {
-            let (mean, deviation) = match schema.features {
-                FeatureKind::Image { mean, deviation, .. } => (mean, deviation),
-                FeatureKind::Dense { .. } | FeatureKind::Bytes { .. } => (0.0, 1.0),
-            };
-            let scaled = |byte: &u8| (f32::from(*byte) / 255.0 - mean) / deviation;
-            bytes.iter().map(scaled).collect()
-        }
+        Features::Bytes(bytes) => match &schema.features {
+            FeatureKind::Image { shape, mean, deviation } => pixels(bytes, *shape, mean, deviation),
+            FeatureKind::Dense { .. } | FeatureKind::Bytes { .. } | FeatureKind::Tokens { .. } => {
+                bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect()
+            }
+        },
+        Features::Tokens(tokens) => tokens.iter().map(|token| f32::from(*token)).collect(),
     }
 }
 
@@ -184,8 +187,18 @@ pub fn feature_width(features: &FeatureKind) -> usize {
     match features {
         FeatureKind::Dense { width } => *width,
         FeatureKind::Image { shape, .. } => shape.iter().product(),
-        FeatureKind::Bytes { context } => *context,
+        FeatureKind::Bytes { context } | FeatureKind::Tokens { context } => *context,
     }
+}
+
+/// Pixels of 0 to 255, each channel with its own mean and deviation.
+fn pixels(bytes: &[u8], [channels, height, width]: [usize; 3], mean: &[f32], deviation: &[f32]) -> Vec<f32> {
+    let mut numbers = Vec::with_capacity(bytes.len());
+    for (index, channel) in bytes.chunks((height * width).max(1)).enumerate() {
+        let (mean, deviation) = (mean[index % channels.max(1)], deviation[index % channels.max(1)]);
+        numbers.extend(channel.iter().map(|byte| (f32::from(*byte) / 255.0 - mean) / deviation));
+    }
+    numbers
 }
 
 /// Columns of [`Task::scores`] that a data set asks for.
@@ -194,5 +207,6 @@ pub fn score_width(target: &TargetKind) -> usize {
         TargetKind::Classes(classes) => classes.len(),
         TargetKind::Number { .. } => 1,
         TargetKind::NextByte => 256,
+        TargetKind::NextToken { lengths } => lengths.len(),
     }
 }

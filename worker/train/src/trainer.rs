@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc, time::Instant};
 
-use phalanx_collective::Buffer;
+use phalanx_collective::{AbortHandle, Buffer};
 use phalanx_data::{Batch, Dataset, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
 use phalanx_member::Position;
@@ -254,7 +254,7 @@ impl Trainer {
     /// Lets each owned lane make an update of its own.
     fn step_alone(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(), TrainError> {
         let lanes = self.lanes();
-        let abort = self.exchange.borrow().abort_handle();
+        let abort = self.abort_handle();
         let Some(replicas) = &mut self.replicas else { return Ok(()) };
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             still_wanted(&abort)?;
@@ -386,8 +386,14 @@ impl Trainer {
 
     /// Text that a language model writes, where the job asks for some.
     pub(crate) fn sample(&self) -> Result<Option<String>, TrainError> {
-        let abort = self.exchange.borrow().abort_handle();
-        text::sample(self.learner.as_ref(), &self.spec, &|| still_wanted(&abort))
+        let abort = self.abort_handle();
+        let encoder = &self.dataset.manifest().encoder;
+        text::sample(self.learner.as_ref(), &self.spec, encoder, &|| still_wanted(&abort))
+    }
+
+    /// Tells whether the group is to end.
+    pub(crate) fn abort_handle(&self) -> AbortHandle {
+        self.exchange.borrow().abort_handle()
     }
 
     pub(crate) fn spec(&self) -> &JobSpec {
@@ -465,7 +471,7 @@ fn lane_seed(seed: u64, step: u64, lane: u32) -> u64 {
 pub(crate) fn deviation(target: &TargetKind) -> f64 {
     match target {
         TargetKind::Number { deviation, .. } => *deviation,
-        TargetKind::Classes(_) | TargetKind::NextByte => 1.0,
+        TargetKind::Classes(_) | TargetKind::NextByte | TargetKind::NextToken { .. } => 1.0,
     }
 }
 

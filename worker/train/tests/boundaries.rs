@@ -86,7 +86,7 @@ fn every_model_gives_the_same_gradients_in_many_buckets_as_in_one() {
     let batch = Batch { rows: 4, features: Features::Floats(floats), targets: labels.clone() };
     check(r#"{"mlp": {"hidden": [24, 24, 24], "dropout": 0.1}}"#, &dense, &batch);
 
-    let image = FeatureKind::Image { shape: [1, 16, 16], mean: 0.5, deviation: 0.3 };
+    let image = FeatureKind::Image { shape: [1, 16, 16], mean: vec![0.5], deviation: vec![0.3] };
     let images = Schema { features: image, target: classes };
     let pixels = (0..4 * 256).map(|at| (at * at % 251) as u8).collect();
     let batch = Batch { rows: 4, features: Features::Bytes(pixels), targets: labels };

@@ -50,7 +50,7 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
     let labels = Targets::Classes((0..rows as u32).map(|row| row % 10).collect());
 
     let images = Schema {
-        features: FeatureKind::Image { shape: [1, 28, 28], mean: 0.13, deviation: 0.3 },
+        features: FeatureKind::Image { shape: [1, 28, 28], mean: vec![0.13], deviation: vec![0.3] },
         target: classes(),
     };
     let batch = Batch { rows, features: Features::Bytes(pixels(rows)), targets: labels.clone() };

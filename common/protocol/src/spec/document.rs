@@ -124,8 +124,8 @@ impl<'i> Document<'i> {
                 None => (segment, None),
             };
             let Some(value) = table.get(name) else { break };
-            let item = index.and_then(|index| value.get_ref().get(index));
-            found = item.unwrap_or(value).span().start;
+            let value = index.and_then(|index| value.get_ref().get(index)).unwrap_or(value);
+            found = value.span().start;
             let DeValue::Table(inner) = value.get_ref() else { break };
             table = inner;
         }

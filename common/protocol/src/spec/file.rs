@@ -14,6 +14,7 @@ use super::{
     document::{Document, readable},
     mistake::{MISTAKES_MAX, Mistake, Mistakes, Place, printable},
     problems::{Problem, Sections},
+    source::is_url,
     structure::{self, Findings},
 };
 
@@ -57,7 +58,7 @@ impl JobFile {
         match draft.finish() {
             Some(mut spec) if mistakes.is_empty() => {
                 let folder = path.parent().unwrap_or(Path::new(""));
-                for path in spec.data.paths_mut() {
+                for path in spec.data.paths_mut().filter(|path| !is_url(path)) {
                     *path = absolute(folder.join(&*path));
                 }
                 Ok(Self { spec })
@@ -197,7 +198,7 @@ impl Reading<'_> {
     /// Whether a part that was spoilt holds `path`, or lies in it.
     fn is_spoilt(&self, path: &str) -> bool {
         let holds = |outer: &str, inner: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
         self.spoilt.iter().any(|spoilt| holds(spoilt, path) || holds(path, spoilt))
     }

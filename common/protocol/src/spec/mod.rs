@@ -4,9 +4,13 @@
 //! Parsing reports every mistake at once, each with its line ([`JobFile`]);
 //! [`problems`](JobSpec::problems) holds the rules that types cannot say.
 
+mod clean;
 mod data;
 mod document;
+mod encode;
 mod evaluate;
+mod expect;
+mod feed;
 mod file;
 mod gate;
 mod metric;
@@ -17,15 +21,27 @@ mod problems;
 mod reference_page;
 mod schedule;
 mod schema;
+mod source;
+mod split;
 mod structure;
 mod suggest;
 mod train;
 
-pub use data::{CsvSpec, DataSpec, Objective, ParquetSpec, SourceSpec, SplitSpec, TextSpec};
+pub use clean::{
+    CastStep, CastTo, CleanStep, DuplicatesStep, Failing, FoldRareStep, ImputeStep, ImputeWith,
+    NearDuplicatesStep, OutlierAction, OutlierRule, OutliersStep, SetMissingStep, TrimStep,
+};
+pub use data::{DataSpec, Malformed, Objective};
+pub use encode::{CategoryEncoding, ColumnEncoding, DatePart, EncodeSpec, NumberEncoding, TextEncoding};
 pub use evaluate::{
     CLASSES_MAX, CalibrationSpec, EvaluateSpec, ImportanceSpec, IntervalsSpec, RegisterSpec, RobustnessSpec,
     ThresholdGoal, ThresholdSpec,
 };
+pub use expect::{
+    Between, CountBetween, Expectation, FigureBetween, InSet, Matching, OfCells, OfColumn, OfType,
+    Satisfying, Then,
+};
+pub use feed::{AugmentSpec, Shuffle};
 pub use file::{JOB_FILE_BYTES_MAX, JobFile};
 pub use gate::{
     Bound, Comparison, End, FAIRNESS_FIGURES, FairnessFigure, Figure, Gate, GateFault, InvalidGate, Subject,
@@ -37,6 +53,11 @@ pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, M
 pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use schedule::{PRIORITIES, SchedulingSpec};
+pub use source::{
+    ArrowSpec, CsvSpec, HttpSpec, ImagesSpec, JsonSpec, PageBy, PagesSpec, ParquetSpec, SourceSpec, SqlSpec,
+    TextSpec, is_glob, is_url,
+};
+pub use split::{Leakage, SplitBy, SplitSpec, parse_time};
 pub use train::{
     CHECKPOINTS_MAX, CheckpointSpec, Compression, DilocoSpec, EarlyStopSpec, LANES_MAX, Optimizer,
     OptimizerSpec, Precision, STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,
@@ -90,4 +111,9 @@ impl JobSpec {
             .expect("invariant: a job is made of plain values, which JSON can hold");
         blake3::hash(&deciding).to_hex().to_string()
     }
+}
+
+/// Whether a setting says nothing, so that it need not be written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

@@ -133,7 +133,7 @@ impl Default for CnnSpec {
     }
 }
 
-/// How a transformer knows where a byte stands.
+/// How a transformer knows where a byte or token stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
@@ -144,7 +144,7 @@ pub enum Positions {
     Learned,
 }
 
-/// A decoder-only transformer over bytes (pre-norm, GELU, four times as wide inside).
+/// A decoder-only transformer over bytes or tokens (pre-norm, GELU, four times as wide inside).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GptSpec {

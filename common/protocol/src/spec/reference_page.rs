@@ -49,6 +49,7 @@ fn section(page: &mut String, key: &Key, outer: &str, level: usize) {
     }
     for key in plain {
         choices(page, key);
+        items(page, key, &path, level);
     }
     for key in sections {
         section(page, key, &path, (level + 1).min(4));
@@ -61,6 +62,7 @@ fn about(key: &Key) -> String {
         Form::Section { about, .. } => about.as_str(),
         Form::OneOf(_) => "Exactly one of these sections names the kind.",
         Form::Free
+        | Form::Map(_)
         | Form::Choice(_)
         | Form::Whole { .. }
         | Form::Number
@@ -100,13 +102,73 @@ fn toml_value(value: &Value) -> String {
             let items: Vec<String> = items.iter().map(toml_value).collect();
             format!("[{}]", items.join(", "))
         }
+        Value::Object(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(key, value)| format!("{key} = {}", toml_value(value))).collect();
+            format!("{{ {} }}", fields.join(", ")).replace("{  }", "{}")
+        }
         value => value.to_string(),
     }
 }
 
+/// What the items of a list of tables may be.
+fn items(page: &mut String, key: &Key, outer: &str, level: usize) {
+    let Form::List { item, .. } = &key.form else { return };
+    let Form::OneOf(kinds) = item.as_ref() else { return };
+    let heading = "#".repeat((level + 1).min(4));
+    line(page, &format!("{heading} `{outer}.{}`\n", key.name));
+    line(page, &format!("{} Each item of the list is a table with one of these keys.\n", key.about));
+    line(page, "| key | value | meaning |");
+    line(page, "| --- | --- | --- |");
+    for kind in kinds {
+        let keys: Vec<String> = kind.form.keys().iter().map(item_key).collect();
+        let value = match keys.as_slice() {
+            [] => kind.form.expected(),
+            keys => keys.join(", "),
+        };
+        line(page, &format!("| `{}` | {value} | {} |", kind.name, about(kind).replace('|', "\\|")));
+    }
+    line(page, "");
+    for kind in kinds {
+        explained(page, kind);
+    }
+}
+
+/// A key of a step: optional ones in brackets.
+fn item_key(key: &Key) -> String {
+    if key.required { format!("`{}`", key.name) } else { format!("[`{}`]", key.name) }
+}
+
+/// The keys of a step, each with its meaning; the same ones are told once, at the first step that has them.
+fn explained(page: &mut String, kind: &Key) {
+    if kind.form.keys().is_empty() {
+        return;
+    }
+    line(page, &format!("`{}`:\n", kind.name));
+    for key in kind.form.keys() {
+        let value = match &key.form {
+            Form::Choice(choices) => {
+                let named = choices.iter().map(|choice| format!("`\"{}\"`: {}", choice.name, choice.about));
+                named.collect::<Vec<_>>().join(" ")
+            }
+            form => form.expected(),
+        };
+        let default = match &key.default {
+            Some(default) if !key.required => format!(", default `{}`", toml_value(default)),
+            _ => String::new(),
+        };
+        line(page, &format!("- `{}`{default}: {} ({})", key.name, key.about, value.trim_end_matches('.')));
+    }
+    line(page, "");
+}
+
 fn choices(page: &mut String, key: &Key) {
-    let Form::Choice(choices) = &key.form else { return };
-    line(page, &format!("`{}` is one of\n", key.name));
+    let choices = key.form.choices();
+    if choices.is_empty() {
+        return;
+    }
+    let verb = if matches!(key.form, Form::Choice(_)) { "is one of" } else { "holds" };
+    line(page, &format!("`{}` {verb}\n", key.name));
     for choice in choices {
         line(page, &format!("- `\"{}\"`: {}", choice.name, choice.about));
     }

@@ -48,6 +48,8 @@ pub(super) enum Form {
     OneOf(Vec<Key>),
     /// A table with any content.
     Free,
+    /// A table of keys that its author chooses, with a value of one form each.
+    Map(Box<Form>),
     /// One of a set of words.
     Choice(Vec<Choice>),
     /// A whole number from `min` to `max`.
@@ -82,6 +84,7 @@ impl Form {
         match self {
             Self::Section { .. } | Self::OneOf(_) => "a section".to_owned(),
             Self::Free => "a table".to_owned(),
+            Self::Map(item) => format!("a table of {}", item.plural()),
             Self::Choice(choices) => listed(choices.iter().map(|choice| choice.name.as_str()), "or"),
             Self::Whole { .. } => "a whole number".to_owned(),
             Self::Number => "a number".to_owned(),
@@ -89,21 +92,39 @@ impl Form {
             Self::Character => "one character".to_owned(),
             Self::Gate => "a condition such as `accuracy >= 0.95`".to_owned(),
             Self::Truth => "`true` or `false`".to_owned(),
-            Self::List { item, length } => {
-                let of = match item.as_ref() {
-                    Self::Whole { .. } => "whole numbers",
-                    Self::Number => "numbers",
-                    Self::Gate => "conditions",
-                    Self::Text | Self::Character | Self::Choice(_) => "texts",
-                    Self::Section { .. } | Self::OneOf(_) | Self::Free => "tables",
-                    Self::Truth => "`true` or `false`",
-                    Self::List { .. } => "lists",
-                };
-                match length {
-                    Some(length) => format!("a list of {length} {of}"),
-                    None => format!("a list of {of}"),
-                }
-            }
+            Self::List { item, length: Some(length) } => format!("a list of {length} {}", item.plural()),
+            Self::List { item, length: None } => format!("a list of {}", item.plural()),
+        }
+    }
+
+    /// Several of these, for people.
+    fn plural(&self) -> &'static str {
+        match self {
+            Self::Whole { .. } => "whole numbers",
+            Self::Number => "numbers",
+            Self::Gate => "conditions",
+            Self::Choice(_) => "words",
+            Self::Text | Self::Character => "texts",
+            Self::Section { .. } | Self::OneOf(_) | Self::Free | Self::Map(_) => "tables",
+            Self::Truth => "`true` or `false`",
+            Self::List { .. } => "lists",
+        }
+    }
+
+    /// The words that it may be, or that each of its values may be.
+    pub(super) fn choices(&self) -> &[Choice] {
+        match self {
+            Self::Choice(choices) => choices,
+            Self::List { item, .. } | Self::Map(item) => item.choices(),
+            Self::Section { .. }
+            | Self::OneOf(_)
+            | Self::Free
+            | Self::Whole { .. }
+            | Self::Number
+            | Self::Text
+            | Self::Character
+            | Self::Gate
+            | Self::Truth => &[],
         }
     }
 
@@ -112,6 +133,7 @@ impl Form {
         match self {
             Self::Section { keys, .. } | Self::OneOf(keys) => keys,
             Self::Free
+            | Self::Map(_)
             | Self::Choice(_)
             | Self::Whole { .. }
             | Self::Number
@@ -157,7 +179,10 @@ impl Reader<'_> {
             "object" if schema.get("properties").is_some() => {
                 Form::Section { about: text(schema, "description"), keys: self.keys(schema) }
             }
-            "object" => Form::Free,
+            "object" => match schema.get("additionalProperties").filter(|value| value.is_object()) {
+                Some(value) => Form::Map(Box::new(self.form(value))),
+                None => Form::Free,
+            },
             "integer" if format == Some("int32") => {
                 Form::Whole { min: i64::from(i32::MIN), max: i32::MAX.unsigned_abs().into() }
             }
@@ -183,8 +208,12 @@ impl Reader<'_> {
             return Form::Choice(variants.iter().map(choice).collect());
         }
         // Each key is required by its variant, but none by the table.
-        let keys = variants.iter().flat_map(|variant| self.keys(variant));
-        Form::OneOf(keys.map(|key| Key { required: false, ..key }).collect())
+        let documented = |variant, key: Key| match key.about.is_empty() {
+            true => Key { about: text(variant, "description"), required: false, ..key },
+            false => Key { required: false, ..key },
+        };
+        let keys = |variant| self.keys(variant).into_iter().map(move |key| documented(variant, key));
+        Form::OneOf(variants.iter().flat_map(keys).collect())
     }
 
     fn keys(&self, schema: &Value) -> Vec<Key> {

@@ -33,11 +33,32 @@ pub(super) struct Findings {
 /// Checks and mends the tree of a whole job file.
 pub(super) fn check(table: &mut DeTable<'_>) -> Findings {
     let mut findings = Findings::default();
+    findings.moved(table);
     findings.section(table, job_file().keys(), "", 0);
     findings
 }
 
+/// Sections of `[data]` that once held [`COLUMN_KEYS`] themselves.
+const TABLES: [&str; 2] = ["csv", "parquet"];
+
+/// Keys of `[data]` that hold for every source.
+const COLUMN_KEYS: [&str; 6] = ["target", "objective", "features", "ignore", "categorical", "shape"];
+
 impl Findings {
+    /// Puts keys where they belong now that stood in a section of their own before.
+    fn moved(&mut self, table: &mut DeTable<'_>) {
+        let Some(DeValue::Table(data)) = table.get_mut("data").map(Spanned::get_mut) else { return };
+        for (section, key) in TABLES.into_iter().flat_map(|section| COLUMN_KEYS.map(|key| (section, key))) {
+            let Some(DeValue::Table(source)) = data.get_mut(section).map(Spanned::get_mut) else { continue };
+            let Some((written, value)) = source.remove_entry(key) else { continue };
+            let message = format!("`data.{section}.{key}` has moved to `data.{key}`");
+            self.mistakes.push((written.span().start, message));
+            if !data.contains_key(key) {
+                data.insert(written, value);
+            }
+        }
+    }
+
     /// Checks a table with a fixed set of keys, which begins at `start`.
     fn section(&mut self, table: &mut DeTable<'_>, keys: &'static [Key], path: &str, start: usize) {
         self.unknown_keys(table, keys, path);
@@ -99,6 +120,10 @@ impl Findings {
                 self.list(items, item, path);
                 true
             }
+            (Form::Map(item), DeValue::Table(table)) => {
+                self.map(table, item, path);
+                true
+            }
             (form, value) => {
                 let misfit = misfit(form, value);
                 let fits = misfit.is_none();
@@ -112,9 +137,11 @@ impl Findings {
     fn list<'i>(&mut self, items: &mut DeArray<'i>, item: &'static Form, path: &str) {
         let before = items.len();
         let mut kept = Vec::with_capacity(before);
-        for mut value in std::mem::replace(items, DeArray::<'i>::new()) {
+        let has_keys = !item.keys().is_empty();
+        for (index, mut value) in std::mem::replace(items, DeArray::<'i>::new()).into_iter().enumerate() {
             let span = value.span();
-            if self.value(value.get_mut(), item, path, span) {
+            let numbered = if has_keys { format!("{path}[{index}]") } else { path.to_owned() };
+            if self.value(value.get_mut(), item, &numbered, span) {
                 kept.push(value);
             }
         }
@@ -122,6 +149,21 @@ impl Findings {
             self.spoilt.push(path.to_owned());
         }
         *items = kept.into_iter().collect();
+    }
+
+    /// Checks each value of a table whose keys are its author's, and leaves out the wrong ones.
+    fn map(&mut self, table: &mut DeTable<'_>, item: &'static Form, path: &str) {
+        let mut wrong = Vec::new();
+        for (key, value) in table.iter_mut() {
+            let span = value.span();
+            if !self.value(value.get_mut(), item, &format!("{path}.{}", key.get_ref()), span) {
+                wrong.push(key.get_ref().to_string());
+            }
+        }
+        for key in wrong {
+            table.remove(key.as_str());
+            self.spoilt.push(path.to_owned());
+        }
     }
 
     /// Checks a table that has exactly one of `keys`.
@@ -142,7 +184,12 @@ impl Findings {
             // What was taken out for being wrong has been reported.
             [] if !was_empty => return false,
             [] => {
-                let sections: Vec<String> = keys.iter().map(|key| format!("[{path}.{}]", key.name)).collect();
+                // An item of a list is written inline.
+                let named = |key: &Key| match path.ends_with(']') {
+                    true => key.name.clone(),
+                    false => format!("[{path}.{}]", key.name),
+                };
+                let sections: Vec<String> = keys.iter().map(named).collect();
                 format!(
                     "`{path}` names nothing: expected {}",
                     listed(sections.iter().map(String::as_str), "or")
@@ -166,19 +213,24 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
         return;
     }
     let text = match &key.form {
-        Form::Text => "\"stand-in\"",
-        Form::Whole { .. } | Form::Number => "1",
+        Form::Text => "\"stand-in\"".to_owned(),
+        Form::Whole { .. } | Form::Number => "1".to_owned(),
+        Form::Choice(choices) => {
+            let Some(first) = choices.first() else { return };
+            format!("\"{}\"", first.name)
+        }
+        Form::List { length: None, .. } => "[]".to_owned(),
         // A whole section cannot be made up; it stays unread. The rest is never required.
         Form::Section { .. }
         | Form::OneOf(_)
         | Form::Free
-        | Form::Choice(_)
+        | Form::Map(_)
         | Form::Character
         | Form::Gate
         | Form::Truth
         | Form::List { .. } => return,
     };
-    let value = DeValue::parse(text).expect("invariant: a stand-in is a TOML value").into_inner();
+    let value = DeValue::parse(&text).expect("invariant: a stand-in is a TOML value").into_inner();
     table.insert(Spanned::new(span.clone(), key.name.as_str().into()), Spanned::new(span, value));
 }
 

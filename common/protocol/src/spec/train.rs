@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{AugmentSpec, Shuffle, is_default};
+
 /// The most lanes a job may have.
 pub const LANES_MAX: u32 = 64;
 
@@ -30,6 +32,15 @@ pub struct TrainSpec {
     /// Seed of initialisation, sample order and dropout.
     #[serde(default)]
     pub seed: u64,
+    /// How the samples of an epoch are shuffled. By default `whole`, for a training split of more than 8 GiB `blocks`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<Shuffle>,
+    /// Data shards (of up to 32 MiB) in which `shuffle = "blocks"` shuffles samples with each other: 1 to 1,024.
+    #[serde(default = "shuffle_window")]
+    pub shuffle_window: u32,
+    /// Change images at random, each time that they are trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augment: Option<AugmentSpec>,
     /// The highest learning rate of the schedule, above 0 and at most 1.
     pub learning_rate: f64,
     /// The update rule.
@@ -297,12 +308,12 @@ impl Default for CheckpointSpec {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 fn lanes() -> u32 {
     4
+}
+
+fn shuffle_window() -> u32 {
+    16
 }
 
 fn verify_every() -> u64 {

@@ -1,7 +1,7 @@
 //! What is particular to a folder, to local copies, and to URLs and paths.
 
 use std::{
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     process::Command,
     time::{Duration, Instant, SystemTime},
@@ -60,10 +60,13 @@ async fn a_local_file_is_hashed_again_only_if_it_was_touched() {
     let file = store.create("shard", Bytes::from_static(b"rows")).await.unwrap();
     let local = store.local_file(&file, &cache).await.unwrap();
     let note = cache.join("checked").join(&file.blake3);
-    let noted_at = std::fs::metadata(&note).unwrap().modified().unwrap();
+    let noted = std::fs::metadata(&note).unwrap();
 
     store.local_file(&file, &cache).await.unwrap();
-    assert_eq!(std::fs::metadata(&note).unwrap().modified().unwrap(), noted_at);
+    let again = std::fs::metadata(&note).unwrap();
+    assert_eq!(again.ino(), noted.ino());
+    // The note tells when the file was last used.
+    assert!(again.modified().unwrap() > noted.modified().unwrap());
 
     std::fs::write(&local, b"row!").unwrap();
     assert!(matches!(store.local_file(&file, &cache).await, Err(StorageError::Damaged { .. })));

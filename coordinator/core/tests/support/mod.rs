@@ -12,10 +12,12 @@ use phalanx_protocol::{
 
 const JOB: &str = r#"
 name = "demo"
-[data.csv]
-path = "demo.csv"
+[data]
 target = "label"
 objective = "classification"
+
+[data.csv]
+path = "demo.csv"
 [model.mlp]
 [train]
 batch_size = 8

@@ -22,7 +22,7 @@ use std::{
 };
 
 use phalanx_collective::{CollectiveError, Listener, Transport};
-use phalanx_data::{Dataset, OpenError, PrepareError, Schema};
+use phalanx_data::{Cache, Dataset, OpenError, PrepareError, Schema};
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
     message::{Assignment, Peer},
@@ -166,7 +166,8 @@ impl Prepared {
         let [store, cache] = ["store", "cache"].map(|name| folder.join(name));
         let opened = Store::open(&store.to_string_lossy())?;
         let reference = phalanx_data::prepare(&spec.data, &opened, &mut |_| {}).await?.dataset;
-        let dataset = Arc::new(Dataset::open(&reference, &opened, &cache).await?);
+        let dataset =
+            Arc::new(Dataset::open(&reference, &opened, &Cache::new(&cache, Cache::BYTES_MAX)).await?);
         let parameters = tasks.build(&spec, dataset.schema())?.layout().trained_len();
         Ok(Self { spec, store, cache, reference, dataset, parameters })
     }

@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use phalanx_data::Dataset;
+use phalanx_data::{Cache, Dataset};
 use phalanx_protocol::reference::DatasetRef;
 use phalanx_storage::Store;
 use phalanx_train::Tasks;
@@ -79,6 +79,7 @@ async fn obey(line: &str, bench: &mut Option<Bench>, tasks: &Tasks) -> Result<An
     match serde_json::from_str(line).map_err(|error| refused(error.to_string()))? {
         Order::Open { store, cache, dataset } => {
             let store = Store::open(&store.to_string_lossy())?;
+            let cache = Cache::new(cache, Cache::BYTES_MAX);
             let dataset = Arc::new(Dataset::open(&dataset, &store, &cache).await?);
             let bench = bench.insert(Bench::new(listen()?, dataset, tasks.clone())?);
             Ok(Answer::Ready { listens_at: bench.listens_at() })

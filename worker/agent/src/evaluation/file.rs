@@ -6,13 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use phalanx_assess::{Assessment, Column, Exam, NoTable, Table, assess};
-use phalanx_data::{DecodedColumn, PrepareError, TargetKind, read_features, read_rows};
-use phalanx_evaluate::{ClassScores, EvaluateError, NextBytes, Numbers, Predictions};
+use phalanx_assess::{Assessment, Exam, NoTable, Table, assess};
+use phalanx_data::{PrepareError, RawColumn, RawRows, TargetKind, read_features, read_rows};
+use phalanx_evaluate::{ClassScores, EvaluateError, NextBytes, Numbers, Predictions, decision::Decision};
 use phalanx_protocol::spec::{Bound, EvaluateSpec};
 use phalanx_train::{Predictor, Rows};
 
-use super::{Columns, columns::column_of, report::target};
+use super::{RawTable, deviation};
 
 /// A file that a model cannot be evaluated on.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub struct FilePredictions {
     /// It, as the model is served.
     pub predictions: Predictions,
     /// The file's columns; none of a text.
-    pub columns: Option<Columns>,
+    pub columns: Option<RawTable>,
 }
 
 /// Predicts all rows of `file`, which has their truth.
@@ -68,56 +68,39 @@ pub struct FilePredictions {
 /// What is wrong with the file, and where.
 pub fn predict_file(predictor: &Predictor, file: &Path) -> Result<FilePredictions, FileError> {
     let schema = predictor.schema();
-    if schema.target == TargetKind::NextByte {
+    if let TargetKind::NextByte | TargetKind::NextToken { .. } = schema.target {
         let predictions = Predictions::NextBytes(text(predictor, file)?);
         return Ok(FilePredictions { predictions, columns: None });
     }
-    let reader = read_rows(predictor.encoder(), file)?;
-    let names = reader.names().to_vec();
-    let mut columns: Vec<Option<DecodedColumn>> = vec![None; names.len()];
-    let (mut probabilities, mut numbers) = (Vec::new(), Vec::new());
-    for read in reader {
-        let (batch, plain) = read?;
+    let (mut probabilities, mut predictions, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    for read in read_rows(predictor.encoder(), file)? {
+        let (batch, columns) = read?;
+        plain.push(columns);
         match predictor.predict(&batch) {
             Rows::Classes { probabilities: more, .. } => probabilities.extend(more),
-            Rows::Numbers(more) => numbers.extend(more),
+            Rows::Numbers(more) => predictions.extend(more),
             Rows::BitsPerByte(_) => {}
         }
-        for (all, more) in columns.iter_mut().zip(plain) {
-            match all {
-                Some(all) => all.extend(more),
-                None => *all = Some(more),
-            }
-        }
     }
-    let columns = names.into_iter().zip(columns.into_iter().flatten());
-    let columns: BTreeMap<String, Column> =
-        columns.map(|(name, column)| (name, column_of(column.typed()))).collect();
-    let named = target(&predictor.spec().data).unwrap_or_default();
-    let truth = columns.get(named).ok_or_else(|| FileError::NoTarget {
-        path: file.to_owned(),
-        target: named.to_owned(),
-    })?;
-    let wrong = |(row, found, expected): (usize, String, String)| FileError::Truth {
-        path: file.to_owned(),
-        row: row + 1,
-        target: named.to_owned(),
-        found,
-        expected,
+    let rows = RawRows::of_file(plain);
+    let target = predictor.spec().data.target().unwrap_or_default().to_owned();
+    let path = || file.to_owned();
+    let truth = rows.column(&target).map_err(|_| FileError::NoTarget { path: path(), target: target.clone() })?;
+    let wrong = |(row, found, expected): Wrong| {
+        FileError::Truth { path: path(), row: row + 1, target: target.clone(), found, expected }
     };
     let predictions = match &schema.target {
         TargetKind::Classes(classes) => Predictions::Classes(ClassScores {
-            truths: class_truths(truth, classes).map_err(wrong)?,
+            truths: class_truths(&truth, classes).map_err(wrong)?,
             classes: classes.clone(),
             probabilities,
-            threshold: predictor.decision().threshold.map(|chosen| chosen.validation.threshold),
+            threshold: predictor.decision().least_probability(),
         }),
-        TargetKind::Number { .. } | TargetKind::NextByte => {
-            let truths = number_truths(truth).map_err(wrong)?;
-            Predictions::Numbers(Numbers { predictions: numbers, truths })
+        TargetKind::Number { .. } | TargetKind::NextByte | TargetKind::NextToken { .. } => {
+            Predictions::Numbers(Numbers { predictions, truths: number_truths(&truth).map_err(wrong)? })
         }
     };
-    Ok(FilePredictions { predictions, columns: Some(Columns(columns)) })
+    Ok(FilePredictions { predictions, columns: Some(RawTable(rows)) })
 }
 
 /// What is found out about a file's predictions. Gates against other versions are left out.
@@ -137,10 +120,6 @@ pub fn assess_file(
         Some(columns) => columns,
         None => &NoTable,
     };
-    let deviation = match &predictor.schema().target {
-        TargetKind::Number { deviation, .. } => *deviation,
-        TargetKind::Classes(_) | TargetKind::NextByte => 1.0,
-    };
     let threshold = predictor.decision().threshold;
     let exam = Exam {
         spec: &spec,
@@ -148,10 +127,10 @@ pub fn assess_file(
         predictions: &predicted.predictions,
         table,
         // They were mended when they were made.
-        decision: phalanx_evaluate::decision::Decision { temperature: None, threshold },
+        decision: Decision { temperature: None, threshold },
         validation: None,
         also: &[],
-        deviation,
+        deviation: deviation(&predictor.schema().target),
         rivals: &BTreeMap::new(),
         name: "this model",
     };
@@ -161,7 +140,7 @@ pub fn assess_file(
 /// A truth that is none: its row, what stands there, and what should.
 type Wrong = (usize, String, String);
 
-fn class_truths(truth: &Column, classes: &[String]) -> Result<Vec<u32>, Wrong> {
+fn class_truths(truth: &RawColumn, classes: &[String]) -> Result<Vec<u32>, Wrong> {
     let class = |(row, name): (usize, Option<String>)| {
         let found = name.as_ref().and_then(|name| classes.iter().position(|class| class == name));
         found.map(|class| class as u32).ok_or_else(|| {
@@ -170,23 +149,23 @@ fn class_truths(truth: &Column, classes: &[String]) -> Result<Vec<u32>, Wrong> {
         })
     };
     match truth {
-        Column::Texts(texts) => texts.iter().cloned().enumerate().map(class).collect(),
-        Column::Numbers(numbers) => {
+        RawColumn::Texts(texts) => texts.iter().cloned().enumerate().map(class).collect(),
+        RawColumn::Numbers(numbers) => {
             let name = |number: &f64| (!number.is_nan()).then(|| number.to_string());
             numbers.iter().map(name).enumerate().map(class).collect()
         }
     }
 }
 
-fn number_truths(truth: &Column) -> Result<Vec<f64>, Wrong> {
+fn number_truths(truth: &RawColumn) -> Result<Vec<f64>, Wrong> {
     let expected = || "a number".to_owned();
     match truth {
-        Column::Numbers(numbers) => match numbers.iter().position(|number| number.is_nan()) {
+        RawColumn::Numbers(numbers) => match numbers.iter().position(|number| number.is_nan()) {
             Some(row) => Err((row, "missing".to_owned(), expected())),
             // As in training, where targets end as 32 bits.
             None => Ok(numbers.iter().map(|number| f64::from(*number as f32)).collect()),
         },
-        Column::Texts(texts) => {
+        RawColumn::Texts(texts) => {
             let is_none = |text: &Option<String>| {
                 text.as_ref().is_none_or(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
             };
@@ -200,13 +179,9 @@ fn number_truths(truth: &Column) -> Result<Vec<f64>, Wrong> {
 fn text(predictor: &Predictor, file: &Path) -> Result<NextBytes, FileError> {
     let mut text = NextBytes { loss_nats: Vec::new(), bytes: Vec::new() };
     for batch in read_features(predictor.encoder(), file)? {
-        let batch = batch?;
-        let phalanx_data::Features::Bytes(bytes) = &batch.features else { continue };
-        let context = bytes.len() / batch.rows.max(1);
-        if let Rows::BitsPerByte(bits) = predictor.predict(&batch) {
-            let nats = bits.iter().map(|bits| bits * std::f64::consts::LN_2 * context as f64);
-            text.loss_nats.extend(nats);
-            text.bytes.extend(bits.iter().map(|_| context as u32));
+        for (nats, bytes) in predictor.surprise(&batch?) {
+            text.loss_nats.push(nats);
+            text.bytes.push(bytes);
         }
     }
     Ok(text)

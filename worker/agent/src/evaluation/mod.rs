@@ -2,31 +2,30 @@
 //! the coordinator decides by, and to the report. One rank's work, after its trainer has ended.
 //!
 //! `kept` holds predictions as they are kept beside the model, so that a later version can be compared
-//! row by row; `rivals` reads those of the versions that gates name; `table` has the rows' columns;
+//! row by row; `rivals` knows what the versions say that gates name; `table` has the rows' columns;
 //! `report` is what is known beside figures. `file` does as much for a finished model and the rows of a file. What is measured, and how, is `phalanx-assess`'s.
 
-mod columns;
-mod condition;
 mod file;
 mod kept;
 mod report;
 mod rivals;
+mod table;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use phalanx_assess::{Assessment, Exam, NoTable, Rival, Table, Validation, assess};
+use phalanx_assess::{Assessment, Exam, NoTable, Table, Validation, assess};
 use phalanx_data::{Dataset, Split, TargetKind};
 use phalanx_evaluate::Predictions;
 use phalanx_protocol::message::Assignment;
 use phalanx_report::{OnSplit, Report};
-use phalanx_train::{Examined, Outcome};
+use phalanx_train::{Examined, Outcome, Tasks};
 use rayon::ThreadPoolBuilder;
 
-pub use columns::{Columns, SplitTable};
 pub use file::{FileError, FilePredictions, assess_file, predict_file};
 pub use kept::{KeptPredictions, NotKept, read_predictions, write_predictions};
 pub use report::about_file;
-pub(crate) use rivals::rivals;
+pub(crate) use rivals::{Incumbents, fetch};
+pub use table::RawTable;
 
 use crate::failure::TrainerFailed;
 
@@ -35,7 +34,11 @@ pub(crate) struct Evaluation {
     pub(crate) assignment: Assignment,
     pub(crate) dataset: Arc<Dataset>,
     pub(crate) outcome: Box<Outcome>,
-    pub(crate) rivals: BTreeMap<String, Rival>,
+    /// The models that this worker knows.
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) incumbents: Incumbents,
+    /// The columns of the test split and of the validation split, where they are needed and kept.
+    pub(crate) tables: [Option<RawTable>; 2],
     /// The kind of this machine, and where it computes.
     pub(crate) machine: String,
     pub(crate) device: String,
@@ -64,12 +67,9 @@ impl Evaluation {
     }
 
     fn evaluate(self) -> Result<Evaluated, TrainerFailed> {
-        let test = SplitTable::new(Arc::clone(&self.dataset), Split::Test, &self.assignment.spec.data);
-        let validation =
-            SplitTable::new(Arc::clone(&self.dataset), Split::Validation, &self.assignment.spec.data);
         let assessment = match &self.outcome.examined.test {
             None => None,
-            Some(predictions) => Some(self.assess(predictions, &test, &validation)?),
+            Some(predictions) => Some(self.assess(predictions)?),
         };
         let mut report = self.about();
         self.examined(&mut report);
@@ -84,32 +84,27 @@ impl Evaluation {
         Ok(Evaluated { outcome: self.outcome, assessment, kept, report })
     }
 
-    fn assess(
-        &self,
-        predictions: &Predictions,
-        test: &dyn Table,
-        validation: &dyn Table,
-    ) -> Result<Assessment, TrainerFailed> {
-        let Examined { validation: on_validation, decision, .. } = &self.outcome.examined;
-        let deviation = match &self.dataset.schema().target {
-            TargetKind::Number { deviation, .. } => *deviation,
-            TargetKind::Classes(_) | TargetKind::NextByte => 1.0,
-        };
-        let is_text = matches!(predictions, Predictions::NextBytes(_));
+    fn assess(&self, predictions: &Predictions) -> Result<Assessment, TrainerFailed> {
+        fn table(kept: &Option<RawTable>) -> &dyn Table {
+            kept.as_ref().map_or(&NoTable, |kept| kept as &dyn Table)
+        }
+        let Examined { validation, decision, .. } = &self.outcome.examined;
+        let [test_table, validation_table] = &self.tables;
+        let rivals = self.incumbents.rivals(&self.tasks, test_table.as_ref(), predictions);
         let exam = Exam {
             spec: &self.assignment.spec.evaluate,
             split: Split::Test.as_str(),
             predictions,
-            table: if is_text { &NoTable } else { test },
+            table: table(test_table),
             decision: *decision,
-            validation: on_validation.as_ref().map(|predictions| Validation {
+            validation: validation.as_ref().map(|predictions| Validation {
                 split: Split::Validation.as_str(),
                 predictions,
-                table: validation,
+                table: table(validation_table),
             }),
             also: &self.outcome.watched,
-            deviation,
-            rivals: &self.rivals,
+            deviation: deviation(&self.dataset.schema().target),
+            rivals: &rivals,
             name: "this model",
         };
         assess(&exam).map_err(|error| TrainerFailed::Train(error.into()))
@@ -140,5 +135,13 @@ impl Evaluation {
             split: Split::Test.as_str().to_owned(),
             predictions: decision.apply(test.as_ref()?),
         })
+    }
+}
+
+/// What training divides a target of numbers by.
+fn deviation(target: &TargetKind) -> f64 {
+    match target {
+        TargetKind::Number { deviation, .. } => *deviation,
+        TargetKind::Classes(_) | TargetKind::NextByte | TargetKind::NextToken { .. } => 1.0,
     }
 }

@@ -4,15 +4,18 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use phalanx_data::{ColumnValues, DatasetManifest, FeatureKind, Schema, Split, TargetKind};
+use phalanx_data::{
+    ColumnSummary, ColumnValues, DatasetManifest, FeatureKind, Outcome, Schema, SourceRecord, Split, StepReport,
+    TargetKind,
+};
 use phalanx_protocol::{
     rpc::VERSION,
-    spec::{DataSpec, JobSpec, Precision, SourceSpec},
+    spec::{JobSpec, Precision, SplitBy, SplitSpec, Then},
     view::ModelVersion,
 };
 use phalanx_report::{
-    Column, Command, Dataset, Environment, Identity, Report, Reproduction, Source, SplitRows, StepValue, Task,
-    Training,
+    Column, Command, Dataset, Environment, Expectation, Funnel, Identity, Report, Reproduction, Source, SplitRows,
+    Step, StepValue, Task, Training,
 };
 
 use phalanx_train::Predictor;
@@ -52,7 +55,7 @@ impl Evaluation {
             parent: None,
             alias: register.and_then(|register| register.alias.clone()),
             task: task(self.dataset.schema()),
-            target: target(&spec.data).map(str::to_owned),
+            target: spec.data.target().map(str::to_owned),
             architecture: spec.model.kind().to_owned(),
             parameters: self.outcome.model.as_ref().map(|model| model.parameters),
             job: self.assignment.job.clone(),
@@ -97,7 +100,7 @@ pub fn about_file(version: &ModelVersion, predictor: &Predictor, file: &Path) ->
         parent: version.parent,
         alias: None,
         task: task(predictor.schema()),
-        target: target(&spec.data).map(str::to_owned),
+        target: spec.data.target().map(str::to_owned),
         architecture: spec.model.kind().to_owned(),
         parameters: None,
         job: version.job.clone(),
@@ -116,24 +119,15 @@ pub fn about_file(version: &ModelVersion, predictor: &Predictor, file: &Path) ->
     report
 }
 
-/// The column that a job predicts; none of a text.
-pub(super) fn target(data: &DataSpec) -> Option<&str> {
-    match data.source()? {
-        SourceSpec::Csv(csv) => Some(&csv.target),
-        SourceSpec::Parquet(parquet) => Some(&parquet.target),
-        SourceSpec::Text(_) => None,
-    }
-}
-
 /// What kind of task a data set sets.
 fn task(schema: &Schema) -> Task {
     match (&schema.features, &schema.target) {
+        (_, TargetKind::NextByte | TargetKind::NextToken { .. }) => Task::TextGeneration,
         (FeatureKind::Dense { .. }, TargetKind::Classes(_)) => Task::TabularClassification,
         (FeatureKind::Dense { .. }, TargetKind::Number { .. }) => Task::TabularRegression,
         (FeatureKind::Image { .. }, TargetKind::Classes(_)) => Task::ImageClassification,
-        (_, TargetKind::NextByte) => Task::TextGeneration,
-        (FeatureKind::Image { .. } | FeatureKind::Bytes { .. }, TargetKind::Number { .. })
-        | (FeatureKind::Bytes { .. }, TargetKind::Classes(_)) => Task::Other,
+        (FeatureKind::Image { .. }, TargetKind::Number { .. })
+        | (FeatureKind::Bytes { .. } | FeatureKind::Tokens { .. }, _) => Task::Other,
     }
 }
 
@@ -141,10 +135,9 @@ fn task(schema: &Schema) -> Task {
 fn dataset(manifest: &DatasetManifest, spec: &JobSpec) -> Dataset {
     let lineage = &manifest.lineage;
     let rows = |split: Split| SplitRows { split: split.as_str().to_owned(), rows: manifest.split(split).rows };
-    let predicted = target(&spec.data);
-    let column = |column: &phalanx_data::ColumnSummary| {
+    let column = |column: &ColumnSummary| {
         let is_sensitive = spec.evaluate.sensitive.contains(&column.name);
-        let role = match Some(column.name.as_str()) == predicted {
+        let role = match Some(column.name.as_str()) == spec.data.target() {
             true => "target",
             false if is_sensitive => "sensitive",
             false => "feature",
@@ -152,6 +145,7 @@ fn dataset(manifest: &DatasetManifest, spec: &JobSpec) -> Dataset {
         let (kind, encoding) = match &column.values {
             ColumnValues::Numbers { .. } => ("number", None),
             ColumnValues::Categories(values) => ("category", Some(format!("{} values", values.len()))),
+            ColumnValues::Texts => ("text", None),
         };
         Column {
             name: column.name.clone(),
@@ -161,19 +155,79 @@ fn dataset(manifest: &DatasetManifest, spec: &JobSpec) -> Dataset {
             encoding,
         }
     };
+    let source = |source: &SourceRecord| Source {
+        path: source.path.display().to_string(),
+        bytes: source.bytes,
+        blake3: source.blake3.clone(),
+        rows: None,
+    };
+    let mut sources: Vec<Source> = lineage.sources.iter().map(source).collect();
+    if let [only] = sources.as_mut_slice() {
+        only.rows = Some(lineage.source_rows);
+    }
     Dataset {
         version: manifest.version.clone(),
         name: spec.name.clone(),
-        sources: vec![Source {
-            path: lineage.source.display().to_string(),
-            bytes: lineage.source_bytes,
-            blake3: lineage.source_blake3.clone(),
-            rows: Some(lineage.source_rows),
-        }],
+        sources,
         splits: Split::ALL.into_iter().map(rows).collect(),
+        split_by: Some(split_by(&spec.data.split)),
+        funnel: lineage.funnel.as_ref().map(funnel),
+        expectations: lineage.outcomes.iter().map(expectation).collect(),
         columns: manifest.columns.iter().map(column).collect(),
+        recipe: None,
         code_version: lineage.code_version.clone(),
-        ..Dataset::default()
+    }
+}
+
+/// How rows were divided, in words.
+fn split_by(split: &SplitSpec) -> String {
+    let by = match split.by {
+        SplitBy::Random => "at random",
+        SplitBy::Stratified => "stratified by the target",
+        SplitBy::Group => "by group",
+        SplitBy::Time => "by time",
+        SplitBy::Hash => "by a hash of the key",
+        SplitBy::Column => "by a column",
+    };
+    let columns: Vec<String> = split.columns().map(|(_, column)| format!("`{column}`")).collect();
+    let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+    format!("{by}{columns}, seed {}", split.seed)
+}
+
+fn funnel(funnel: &phalanx_data::Funnel) -> Funnel {
+    let step = |step: &StepReport| Step {
+        step: step.step.clone(),
+        about: None,
+        rows_before: step.rows_before,
+        rows_after: step.rows_after,
+        cells: step.cells,
+    };
+    Funnel {
+        rows_read: funnel.rows_read,
+        rows_malformed: funnel.rows_malformed,
+        steps: funnel.steps.iter().map(step).collect(),
+        rows_unexpected: funnel.rows_unexpected,
+        rows_clean: funnel.rows_clean,
+    }
+}
+
+fn expectation(outcome: &Outcome) -> Expectation {
+    let expected = &outcome.expectation;
+    Expectation {
+        expectation: match expected.column() {
+            Some(column) => format!("{} ({column})", expected.name()),
+            None => expected.name().to_owned(),
+        },
+        then: match expected.then() {
+            Then::Fail => "fail",
+            Then::Quarantine => "quarantine",
+            Then::Warn => "warn",
+        }
+        .to_owned(),
+        met: outcome.met,
+        checked: outcome.checked,
+        unexpected: outcome.unexpected,
+        observed: outcome.observed,
     }
 }
 

@@ -44,7 +44,7 @@ struct CsvChunks {
     path: PathBuf,
     bytes: u64,
     missing: Vec<String>,
-    cells_in_row: usize,
+    names: Vec<String>,
     selected: Vec<usize>,
     reader: csv::Reader<Bounded>,
     done: bool,
@@ -67,7 +67,7 @@ impl CsvTable {
             let expected = "a header line and rows";
             return Err(PrepareError::Empty { path: path.to_owned(), expected });
         }
-        let names = header.iter().map(|cell| text(cell, path, &header).map(str::to_owned));
+        let names = (0..header.len()).map(|index| text(&header, index, path).map(str::to_owned));
         let names = names.collect::<Result<Vec<_>, _>>()?;
         check_names(path, &names)?;
         Ok(Self { path: path.to_owned(), bytes, dialect: dialect.clone(), names })
@@ -92,7 +92,7 @@ impl CsvTable {
             path: self.path.clone(),
             bytes: self.bytes,
             missing: self.dialect.missing.clone(),
-            cells_in_row: self.names.len(),
+            names: self.names.clone(),
             selected: selected.iter().map(|column| column.index).collect(),
             reader,
             done: false,
@@ -110,12 +110,12 @@ impl CsvChunks {
                 self.done = true;
                 break;
             }
-            if row.len() != self.cells_in_row {
-                let problem = LineProblem::Ragged { expected: self.cells_in_row, actual: row.len() };
+            if row.len() != self.names.len() {
+                let problem = ragged(&self.names, row.len());
                 return Err(PrepareError::Line { path: self.path.clone(), line: line(&row), problem });
             }
             for (column, index) in columns.iter_mut().zip(&self.selected) {
-                let cell = text(&row[*index], &self.path, &row)?;
+                let cell = text(&row, *index, &self.path)?;
                 column.append_option((!self.missing.iter().any(|missing| missing == cell)).then_some(cell));
             }
             lines.push(line(&row));
@@ -196,12 +196,17 @@ fn read_row(
     })
 }
 
+/// What is wrong with a row of so many cells, in a file whose columns are `names`.
+pub(crate) fn ragged(names: &[String], actual: usize) -> LineProblem {
+    LineProblem::Ragged { expected: names.len(), actual, absent: names.get(actual).cloned() }
+}
+
 /// A cell as text.
-fn text<'a>(cell: &'a [u8], path: &Path, row: &ByteRecord) -> Result<&'a str, PrepareError> {
-    std::str::from_utf8(cell).map_err(|_| PrepareError::Line {
+fn text<'a>(row: &'a ByteRecord, index: usize, path: &Path) -> Result<&'a str, PrepareError> {
+    std::str::from_utf8(&row[index]).map_err(|_| PrepareError::Line {
         path: path.to_owned(),
         line: line(row),
-        problem: LineProblem::NotUtf8,
+        problem: LineProblem::NotUtf8 { column: index + 1 },
     })
 }
 

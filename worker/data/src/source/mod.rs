@@ -1,7 +1,8 @@
-//! Sources: files of rows, read in chunks of bounded size, as often as passes
+//! Tables: files of rows, read in chunks of bounded size, as often as passes
 //! over them are needed. A table is a file and what is known of its columns
 //! before any row is read; it holds no rows.
 
+mod clean;
 mod csv;
 mod list;
 mod parquet;
@@ -13,14 +14,16 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use arrow::array::{Array as _, Float64Array, StringArray};
+use arrow::array::{Array as _, ArrayRef, Float64Array, StringArray};
 
 pub(crate) use self::{
-    csv::{CsvTable, Dialect},
+    clean::ArrowTable,
+    csv::{CsvTable, Dialect, ROW_BYTES_MAX, ragged},
     list::{ListForm, ListValues, Lists},
-    parquet::ParquetTable,
+    parquet::{ParquetTable, batches_as_chunks},
     text::TextFile,
 };
 use crate::error::{ColumnProblem, Place, PrepareError};
@@ -39,6 +42,7 @@ pub(crate) const COLUMNS_MAX: usize = 10_000;
 pub(crate) enum Table {
     Csv(CsvTable),
     Parquet(ParquetTable),
+    Clean(ArrowTable),
 }
 
 /// Some rows of a table.
@@ -66,6 +70,8 @@ pub(crate) enum Places {
     Lines(Vec<u64>),
     /// The first one's number, from 1; the others follow.
     RowsFrom(u64),
+    /// The number of each.
+    Rows(Vec<u64>),
 }
 
 /// The cells of one column of a chunk. Null is a missing cell.
@@ -88,6 +94,8 @@ pub(crate) enum ColumnType {
     Integers,
     /// Fractions.
     Floats,
+    /// Dates, or dates and times. Read as text, they are in ISO 8601.
+    Times,
     /// Lists or bytes.
     Lists {
         /// Whether all values are integers.
@@ -104,6 +112,7 @@ impl fmt::Display for ColumnType {
             Self::Text => "text",
             Self::Integers => "integers",
             Self::Floats => "fractions",
+            Self::Times => "dates",
             Self::Lists { integers: true } => "lists of integers",
             Self::Lists { integers: false } => "lists of fractions",
             Self::Other(name) => name,
@@ -146,6 +155,7 @@ impl Table {
         match self {
             Self::Csv(table) => table.path(),
             Self::Parquet(table) => table.path(),
+            Self::Clean(table) => table.path(),
         }
     }
 
@@ -154,6 +164,7 @@ impl Table {
         match self {
             Self::Csv(table) => table.names(),
             Self::Parquet(table) => table.names(),
+            Self::Clean(table) => table.names(),
         }
     }
 
@@ -162,6 +173,7 @@ impl Table {
         match self {
             Self::Csv(_) => ColumnType::Untyped,
             Self::Parquet(table) => table.column_type(index),
+            Self::Clean(table) => table.column_type(index),
         }
     }
 
@@ -192,6 +204,7 @@ impl Table {
         match self {
             Self::Csv(table) => Ok(Box::new(table.chunks(selected)?)),
             Self::Parquet(table) => Ok(Box::new(table.chunks(selected)?)),
+            Self::Clean(table) => Ok(Box::new(table.chunks(selected)?)),
         }
     }
 }
@@ -201,12 +214,21 @@ impl Places {
     pub(crate) fn at(&self, row: usize) -> Place {
         match self {
             Self::Lines(lines) => Place::Line(lines[row]),
+            Self::Rows(rows) => Place::Row(rows[row]),
             Self::RowsFrom(first) => Place::Row(first + row as u64),
         }
     }
 }
 
 impl Cells {
+    /// The cells, without what they are made of.
+    pub(crate) fn array(&self) -> ArrayRef {
+        match self {
+            Self::Text(cells) => Arc::new(cells.clone()),
+            Self::Numbers(cells) => Arc::new(cells.clone()),
+        }
+    }
+
     /// The number in a row, `None` if it is missing; the cell if it is no finite number.
     pub(crate) fn number(&self, row: usize) -> Result<Option<f64>, Cow<'_, str>> {
         match self {
@@ -262,7 +284,7 @@ pub(crate) fn unreadable(path: &Path, error: io::Error) -> PrepareError {
 }
 
 /// Fails if there are too many names, or two equal ones.
-fn check_names(path: &Path, names: &[String]) -> Result<(), PrepareError> {
+pub(crate) fn check_names(path: &Path, names: &[String]) -> Result<(), PrepareError> {
     let (actual, max) = (names.len(), COLUMNS_MAX);
     if actual > max {
         return Err(PrepareError::TooManyColumns { path: path.to_owned(), actual, max });

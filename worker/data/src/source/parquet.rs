@@ -16,11 +16,11 @@ use arrow::{
 };
 use parquet::arrow::{
     ProjectionMask,
-    arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+    arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder},
 };
 
 use super::{
-    CHUNK_BYTES, CHUNK_ROWS, Cells, Chunk, ColumnType, Places, ReadAs, Selected, check_names,
+    CHUNK_BYTES, CHUNK_ROWS, Cells, Chunk, Chunks, ColumnType, Places, ReadAs, Selected, check_names,
     list::{self, ListError},
     open, unreadable,
 };
@@ -38,15 +38,37 @@ pub(crate) struct ParquetTable {
     names: Vec<String>,
 }
 
-/// One pass over a Parquet file.
-struct ParquetChunks {
+/// One pass over batches of rows.
+pub(super) struct BatchChunks<R> {
+    /// The file, for messages.
+    pub(super) path: PathBuf,
+    /// Rows in all.
+    pub(super) rows: u64,
+    pub(super) rows_read: u64,
+    /// The columns to read, with their names.
+    pub(super) selected: Vec<(Selected, String)>,
+    pub(super) reader: R,
+    /// Where the rows of a batch stand, of which the first is the one of this number.
+    pub(super) places: fn(&RecordBatch, u64) -> Places,
+    pub(super) done: bool,
+}
+
+/// Rows that are in memory as chunks of these columns, each with its name.
+pub(crate) fn batches_as_chunks(
     path: PathBuf,
-    names: Vec<String>,
-    rows: u64,
-    rows_read: u64,
-    selected: Vec<Selected>,
-    reader: ParquetRecordBatchReader,
-    done: bool,
+    batches: Vec<RecordBatch>,
+    selected: Vec<(Selected, String)>,
+) -> Chunks {
+    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    Box::new(BatchChunks {
+        path,
+        rows,
+        rows_read: 0,
+        selected,
+        reader: batches.into_iter().map(Ok::<_, ArrowError>),
+        places: |_, first| Places::RowsFrom(first),
+        done: false,
+    })
 }
 
 impl ParquetTable {
@@ -72,16 +94,7 @@ impl ParquetTable {
     }
 
     pub(crate) fn column_type(&self, index: usize) -> ColumnType {
-        let data_type = self.schema().field(index).data_type();
-        match data_type {
-            _ if is_text(data_type) => ColumnType::Text,
-            _ if data_type.is_integer() => ColumnType::Integers,
-            _ if data_type.is_numeric() => ColumnType::Floats,
-            _ => match list::integers_in_lists(data_type) {
-                Some(integers) => ColumnType::Lists { integers },
-                None => ColumnType::Other(data_type.to_string()),
-            },
-        }
+        column_type(self.schema().field(index).data_type())
     }
 
     /// Reads the rows once.
@@ -93,27 +106,16 @@ impl ParquetTable {
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone());
         let columns = ProjectionMask::roots(builder.parquet_schema(), selected.iter().map(|c| c.index));
         let rows = u64::try_from(self.metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let builder = builder.with_projection(columns).with_batch_size(self.chunk_rows(selected));
-        Ok(ParquetChunks {
+        let builder = builder.with_projection(columns).with_batch_size(chunk_rows(self.schema(), selected));
+        Ok(BatchChunks {
             path: self.path.clone(),
-            names: self.names.clone(),
             rows,
             rows_read: 0,
-            selected: selected.to_vec(),
+            selected: selected.iter().map(|column| (*column, self.names[column.index].clone())).collect(),
+            places: |_, first| Places::RowsFrom(first),
             reader: builder.build().map_err(|error| damaged(&self.path, &error))?,
             done: false,
         })
-    }
-
-    fn chunk_rows(&self, selected: &[Selected]) -> usize {
-        let rows = selected.iter().map(|column| match column.read_as {
-            ReadAs::Given | ReadAs::Text => CHUNK_ROWS,
-            ReadAs::Lists(form) => {
-                let fixed = list::fixed_width(self.schema().field(column.index).data_type());
-                fixed.or(form.width).map_or(LIST_CHUNK_ROWS, |width| CHUNK_BYTES / width.max(1))
-            }
-        });
-        rows.min().unwrap_or(CHUNK_ROWS).clamp(1, CHUNK_ROWS)
     }
 
     fn schema(&self) -> &SchemaRef {
@@ -121,12 +123,12 @@ impl ParquetTable {
     }
 }
 
-impl ParquetChunks {
+impl<R> BatchChunks<R> {
     fn convert(&mut self, batch: &RecordBatch) -> Result<Chunk, PrepareError> {
-        let places = Places::RowsFrom(self.rows_read + 1);
+        let places = (self.places)(batch, self.rows_read + 1);
         let (mut columns, mut lists) = (Vec::new(), None);
-        for selected in &mut self.selected {
-            let name = &self.names[selected.index];
+        for (selected, name) in &mut self.selected {
+            let name = &*name;
             let column = batch.column_by_name(name).ok_or_else(|| PrepareError::Parquet {
                 path: self.path.clone(),
                 reason: format!("column `{name}` is not where the footer says"),
@@ -158,7 +160,7 @@ impl ParquetChunks {
     }
 }
 
-impl Iterator for ParquetChunks {
+impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for BatchChunks<R> {
     type Item = Result<Chunk, PrepareError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -172,6 +174,32 @@ impl Iterator for ParquetChunks {
         self.done = chunk.is_err();
         Some(chunk)
     }
+}
+
+/// What a column's type says of it.
+pub(super) fn column_type(data_type: &DataType) -> ColumnType {
+    match data_type {
+        _ if is_text(data_type) => ColumnType::Text,
+        _ if data_type.is_integer() => ColumnType::Integers,
+        _ if data_type.is_numeric() => ColumnType::Floats,
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => ColumnType::Times,
+        _ => match list::integers_in_lists(data_type) {
+            Some(integers) => ColumnType::Lists { integers },
+            None => ColumnType::Other(data_type.to_string()),
+        },
+    }
+}
+
+/// Rows of a chunk of such columns.
+pub(super) fn chunk_rows(schema: &SchemaRef, selected: &[Selected]) -> usize {
+    let rows = selected.iter().map(|column| match column.read_as {
+        ReadAs::Given | ReadAs::Text => CHUNK_ROWS,
+        ReadAs::Lists(form) => {
+            let fixed = list::fixed_width(schema.field(column.index).data_type());
+            fixed.or(form.width).map_or(LIST_CHUNK_ROWS, |width| CHUNK_BYTES / width.max(1))
+        }
+    });
+    rows.min().unwrap_or(CHUNK_ROWS).clamp(1, CHUNK_ROWS)
 }
 
 /// Whether a type is read as text.

@@ -28,6 +28,10 @@ impl TextFile {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -8,6 +8,7 @@ use arrow::array::{
 };
 use arrow::{buffer::OffsetBuffer, datatypes::Field};
 use phalanx_data::{Dataset, FeatureKind, Features, Split, TargetKind, Targets};
+use phalanx_protocol::spec::SplitBy;
 use proptest::prelude::*;
 
 use crate::support::{Bench, array, offsets, spec, train_only};
@@ -24,7 +25,9 @@ fn bytes(features: &Features) -> &[u8] {
 
 fn classes(dataset: &Dataset, split: Split) -> Vec<u32> {
     let rows: Vec<u64> = (0..dataset.rows(split)).collect();
-    let Targets::Classes(classes) = dataset.gather(split, &rows).targets else { panic!("no classes") };
+    let Targets::Classes(classes) = dataset.gather(split, &rows).unwrap().targets else {
+        panic!("no classes")
+    };
     classes
 }
 
@@ -44,7 +47,7 @@ async fn columns_are_encoded_by_hand_computed_values() {
     let dataset = bench.open(&train_only(spec("csv", &bench.file("a.csv", content), settings))).await;
     assert_eq!(dataset.schema().features, FeatureKind::Dense { width: 6 });
     assert_eq!(dataset.schema().target, TargetKind::Classes(vec!["no".into(), "yes".into()]));
-    let batch = dataset.gather(Split::Train, &[2, 0, 1]);
+    let batch = dataset.gather(Split::Train, &[2, 0, 1]).unwrap();
     #[rustfmt::skip]
     let expected = [
         // size, blue, red, colour missing, 7, 8
@@ -66,7 +69,7 @@ async fn categories_and_statistics_are_those_of_the_training_split() {
     assert_eq!(Split::ALL.map(|split| dataset.rows(split)), [80, 10, 10]);
     assert_eq!(dataset.schema().features, FeatureKind::Dense { width: 81 });
 
-    let train = dataset.gather(Split::Train, &(0..80).collect::<Vec<_>>());
+    let train = dataset.gather(Split::Train, &(0..80).collect::<Vec<_>>()).unwrap();
     let Targets::Numbers(targets) = &train.targets else { panic!() };
     let numbers: Vec<f64> = targets.iter().map(|target| f64::from(*target) / 2.0 - 0.25).collect();
     let mean = numbers.iter().sum::<f64>() / 80.0;
@@ -82,7 +85,7 @@ async fn categories_and_statistics_are_those_of_the_training_split() {
     assert!((target_mean - (mean * 2.0 + 0.5)).abs() < 1e-9);
     assert!((target_deviation - deviation * 2.0).abs() < 1e-9);
     // A text that the training split does not have is all zeros.
-    let test = dataset.gather(Split::Test, &[0, 9]);
+    let test = dataset.gather(Split::Test, &[0, 9]).unwrap();
     assert!(floats(&test.features).chunks(81).all(|row| row[1..].iter().all(|hot| *hot == 0.0)));
 }
 
@@ -111,7 +114,7 @@ async fn plain_parquet_columns_are_treated_as_in_csv() {
     );
     let settings = r#""target": "y", "categorical": ["code"], "ignore": ["day"]"#;
     let dataset = bench.open(&train_only(spec("parquet", &path, settings))).await;
-    let batch = dataset.gather(Split::Train, &[2, 0, 1]);
+    let batch = dataset.gather(Split::Train, &[2, 0, 1]).unwrap();
     #[rustfmt::skip]
     let expected = [
         1.0, 1.0, 0.0, 0.0, 1.0, 0.0,
@@ -135,7 +138,7 @@ async fn the_order_of_features_is_the_users() {
     );
     let settings = r#""target": "y", "features": ["b", "a"]"#;
     let dataset = bench.open(&train_only(spec("parquet", &path, settings))).await;
-    assert_eq!(floats(&dataset.gather(Split::Train, &[0, 1]).features), [1.0, -1.0, -1.0, 1.0]);
+    assert_eq!(floats(&dataset.gather(Split::Train, &[0, 1]).unwrap().features), [1.0, -1.0, -1.0, 1.0]);
 }
 
 /// Four images of two pixels, in every form that a column may have.
@@ -163,11 +166,13 @@ async fn images_of_bytes_stay_bytes_in_every_form_of_column() {
         let settings = r#""target": "y", "objective": "classification", "shape": [1, 2, 1]"#;
         let path = bench.parquet("a.parquet", columns);
         let dataset = bench.open(&train_only(spec("parquet", &path, settings))).await;
-        let FeatureKind::Image { shape, mean, deviation } = dataset.schema().features else { panic!() };
+        let FeatureKind::Image { shape, mean, deviation } = dataset.schema().features.clone() else {
+            panic!()
+        };
         // In fractions of 255: 0, 1, 0.2, 0.4, 0, 0, 1, 1.
-        assert_eq!((shape, mean), ([1, 2, 1], 0.45));
-        assert!((deviation - 0.1975_f32.sqrt()).abs() < 1e-6, "{deviation}");
-        let batch = dataset.gather(Split::Train, &[3, 0]);
+        assert_eq!((shape, mean), ([1, 2, 1], vec![0.45]));
+        assert!((deviation[0] - 0.1975_f32.sqrt()).abs() < 1e-6, "{deviation:?}");
+        let batch = dataset.gather(Split::Train, &[3, 0]).unwrap();
         assert_eq!(bytes(&batch.features), [255, 255, 0, 255]);
         assert_eq!(batch.targets, Targets::Classes(vec![0, 1]));
     }
@@ -180,19 +185,27 @@ async fn images_of_floats_are_standardised_over_all_pixels_and_vectors_by_elemen
         let bench = Bench::new();
         let columns = vec![("v", column), ("y", array(Float32Array::from(vec![0.5, 1.0, 0.0, 2.5])))];
         let path = bench.parquet("a.parquet", columns);
-        let image = spec("parquet", &path, r#""target": "y", "shape": [2, 1, 1]"#);
+        let image = spec("parquet", &path, r#""target": "y", "shape": [1, 2, 1]"#);
         let dataset = bench.open(&train_only(image)).await;
-        let FeatureKind::Image { mean, deviation, .. } = dataset.schema().features else { panic!() };
-        assert_eq!(mean, 4.0);
-        let batch = dataset.gather(Split::Train, &[1]);
+        let FeatureKind::Image { mean, deviation, .. } = dataset.schema().features.clone() else { panic!() };
+        assert_eq!(mean, [4.0]);
+        let deviation = deviation[0];
+        let batch = dataset.gather(Split::Train, &[1]).unwrap();
         let found = floats(&batch.features);
         assert!((found[0] + 4.0 / deviation).abs() < 1e-6 && found[1] == -found[0], "{found:?}");
         assert_eq!(batch.targets, Targets::Numbers(vec![1.0]));
 
+        // Each channel by itself.
+        let channels = spec("parquet", &path, r#""target": "y", "shape": [2, 1, 1]"#);
+        let dataset = bench.open(&train_only(channels)).await;
+        let FeatureKind::Image { mean, .. } = dataset.schema().features.clone() else { panic!() };
+        assert_eq!(mean, [2.0, 6.0]);
+        assert_eq!(floats(&dataset.gather(Split::Train, &[1, 2]).unwrap().features), [-1.0, 1.0, 1.0, -1.0]);
+
         let vector = spec("parquet", &path, r#""target": "y""#);
         let dataset = bench.open(&train_only(vector)).await;
         assert_eq!(dataset.schema().features, FeatureKind::Dense { width: 2 });
-        assert_eq!(floats(&dataset.gather(Split::Train, &[1, 2]).features), [-1.0, 1.0, 1.0, -1.0]);
+        assert_eq!(floats(&dataset.gather(Split::Train, &[1, 2]).unwrap().features), [-1.0, 1.0, 1.0, -1.0]);
     }
 }
 
@@ -206,7 +219,7 @@ async fn windows_of_text_follow_each_other_and_know_their_next_bytes() {
     assert_eq!(dataset.schema().features, FeatureKind::Bytes { context: 7 });
     assert_eq!(dataset.schema().target, TargetKind::NextByte);
     for (split, start) in Split::ALL.into_iter().zip([0, 800, 900]) {
-        let batch = dataset.gather(split, &[13, 0, 1]);
+        let batch = dataset.gather(split, &[13, 0, 1]).unwrap();
         let expected =
             |ahead: usize| [13, 0, 1].map(|row| text[start + row * 7 + ahead..][..7].to_vec()).concat();
         assert_eq!(bytes(&batch.features), expected(0));
@@ -219,7 +232,7 @@ async fn stratified_splits_keep_the_proportions_of_digits() {
     let bench = Bench::new();
     let settings = r#""target": "label", "objective": "classification", "shape": [1, 28, 28]"#;
     let mut data = spec("parquet", &example("mnist.parquet"), settings);
-    data.split.stratify = true;
+    data.split.by = SplitBy::Stratified;
     let dataset = bench.open(&data).await;
     assert_eq!(Split::ALL.iter().map(|split| dataset.rows(*split)).sum::<u64>(), 8_000);
     let share = |split| {
@@ -231,7 +244,8 @@ async fn stratified_splits_keep_the_proportions_of_digits() {
     for (train, test) in share(Split::Train).into_iter().zip(share(Split::Test)) {
         assert!((train - test).abs() < 0.002, "{train} and {test}");
     }
-    let FeatureKind::Image { mean, deviation, .. } = dataset.schema().features else { panic!() };
+    let FeatureKind::Image { mean, deviation, .. } = dataset.schema().features.clone() else { panic!() };
+    let (mean, deviation) = (mean[0], deviation[0]);
     assert!((0.12..0.14).contains(&mean) && (0.30..0.32).contains(&deviation), "{mean} {deviation}");
 }
 
@@ -278,7 +292,7 @@ proptest! {
 
         // Rows are known again by their targets, which are all different but by a rare chance.
         let position = |target: f32| rows.iter().position(|(_, _, y)| *y as f32 == target).unwrap();
-        let gather = |split| dataset.gather(split, &(0..dataset.rows(split)).collect::<Vec<_>>());
+        let gather = |split| dataset.gather(split, &(0..dataset.rows(split)).collect::<Vec<_>>()).unwrap();
         let originals = |targets: &Targets| match targets {
             Targets::Numbers(numbers) => numbers.iter().map(|number| &rows[position(*number)]).collect::<Vec<_>>(),
             other => panic!("{other:?}"),

@@ -11,9 +11,10 @@ use arrow::{
     buffer::OffsetBuffer,
 };
 use parquet::arrow::ArrowWriter;
-use phalanx_data::{Dataset, PrepareError, Prepared, prepare};
+use phalanx_data::{Cache, Dataset, PrepareError, Prepared, prepare};
 use phalanx_protocol::spec::{DataSpec, SplitSpec};
 use phalanx_storage::Store;
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 /// A folder with a source and a store.
@@ -50,17 +51,26 @@ impl Bench {
         prepare(spec, &self.store, &mut |_| {}).await
     }
 
+    pub(crate) fn cache(&self) -> Cache {
+        Cache::new(self.path("cache"), Cache::BYTES_MAX)
+    }
+
     pub(crate) async fn open(&self, spec: &DataSpec) -> Dataset {
         let prepared = self.prepare(spec).await.unwrap();
-        Dataset::open(&prepared.dataset, &self.store, &self.path("cache")).await.unwrap()
+        Dataset::open(&prepared.dataset, &self.store, &self.cache()).await.unwrap()
     }
 }
 
-/// A `[data]` section, from JSON; the source's path is put into it.
+/// A `[data]` section over the source at `path`, with `settings` of the section and of its source as
+/// the inside of a JSON object.
 pub(crate) fn spec(kind: &str, path: &Path, settings: &str) -> DataSpec {
-    let path = serde_json::to_string(path).unwrap();
-    let comma = if settings.is_empty() { "" } else { ", " };
-    serde_json::from_str(&format!("{{\"{kind}\": {{\"path\": {path}{comma}{settings}}}}}")).unwrap()
+    const OF_THE_SOURCE: [&str; 5] = ["missing", "delimiter", "context", "labels", "resize"];
+    let settings: Map<String, Value> = serde_json::from_str(&format!("{{{settings}}}")).unwrap();
+    let (mut source, mut data): (Map<_, _>, Map<_, _>) =
+        settings.into_iter().partition(|(key, _)| OF_THE_SOURCE.contains(&key.as_str()));
+    source.insert("path".to_owned(), Value::from(path.to_str().unwrap()));
+    data.insert(kind.to_owned(), source.into());
+    serde_json::from_value(data.into()).unwrap()
 }
 
 /// All rows into the training split.

@@ -14,6 +14,9 @@ use crate::{
 /// The most rows of a table of the card; the report has all of them.
 const ROWS_MAX: usize = 10;
 
+/// The most classes of one column whose groups are shown.
+const CLASSES_MAX: usize = 3;
+
 pub(super) fn risks(card: &mut Document, report: &Report) {
     let about = &report.identity.about;
     card.heading(2, "Bias, Risks, and Limitations");
@@ -51,9 +54,10 @@ pub(super) fn risks(card: &mut Document, report: &Report) {
 fn groups(card: &mut Document, column: &FairnessOf) {
     match column {
         FairnessOf::Classes(classes) => {
-            for of in classes {
+            for of in classes.iter().take(CLASSES_MAX) {
                 card.paragraph(&format!("By {}, selected for {}:", text(&of.column), text(&of.class)));
-                let rows: Vec<Vec<String>> = of.groups.iter().chain([&of.overall]).map(group).collect();
+                let rows: Vec<Vec<String>> =
+                    of.groups.iter().take(ROWS_MAX).chain([&of.overall]).map(group).collect();
                 card.table(&["Group", "Rows", "Selected", "Accuracy", "True positive rate"], &rows);
                 let figure =
                     |value: Option<f64>| value.map_or(NONE.to_owned(), |value| Shown::Number.text(value));
@@ -68,6 +72,7 @@ fn groups(card: &mut Document, column: &FairnessOf) {
             let rows: Vec<Vec<String>> = of
                 .groups
                 .iter()
+                .take(ROWS_MAX)
                 .chain([&of.overall])
                 .map(|group| {
                     let figures = [group.mean_error, group.mae].map(|value| Shown::Number.text(value));
@@ -82,7 +87,8 @@ fn groups(card: &mut Document, column: &FairnessOf) {
 fn group(group: &GroupRates) -> Vec<String> {
     let rates = [group.selection_rate, group.accuracy, group.true_positive_rate];
     let rates = rates.map(|rate| rate.map_or(NONE.to_owned(), |rate| Shown::Percent.text(rate.value)));
-    [text(&group.group), count(group.count)].into_iter().chain(rates).collect()
+    let few = if group.small { " (few rows)" } else { "" };
+    [format!("{}{few}", text(&group.group)), count(group.count)].into_iter().chain(rates).collect()
 }
 
 pub(super) fn evaluation(card: &mut Document, report: &Report) {
@@ -132,7 +138,7 @@ pub(super) fn examination(card: &mut Document, report: &Report) {
             .columns
             .iter()
             .take(ROWS_MAX)
-            .map(|column| vec![code(&column.column), Shown::Signed(4).text(column.importance)])
+            .map(|column| vec![code(&column.column), Shown::Change.text(column.importance)])
             .collect();
         card.table(&["Column", "Loss"], &rows);
     }

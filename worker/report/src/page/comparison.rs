@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn section(comparison: &OnSplit<Comparison>) -> Section {
     let (found, at) = (&comparison.found, Pointer::root().fields("comparison/found"));
     let body = html! {
-        p { (found.summary) }
+        p { (found.summary) "." }
         (contrasts(found, &at))
         (tests(&found.tests, &at.field("tests")))
         p.note { "On the " (count(&Pointer::root().fields("comparison/rows"), comparison.rows)) " rows of the split "
@@ -38,8 +38,9 @@ fn contrasts(found: &Comparison, at: &Pointer) -> Markup {
     let all = found.contrasts.iter().flat_map(|of| [share(of, ends(of).0), share(of, ends(of).1)]);
     let scale = RowScale::over(all, Some(0.0));
     let head = html! {
-        th { "Metric" } th.number { (code(&found.a)) } th.number { (code(&found.b)) } th.drawing aria-hidden="true" { "worse | better" }
-        th.number { "Difference" } th.number { "Chance" } th { "Better" }
+        th { "Metric" } th.number { (code(&found.a)) } th.number { (code(&found.b)) }
+        th.drawing aria-hidden="true" { "worse | better" }
+        th.number { "Difference" } th.number { "p, adjusted" } th { "Better" }
     };
     let rows = html! {
         @for (at, of) in at.field("contrasts").items(&found.contrasts) {

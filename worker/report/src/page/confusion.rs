@@ -15,14 +15,11 @@ const CLASSES_MAX: usize = 20;
 /// As many of those.
 const LISTED_MAX: usize = 20;
 
-/// From this share of a row on, a cell is so dark that its text must be light.
-const DARK: f64 = 0.55;
-
 pub(super) fn section(confusion: &Confusion, split: &str, at: &Pointer) -> Section {
     let body = html! {
         @if confusion.classes.len() <= CLASSES_MAX {
-            p { "Rows are what is true on the split " (split) ", columns what was predicted. The darker a cell, the "
-                "larger its share of the row; what lies off the diagonal is wrong." }
+            p { "Rows are what is true on the split " (split) ", columns what was predicted. The stronger a cell's colour, "
+                "the larger its share of the row; what lies off the diagonal is wrong." }
             (matrix(confusion, at))
         } @else {
             p { "The commonest confusions on the split " (split) "; all of them are in " code { "report.json" } "." }
@@ -52,8 +49,7 @@ fn matrix(confusion: &Confusion, at: &Pointer) -> Markup {
 
 fn heat(at: &Pointer, cell: u64, all: u64) -> Markup {
     let share = if all > 0 { cell as f64 / all as f64 } else { 0.0 };
-    let class = if share > DARK { "heat dark" } else { "heat" };
-    html! { td class=(class) style=(format!("--share:{share:.3}")) { (count(at, cell)) } }
+    html! { td.heat style=(format!("--share:{share:.3}")) { (count(at, cell)) } }
 }
 
 fn list(confusion: &Confusion, at: &Pointer) -> Markup {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     figure::{count, figure, maybe},
-    parts::{Section, code, cut, facts, mark, table},
+    parts::{Section, code, cut, facts, mark, prose, table},
 };
 use crate::{
     Dataset, Expectation, Funnel, Step,
@@ -13,8 +13,10 @@ use crate::{
     pointer::Pointer,
 };
 
-/// The most sources and columns that are shown.
+/// The most sources, steps, expectations and columns that are shown.
 const SOURCES_MAX: usize = 50;
+const STEPS_MAX: usize = 100;
+const EXPECTATIONS_MAX: usize = 100;
 const COLUMNS_MAX: usize = 100;
 
 pub(super) fn section(data: &Dataset) -> Section {
@@ -98,7 +100,7 @@ fn steps(funnel: &Funnel, at: &Pointer) -> Markup {
     let row = |at: &Pointer, step: &Step| {
         html! {
             tr {
-                th scope="row" { code { (step.step) } @if let Some(about) = &step.about { span.about { (about) } } }
+                th scope="row" { code { (step.step) } @if let Some(about) = &step.about { span.about { (prose(about)) } } }
                 (drawn(step.rows_after))
                 td.number { (count(&at.field("rows_after"), step.rows_after)) }
                 td.number { (count(&at.field("cells"), step.cells)) }
@@ -111,11 +113,11 @@ fn steps(funnel: &Funnel, at: &Pointer) -> Markup {
     let rows = html! {
         (end("read", "rows_read", funnel.rows_read))
         @if funnel.rows_malformed > 0 { (end("put aside: cannot be read", "rows_malformed", funnel.rows_malformed)) }
-        @for (at, step) in at.field("steps").items(&funnel.steps) { (row(&at, step)) }
+        @for (at, step) in at.field("steps").items(&funnel.steps).take(STEPS_MAX) { (row(&at, step)) }
         @if funnel.rows_unexpected > 0 { (end("put aside: not as expected", "rows_unexpected", funnel.rows_unexpected)) }
         (end("clean", "rows_clean", funnel.rows_clean))
     };
-    html! { h3 { "What became of the rows" } (table("Cleaning", head, rows)) }
+    html! { h3 { "What became of the rows" } (table("Cleaning", head, rows)) (cut(STEPS_MAX, funnel.steps.len())) }
 }
 
 fn expectations(all: &[Expectation], at: &Pointer) -> Markup {
@@ -124,7 +126,7 @@ fn expectations(all: &[Expectation], at: &Pointer) -> Markup {
         th.number { "Figure" }
     };
     let rows = html! {
-        @for (at, of) in at.items(all) {
+        @for (at, of) in at.items(all).take(EXPECTATIONS_MAX) {
             tr {
                 th scope="row" { (code(&of.expectation)) }
                 td { (mark(of.met, "met", "not met")) }
@@ -135,7 +137,7 @@ fn expectations(all: &[Expectation], at: &Pointer) -> Markup {
             }
         }
     };
-    html! { h3 { "Expectations" } (table("Expectations", head, rows)) }
+    html! { h3 { "Expectations" } (table("Expectations", head, rows)) (cut(EXPECTATIONS_MAX, all.len())) }
 }
 
 fn columns(data: &Dataset, at: &Pointer) -> Markup {

@@ -6,9 +6,9 @@ use phalanx_evaluate::fairness::{
 };
 
 use super::{
-    figure::{count, figure, level, maybe, measured, rate},
+    figure::{chosen_share, count, figure, maybe, measured, rate},
     mitigation,
-    parts::{Section, mark, row_head, table, tag},
+    parts::{Section, cut, mark, row_head, table, tag},
 };
 use crate::{
     FairnessOf, FairnessPart, OnSplit,
@@ -16,6 +16,10 @@ use crate::{
     plot::{RowScale, Tone},
     pointer::Pointer,
 };
+
+/// The most classes of one column, and groups of one class, that are shown.
+const CLASSES_MAX: usize = 8;
+const GROUPS_MAX: usize = 50;
 
 pub(super) fn section(fairness: &OnSplit<FairnessPart>) -> Section {
     let at = Pointer::root().fields("fairness/found");
@@ -33,20 +37,32 @@ pub(super) fn section(fairness: &OnSplit<FairnessPart>) -> Section {
         @for (at, of) in at.field("columns").items(&part.columns) {
             @match of {
                 FairnessOf::Classes(classes) => {
-                    @for (at, class) in at.field("classes").items(classes) { (of_class(class, &at)) }
+                    @for (at, class) in worst(classes, &at.field("classes")) { (of_class(class, &at)) }
+                    (cut(CLASSES_MAX, classes.len()))
                 }
                 FairnessOf::Numbers(numbers) => { (of_numbers(numbers, &at.field("numbers"))) }
             }
         }
         @if let Some(bootstrap) = &part.settings.bootstrap {
             p.note {
-                "Intervals of " (level(&at.fields("settings/bootstrap/level"), bootstrap.level))
+                "Intervals of " (chosen_share(&at.fields("settings/bootstrap/level"), bootstrap.level))
                 ". A difference cannot fall below zero, so an interval that begins above it alone proves nothing."
             }
         }
         @if !part.mitigations.is_empty() { (mitigation::of_all(&part.mitigations, &at.field("mitigations"))) }
     };
     Section { id: "fairness", title: "Fairness", body }
+}
+
+/// All classes, or of many those whose groups are furthest apart.
+fn worst<'a>(classes: &'a [ClassFairness], at: &Pointer) -> Vec<(Pointer, &'a ClassFairness)> {
+    let mut placed: Vec<_> = at.items(classes).collect();
+    if placed.len() > CLASSES_MAX {
+        let apart = |class: &ClassFairness| class.demographic_parity.difference.unwrap_or(0.0);
+        placed.sort_by(|(_, a), (_, b)| apart(b).total_cmp(&apart(a)));
+        placed.truncate(CLASSES_MAX);
+    }
+    placed
 }
 
 fn of_class(fairness: &ClassFairness, at: &Pointer) -> Markup {
@@ -69,19 +85,20 @@ fn of_class(fairness: &ClassFairness, at: &Pointer) -> Markup {
 fn groups(fairness: &ClassFairness, at: &Pointer) -> Markup {
     let all: Vec<(Pointer, &GroupRates)> = std::iter::once((at.field("overall"), &fairness.overall))
         .chain(at.field("groups").items(&fairness.groups))
+        .take(GROUPS_MAX)
         .collect();
     let ends = |rate: Rate| [rate.value, rate.lower, rate.upper];
     let rates = all.iter().filter_map(|(_, group)| group.selection_rate).flat_map(ends);
     let scale = RowScale::over(rates, fairness.overall.selection_rate.map(|rate| rate.value));
     let has_scores = fairness.overall.scores.is_some();
     let head = html! {
-        th { "Group" } th.number { "Rows" } th.number { "Are of it" } (row_head(scale.as_ref()))
+        th { "Group" } th.number { "Rows" } th.number { "Base rate" } (row_head(scale.as_ref()))
         th.number { "Selected" } th.number { "Accuracy" } th.number { "Precision" } th.number { "True positives" }
         th.number { "False positives" }
-        @if has_scores { th.number { "ROC-AUC" } th.number { "Calibration error" } }
+        @if has_scores { th.number { "ROC-AUC" } th.number { "ECE" } }
     };
     let rows = html! { @for (at, of) in &all { (group(at, of, scale.as_ref(), has_scores)) } };
-    table("Groups", head, rows)
+    html! { (table("Groups", head, rows)) (cut(all.len(), 1 + fairness.groups.len())) }
 }
 
 fn group(at: &Pointer, group: &GroupRates, scale: Option<&RowScale>, has_scores: bool) -> Markup {
@@ -152,6 +169,7 @@ fn apart(
 fn of_numbers(fairness: &NumbersFairness, at: &Pointer) -> Markup {
     let all: Vec<(Pointer, &GroupErrors)> = std::iter::once((at.field("overall"), &fairness.overall))
         .chain(at.field("groups").items(&fairness.groups))
+        .take(GROUPS_MAX)
         .collect();
     let scale = RowScale::over(all.iter().map(|(_, group)| group.mean_error), Some(0.0));
     let head = html! {
@@ -182,7 +200,9 @@ fn of_numbers(fairness: &NumbersFairness, at: &Pointer) -> Markup {
     };
     html! {
         h3 { "By " (fairness.column) }
+        p { "Errors are prediction less truth: above zero where the model says too much." }
         (table("Groups", head, rows))
+        (cut(all.len(), 1 + fairness.groups.len()))
         (disparities(at, vec![
             ("Mean error", "mean_error", &fairness.mean_error),
             ("Mean absolute error", "mae", &fairness.mae),

@@ -75,13 +75,14 @@ pub(super) fn difference(
     (at, value): (&Pointer, f64),
     (interval_at, ends_of): (&Pointer, Option<&Interval>),
 ) -> Markup {
-    let decimals = match digits_of(ends_of) {
-        Shown::Decimals(decimals) => decimals,
-        _ => 4,
+    let shown = if let Shown::Decimals(decimals) = digits_of(ends_of) {
+        Shown::Signed(decimals)
+    } else {
+        Shown::Change
     };
     html! {
-        (figure(at, value, Shown::Signed(decimals)))
-        @if let Some(ends_of) = ends_of { " " (interval(interval_at, ends_of, Shown::Signed(decimals))) }
+        (figure(at, value, shown))
+        @if let Some(ends_of) = ends_of { " " (interval(interval_at, ends_of, shown)) }
     }
 }
 
@@ -90,12 +91,12 @@ pub(super) fn rate(at: &Pointer, rate: Option<&Rate>) -> Markup {
     maybe(&at.field("value"), rate.map(|rate| rate.value), Shown::Percent)
 }
 
-/// The level of an interval, for captions.
-pub(super) fn level(at: &Pointer, level: f64) -> Markup {
-    let decimals = if (100.0 * level).fract() == 0.0 { 0 } else { 1 };
+/// A share that somebody chose, in percent.
+pub(super) fn chosen_share(at: &Pointer, share: f64) -> Markup {
+    let decimals = if (100.0 * share).fract() == 0.0 { 0 } else { 1 };
     html! {
-        @if level.is_finite() {
-            data value=(format!("{level:?}")) data-at=(at) { (format!("{:.decimals$} %", 100.0 * level)) }
+        @if share.is_finite() {
+            data value=(format!("{share:?}")) data-at=(at) { (format!("{:.decimals$} %", 100.0 * share)) }
         } @else { (NONE) }
     }
 }

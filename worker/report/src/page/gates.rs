@@ -5,7 +5,7 @@ use phalanx_evaluate::verdict::{GateResult, Verdict};
 
 use super::{
     figure::{figure, maybe},
-    parts::{Section, code, mark, table},
+    parts::{Section, code, mark, prose, table},
 };
 use crate::{digits::Shown, pointer::Pointer};
 
@@ -21,7 +21,7 @@ pub(super) fn section(verdict: &Verdict) -> Section {
         } @else {
             (table("Gates", head, rows))
             @for gate in verdict.gates.iter().filter(|gate| gate.value.is_none()) {
-                p.note { (gate.summary) }
+                p.note { (prose(&gate.summary)) "." }
             }
         }
     };
@@ -34,8 +34,8 @@ fn row(at: &Pointer, gate: &GateResult) -> Markup {
             th scope="row" { (code(&gate.gate)) }
             td { (mark(gate.holds, "met", "not met")) }
             td.number { (maybe(&at.field("value"), gate.value, Shown::Number)) }
-            td.number { (figure(&at.field("bound"), gate.bound, Shown::Number)) }
-            td.number { (maybe(&at.field("slack"), gate.slack, Shown::Signed(4))) }
+            td.number { (figure(&at.field("bound"), gate.bound, Shown::Chosen)) }
+            td.number { (maybe(&at.field("slack"), gate.slack, Shown::Change)) }
         }
     }
 }

@@ -16,8 +16,9 @@ use crate::{
     pointer::Pointer,
 };
 
-/// The most columns of one table.
+/// The most columns of one table, and classes with a table.
 const COLUMNS_MAX: usize = 30;
+const CLASSES_MAX: usize = 8;
 
 pub(super) fn section(report: &Report) -> Option<Section> {
     if report.importance.is_empty() && report.gradients.is_empty() {
@@ -50,7 +51,7 @@ fn permutation(of: &OnSplit<PermutationImportance>, at: &Pointer) -> Markup {
             tr {
                 th scope="row" { (column.column) }
                 td.drawing { @if let Some(scale) = scale { (scale.bar(column.importance, Some(ends(index)), tone)) } }
-                td.number { (figure(&at.field("importance"), column.importance, Shown::Signed(4))) }
+                td.number { (figure(&at.field("importance"), column.importance, Shown::Change)) }
                 td.number { (figure(&at.field("deviation"), column.deviation, Shown::Decimals(4))) }
                 td { @if !column.matters { (tag("no more than chance")) } }
             }
@@ -70,7 +71,7 @@ fn permutation(of: &OnSplit<PermutationImportance>, at: &Pointer) -> Markup {
 fn gradients(all: &BTreeMap<String, OnSplit<IntegratedGradients>>) -> Markup {
     let field = Pointer::root().field("gradients");
     html! {
-        @for (class, of) in all {
+        @for (class, of) in all.iter().take(CLASSES_MAX) {
             @let at = field.field(class);
             @let shown = of.found.columns.get(..COLUMNS_MAX).unwrap_or(&of.found.columns);
             @let scale = RowScale::over(shown.iter().map(|column| column.mean_absolute), Some(0.0));
@@ -93,11 +94,12 @@ fn gradients(all: &BTreeMap<String, OnSplit<IntegratedGradients>>) -> Markup {
                         }
                         td.number { (figure(&at.field("mean_absolute"), column.mean_absolute, Shown::Number)) }
                         td.number { (figure(&at.field("share"), column.share, Shown::Percent)) }
-                        td.number { (figure(&at.field("mean"), column.mean, Shown::Signed(4))) }
+                        td.number { (figure(&at.field("mean"), column.mean, Shown::Change)) }
                     }
                 }
             }))
             (cut(shown.len(), of.found.columns.len()))
         }
+        (cut(CLASSES_MAX, all.len()))
     }
 }

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use phalanx_protocol::spec::{MeasuredOn, Metric, MetricName};
 
 use super::{
-    figure::{absent, level, measured},
+    figure::{absent, chosen_share, measured},
     parts::{Section, cut, table},
 };
 use crate::{Measured, Report, SplitMetrics, pointer::Pointer};
@@ -86,7 +86,7 @@ fn of_splits(report: &Report) -> Markup {
                     @if let Some(metric) = about(name) { span.about { (metric.about) } }
                 }
                 @for (at, split) in splits.items(&report.splits) { td.number { (cell(&at, split, name)) } }
-                td { @if let Some(metric) = about(name) { (direction(metric.more_is_better)) } }
+                td { @if let Some(metric) = about(name) { (direction(metric)) } }
             }
         }
     };
@@ -94,7 +94,7 @@ fn of_splits(report: &Report) -> Markup {
         let (name, interval) =
             split.metrics.iter().find_map(|(name, found)| Some((name, found.interval?)))?;
         let at = splits.item(index).field("metrics").field(name).fields("interval/level");
-        Some(level(&at, interval.level))
+        Some(chosen_share(&at, interval.level))
     });
     html! {
         (table("Metrics of each split", head, rows))
@@ -153,8 +153,16 @@ pub(super) fn value(at: &Pointer, found: &Measured) -> Markup {
     measured((&at.field("value"), found.value), (&at.field("interval"), found.interval.as_ref()))
 }
 
-fn direction(more_is_better: bool) -> Markup {
-    html! { span.direction { @if more_is_better { "↑ higher" } @else { "↓ lower" } } }
+/// Which way is better. What may have either sign without limit is a mean error of some kind.
+pub(super) fn direction(metric: &Metric) -> Markup {
+    let has_either_sign = metric.range == (f64::NEG_INFINITY, f64::INFINITY);
+    html! {
+        span.direction {
+            @if has_either_sign { "near zero" }
+            @else if metric.more_is_better { "↑ higher" }
+            @else { "↓ lower" }
+        }
+    }
 }
 
 /// The metric and the class, where a name is that of one class.

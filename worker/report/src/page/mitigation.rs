@@ -19,7 +19,7 @@ pub(super) fn of_all(mitigations: &[Mitigation], at: &Pointer) -> Markup {
                     h3 { "A threshold for each group of " (chosen.column) }
                     p {
                         "For " (class) ", chosen on the split " (chosen_on) " so that " (constraint(chosen.constraint))
-                        " is within " (figure(&at.fields("chosen/tolerance"), chosen.tolerance, Shown::Number)) ": "
+                        " is within " (figure(&at.fields("chosen/tolerance"), chosen.tolerance, Shown::Chosen)) ": "
                         (mark(chosen.within_tolerance, "it is, there", "out of reach; this comes nearest")) "."
                     }
                     (thresholds(chosen, &at.field("chosen")))
@@ -72,7 +72,7 @@ fn price(
                 td.number { (figure(&at.field("accuracy"), of.accuracy, Shown::Decimals(4))) }
                 td.number { (maybe(&at.field("difference"), of.difference, Shown::Decimals(4))) }
                 td.number { @match price {
-                    Some((price, at)) => { (figure(&at, price, Shown::Signed(4))) }
+                    Some((price, at)) => { (figure(&at, price, Shown::Change)) }
                     None => { (absent()) }
                 } }
             }

@@ -17,22 +17,22 @@ use crate::{
 pub(super) fn section(part: &NumberPart, split: &str, at: &Pointer) -> Section {
     let unit = part.unit.as_deref();
     let body = html! {
-        p { "Errors on the split " (split) ": truth less prediction"
+        p { "Residuals on the split " (split) ": prediction less truth, so above zero where the model says too much"
             @if let Some(unit) = unit { ", in " (unit) } "." }
         @if let Some(residuals) = &part.residuals { (errors(residuals, &at.field("residuals"))) }
         div.plots {
             (predicted_over_true(part, unit, at))
-            (errors_over_predictions(part, unit, at))
+            (errors_over_predictions(part, unit))
             @if let Some(bars) = &part.histogram { (histogram(bars, unit, &at.field("histogram"))) }
         }
     };
-    Section { id: "residuals", title: "Predictions and errors", body }
+    Section { id: "residuals", title: "Predictions and residuals", body }
 }
 
 fn errors(residuals: &Residuals, at: &Pointer) -> Markup {
     let of = |name: &str, value: f64| figure(&at.field(name), value, Shown::Number);
     facts(vec![
-        ("Mean error", of("mean", residuals.mean)),
+        ("Mean residual", of("mean", residuals.mean)),
         ("Standard deviation", of("deviation", residuals.deviation)),
         ("Lowest", of("min", residuals.min)),
         ("A twentieth below", of("p5", residuals.p5)),
@@ -50,7 +50,7 @@ fn labelled(what: &str, unit: Option<&str>) -> String {
 
 fn predicted_over_true(part: &NumberPart, unit: Option<&str>, at: &Pointer) -> Markup {
     let both = part.predicted.iter().flat_map(|row| [row.truth, row.prediction]);
-    let Some(scale) = Scale::over(both).map(Scale::rounded) else { return html! {} };
+    let Some(scale) = Scale::over(both) else { return html! {} };
     let points = part.predicted.iter().map(|row| (row.truth, row.prediction)).collect();
     let chart = Chart {
         title: "Predicted values over true ones; on the diagonal they agree".to_owned(),
@@ -65,22 +65,25 @@ fn predicted_over_true(part: &NumberPart, unit: Option<&str>, at: &Pointer) -> M
     plot(&chart, html! { "Predicted over true" }, rows(part, at))
 }
 
-fn errors_over_predictions(part: &NumberPart, unit: Option<&str>, at: &Pointer) -> Markup {
+fn errors_over_predictions(part: &NumberPart, unit: Option<&str>) -> Markup {
     let points: Vec<_> =
-        part.predicted.iter().map(|row| (row.prediction, row.truth - row.prediction)).collect();
+        part.predicted.iter().map(|row| (row.prediction, row.prediction - row.truth)).collect();
     let x = Scale::over(points.iter().map(|point| point.0));
     let y = Scale::over(points.iter().map(|point| point.1).chain([0.0]));
     let (Some(x), Some(y)) = (x, y) else { return html! {} };
-    let (x, y) = (x.rounded(), y.rounded());
     let chart = Chart {
-        title: "Errors over predicted values; a pattern is something that the model has not learnt"
+        title: "Residuals over predicted values; a pattern is something that the model has not learnt"
             .to_owned(),
         shape: Shape::Square,
         x: Axis { label: labelled("Predicted", unit), scale: x },
-        y: Axis { label: labelled("Error", unit), scale: y },
+        y: Axis { label: labelled("Residual", unit), scale: y },
         marks: vec![Mark::Reference { from: (x.from(), 0.0), to: (x.to(), 0.0) }, Mark::Cloud { points }],
     };
-    plot(&chart, html! { "Errors over predictions" }, rows(part, at))
+    plot(
+        &chart,
+        html! { "Residuals over predictions" },
+        html! { p { "They are of the same rows as predicted over true." } },
+    )
 }
 
 fn rows(part: &NumberPart, at: &Pointer) -> Markup {
@@ -108,9 +111,9 @@ fn histogram(bars: &Histogram, unit: Option<&str>, at: &Pointer) -> Markup {
     let y = Scale::over(drawn.iter().map(|bar| bar.2).chain([0.0]));
     let (Some(x), Some(y)) = (x, y) else { return html! {} };
     let chart = Chart {
-        title: "How many rows have which error".to_owned(),
+        title: "How many rows have which residual".to_owned(),
         shape: Shape::Square,
-        x: Axis { label: labelled("Error", unit), scale: x },
+        x: Axis { label: labelled("Residual", unit), scale: x },
         y: Axis { label: "Rows".to_owned(), scale: y.rounded() },
         marks: vec![Mark::Bars { bars: drawn }],
     };
@@ -128,5 +131,5 @@ fn histogram(bars: &Histogram, unit: Option<&str>, at: &Pointer) -> Markup {
             tr { th scope="row" { "above" } td.number { (count(&at.field("above"), bars.above)) } }
         }))
     };
-    plot(&chart, html! { "How large errors are; the rarest lie outside" }, numbers)
+    plot(&chart, html! { "How large residuals are; the rarest lie outside" }, numbers)
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     figure::{count, figure},
-    parts::{Section, code, facts},
+    parts::{Section, code, facts, prose},
 };
 use crate::{Environment, Identity, Report, Reproduction, digits::Shown, pointer::Pointer};
 
@@ -62,7 +62,7 @@ fn commands(reproduction: &Reproduction) -> Markup {
         @if let Some(hash) = &reproduction.expected_state_hash {
             p { "The state hash that must come out: " (code(hash)) }
         }
-        @for note in &reproduction.notes { p.note { (note) } }
+        @for note in &reproduction.notes { p.note { (prose(note)) } }
     }
 }
 

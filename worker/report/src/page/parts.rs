@@ -98,6 +98,18 @@ pub(super) fn code(text: &str) -> Markup {
     html! { code { (text) } }
 }
 
+/// A sentence from outside in which code stands between backticks.
+pub(super) fn prose(text: &str) -> Markup {
+    let is_paired = text.matches('`').count().is_multiple_of(2);
+    html! {
+        @if is_paired {
+            @for (at, part) in text.split('`').enumerate() {
+                @if at.is_multiple_of(2) { (part) } @else { code { (part) } }
+            }
+        } @else { (text) }
+    }
+}
+
 /// What stands below a list that was cut.
 pub(super) fn cut(shown: usize, all: usize) -> Markup {
     html! { @if all > shown { p.note { "The rest stands in " code { "report.json" } "." } } }

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use phalanx_evaluate::robustness::{Disturbance, Disturbed, Robustness};
 
 use super::{
-    figure::{figure, maybe},
-    parts::{Section, code, row_head, table},
+    figure::{chosen_share, figure, maybe},
+    parts::{Section, code, cut, row_head, table},
 };
 use crate::{
     OnSplit,
@@ -13,6 +13,9 @@ use crate::{
     plot::{RowScale, Tone},
     pointer::Pointer,
 };
+
+/// The most columns without which the metric is shown: those that cost most.
+const COLUMNS_MAX: usize = 20;
 
 pub(super) fn section(all: &[OnSplit<Robustness>]) -> Option<Section> {
     if all.is_empty() {
@@ -31,6 +34,7 @@ pub(super) fn section(all: &[OnSplit<Robustness>]) -> Option<Section> {
 }
 
 fn disturbed(found: &Robustness, at: &Pointer) -> Markup {
+    let shown = shown(found, at);
     let scale = RowScale::over(found.disturbed.iter().map(|of| of.value), Some(found.baseline));
     let head = html! {
         th { "Disturbance" } th.number { "Strength" } (row_head(scale.as_ref())) th.number { (found.metric) }
@@ -41,9 +45,22 @@ fn disturbed(found: &Robustness, at: &Pointer) -> Markup {
             th scope="row" { "none" } td {} td.drawing {}
             td.number { (figure(&at.field("baseline"), found.baseline, Shown::Number)) } td {} td {}
         }
-        @for (at, of) in at.field("disturbed").items(&found.disturbed) { (row(&at, of, found, scale.as_ref())) }
+        @for (at, of) in &shown { (row(at, of, found, scale.as_ref())) }
     };
-    table("Disturbances", head, rows)
+    html! { (table("Disturbances", head, rows)) (cut(shown.len(), found.disturbed.len())) }
+}
+
+/// All disturbances but most of many columns.
+fn shown<'a>(found: &'a Robustness, at: &Pointer) -> Vec<(Pointer, &'a Disturbed)> {
+    let mut columns = 0;
+    let is_shown = |(_, of): &(Pointer, &Disturbed)| match of.disturbance {
+        Disturbance::MissingColumn { .. } => {
+            columns += 1;
+            columns <= COLUMNS_MAX
+        }
+        Disturbance::Noise { .. } | Disturbance::Fgsm { .. } | Disturbance::Pgd { .. } => true,
+    };
+    at.field("disturbed").items(&found.disturbed).filter(is_shown).collect()
 }
 
 fn row(at: &Pointer, of: &Disturbed, found: &Robustness, scale: Option<&RowScale>) -> Markup {
@@ -55,7 +72,7 @@ fn row(at: &Pointer, of: &Disturbed, found: &Robustness, scale: Option<&RowScale
             td.number { (strength(&of.disturbance, &at.field("disturbance"))) }
             td.drawing { @if let Some(scale) = scale { (scale.bar(of.value, None, tone)) } }
             td.number { (figure(&at.field("value"), of.value, Shown::Number)) }
-            td.number { (figure(&at.field("loss"), of.loss, Shown::Signed(4))) }
+            td.number { (figure(&at.field("loss"), of.loss, Shown::Change)) }
             td.number { (maybe(&at.field("relative_loss"), of.relative_loss, Shown::Percent)) }
         }
     }
@@ -72,10 +89,10 @@ fn kind(disturbance: &Disturbance) -> Markup {
 
 fn strength(disturbance: &Disturbance, at: &Pointer) -> Markup {
     match disturbance {
-        Disturbance::Noise { deviation } => figure(&at.field("deviation"), *deviation, Shown::Number),
+        Disturbance::Noise { deviation } => figure(&at.field("deviation"), *deviation, Shown::Chosen),
         Disturbance::MissingColumn { .. } => html! {},
         Disturbance::Fgsm { eps } | Disturbance::Pgd { eps, .. } => {
-            figure(&at.field("eps"), *eps, Shown::Number)
+            figure(&at.field("eps"), *eps, Shown::Chosen)
         }
     }
 }
@@ -90,7 +107,7 @@ fn sweeps(found: &Robustness, at: &Pointer) -> Markup {
                         @match sweep.withstands {
                             Some(strength) => {
                                 "withstood up to a strength of "
-                                (figure(&at.field("withstands"), strength, Shown::Number))
+                                (figure(&at.field("withstands"), strength, Shown::Chosen))
                             }
                             None => { "even the weakest costs more than is tolerated" }
                         }
@@ -99,7 +116,7 @@ fn sweeps(found: &Robustness, at: &Pointer) -> Markup {
                 }
             }
             p.note {
-                "A loss of up to " (figure(&at.field("tolerated_loss"), found.tolerated_loss, Shown::Percent))
+                "A loss of up to " (chosen_share(&at.field("tolerated_loss"), found.tolerated_loss))
                 " of the metric counts as withstood."
             }
         }

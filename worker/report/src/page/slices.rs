@@ -41,12 +41,12 @@ fn ranked(slices: &Slices, at: &Pointer) -> Markup {
     let scale = RowScale::over(shown.iter().flat_map(ends), slices.whole);
     let head = html! {
         th { "Slice" } th.number { "Rows" } th.number { "Share" } (row_head(scale.as_ref()))
-        th.number { (slices.metric) } th.number { "Against all rows" } th.number { "Chance" } th { "" }
+        th.number { (slices.metric) } th.number { "Against all rows" } th.number { "p, adjusted" }
     };
     let rows = html! {
         tr.whole {
             th scope="row" { "all rows" } td {} td {} td.drawing {}
-            td.number { (maybe(&at.field("whole"), slices.whole, Shown::Number)) } td {} td {} td {}
+            td.number { (maybe(&at.field("whole"), slices.whole, Shown::Number)) } td {} td {}
         }
         @for (at, slice) in at.field("slices").items(shown) { (row(&at, slice, scale.as_ref())) }
     };
@@ -57,7 +57,7 @@ fn row(at: &Pointer, slice: &SliceResult, scale: Option<&RowScale>) -> Markup {
     let ends = slice.interval.map(|interval| (interval.lower, interval.upper));
     html! {
         tr {
-            th scope="row" { (code(&slice.slice)) }
+            th scope="row" { (code(&slice.slice)) (outcome(slice)) }
             td.number { (count(&at.field("rows"), slice.rows)) }
             td.number { (figure(&at.field("share"), slice.share, Shown::Percent)) }
             td.drawing {
@@ -79,11 +79,15 @@ fn row(at: &Pointer, slice: &SliceResult, scale: Option<&RowScale>) -> Markup {
                 }
             }
             td.number { (maybe(&at.field("p_adjusted"), slice.p_adjusted, Shown::Probability)) }
-            td {
-                @if slice.small { (tag("few rows")) }
-                @else if slice.differs && is_worse(slice) { (mark(false, "", "worse")) }
-                @else if slice.differs { (mark(true, "better", "")) }
-            }
+        }
+    }
+}
+
+fn outcome(slice: &SliceResult) -> Markup {
+    html! {
+        span.outcome {
+            @if slice.small { (tag("few rows")) }
+            @else if slice.differs { (mark(!is_worse(slice), "better", "worse")) }
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Report,
     digits::Shown,
-    plot::{Axis, Chart, Mark, RowScale, Scale, Shape, Tone},
+    plot::{Axis, Chart, Mark, RowScale, Scale, Shape},
     pointer::Pointer,
 };
 
@@ -52,7 +52,7 @@ fn folds(all: &[CrossValidated]) -> Markup {
                 td.number { (figure(&at.field("deviation"), of.deviation, Shown::Number)) }
                 td.drawing {
                     @if let Some(scale) = scale {
-                        (scale.dot(of.mean, Some((of.corrected_lower, of.corrected_upper)), Tone::Plain))
+                        (scale.dots(&of.values))
                     }
                 }
                 td.number.values {

@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use phalanx_evaluate::fairness::ClassFairness;
 
 use super::{
-    figure::{count, difference, figure, maybe},
-    metrics::{about, headline, value},
+    figure::{chosen_share, count, difference, figure, maybe},
+    metrics::{about, direction, headline, value},
     parts::code,
     slices::is_worse,
 };
@@ -42,21 +42,21 @@ fn version_of(version: u64) -> Markup {
 
 fn lead(identity: &Identity) -> Markup {
     let task = match identity.task {
-        Task::TabularClassification => "class from a table",
-        Task::TabularRegression => "number from a table",
-        Task::ImageClassification => "class from an image",
-        Task::TextClassification => "class from a text",
-        Task::TextGeneration => "text that goes on from text",
-        Task::Other => "task of its own",
+        Task::TabularClassification => "a class from a table",
+        Task::TabularRegression => "a number from a table",
+        Task::ImageClassification => "a class from an image",
+        Task::TextClassification => "a class from a text",
+        Task::TextGeneration => "how a text goes on",
+        Task::Other => "something of its own",
     };
     html! {
-        "An " code { (identity.architecture) } " for a " (task)
-        @if let Some(target) = &identity.target { ": it predicts " code { (target) } }
-        ". "
+        "Predicts "
+        @if let Some(target) = &identity.target { code { (target) } ", " }
+        (task) ". Model " code { (identity.architecture) }
         @if let Some(parameters) = identity.parameters {
-            (count(&Pointer::root().fields("identity/parameters"), parameters)) " parameters, trained "
-        } @else { "Trained " }
-        "by job " code { (identity.job.as_str()) } "; reported " (super::time(identity.created_at)) "."
+            " with " (count(&Pointer::root().fields("identity/parameters"), parameters)) " parameters"
+        }
+        ", trained by job " code { (identity.job.as_str()) } "; reported " (super::time(identity.created_at)) "."
     }
 }
 
@@ -94,7 +94,7 @@ fn tiles(report: &Report) -> Markup {
                     span.name { code { (name) } }
                     span.value { (value(&at, &measured)) }
                     @if let Some(metric) = about(name) {
-                        span.better { @if metric.more_is_better { "higher is better" } @else { "lower is better" } }
+                        span.better { (direction(metric)) " is better" }
                     }
                 }
             }
@@ -106,7 +106,7 @@ fn tiles(report: &Report) -> Markup {
 /// What stands out, a sentence each, with a link to where it is shown.
 fn findings(report: &Report) -> Markup {
     let mut all: Vec<(&str, Markup)> = Vec::new();
-    all.extend(report.comparison.as_ref().map(|of| ("comparison", html! { (of.found.summary) })));
+    all.extend(report.comparison.as_ref().map(|of| ("comparison", html! { (of.found.summary) "." })));
     all.extend(calibration(report).map(|text| ("calibration", text)));
     all.extend(worst_slice(report).map(|text| ("slices", text)));
     all.extend(fairness(report).into_iter().map(|text| ("fairness", text)));
@@ -171,8 +171,8 @@ fn selected(class: &ClassFairness, at: &Pointer) -> Option<Markup> {
     let at = at.field("demographic_parity");
     let apart = parity.difference?;
     Some(html! {
-        "By " (class.column) ", rates of " (class.class) " are " b { (figure(&at.field("difference"), apart, Shown::Decimals(3))) }
-        " apart"
+        "By " (class.column) ", rates of " (class.class) " differ by "
+        b { (figure(&at.field("difference"), apart, Shown::Decimals(3))) }
         @if let (Some(lowest), Some(highest)) = (&parity.lowest, &parity.highest) {
             " (lowest " (lowest) ", highest " (highest) ")"
         }
@@ -203,11 +203,14 @@ fn robustness(report: &Report) -> Option<Markup> {
         .filter(|sweep| sweep.withstands.is_none())
         .map(|sweep| sweep.family.as_str())
         .collect();
-    let tolerated = figure(&at.field("tolerated_loss"), found.tolerated_loss, Shown::Percent);
+    let tolerated = chosen_share(&at.field("tolerated_loss"), found.tolerated_loss);
     Some(if weak.is_empty() {
         html! { "It loses no more than " (tolerated) " of " (found.metric) " to the weakest disturbance of every kind." }
     } else {
-        html! { "Even the weakest disturbance by " (weak.join(" and ")) " costs it more than " (tolerated) " of " (found.metric) "." }
+        html! {
+            "Even the weakest disturbance by " (weak.join(" and ")) " costs it more than " (tolerated) " of "
+            (found.metric) "."
+        }
     })
 }
 

@@ -16,7 +16,8 @@ pub(super) fn section(part: &ThresholdPart, split: &str, at: &Pointer) -> Sectio
         p {
             "Rows with a probability of " b { (part.class) } " of at least "
             b { (figure(&chosen.fields("validation/threshold"), threshold, Shown::Number)) }
-            " are taken for it. Chosen on the split " (part.chosen_on) " for " (goal(&part.chosen.goal, &chosen.field("goal"))) ": "
+            " are taken for it. Chosen on the split " (part.chosen_on) " for "
+            (goal(&part.chosen.goal, &chosen.field("goal"))) ": "
             (mark(part.chosen.reached, "reached there", "out of reach there; this comes nearest")) "."
         }
         (outcomes(part, split, at))
@@ -25,7 +26,7 @@ pub(super) fn section(part: &ThresholdPart, split: &str, at: &Pointer) -> Sectio
 }
 
 fn goal(goal: &Goal, at: &Pointer) -> Markup {
-    let number = |names: &str, value: f64| figure(&at.fields(names), value, Shown::Number);
+    let number = |names: &str, value: f64| figure(&at.fields(names), value, Shown::Chosen);
     match goal {
         Goal::FBeta { beta } => html! { "the highest F score with beta " (number("f_beta/beta", *beta)) },
         Goal::Accuracy => html! { "the highest accuracy" },

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     figure::{count, figure},
-    parts::{Section, facts, legend, plot, table},
+    parts::{Section, facts, legend, plot, prose, table},
 };
 use crate::{
     StepValue, Training,
@@ -15,6 +15,9 @@ use crate::{
 
 /// The most metrics of validation that are drawn.
 const DRAWN_MAX: usize = 6;
+
+/// The most points of a curve that stand in a table.
+const LISTED_MAX: usize = 200;
 
 /// A curve over steps: its name, where it stands, and its values.
 type Curve<'a> = (&'a str, Pointer, &'a [StepValue]);
@@ -29,7 +32,7 @@ pub(super) fn section(training: &Training) -> Section {
     let others = training.validation.iter().filter(|(name, values)| *name != "loss" && !values.is_empty());
     let body = html! {
         (course(training, &at))
-        @if let Some(why) = &training.stopped_early { p { "It ended before its time: " (why) } }
+        @if let Some(why) = &training.stopped_early { p { "It ended before its time: " (prose(why)) "." } }
         (legend(&names))
         div.plots {
             (curves("Loss", &losses, training))
@@ -96,7 +99,7 @@ fn curves(name: &str, all: &[Curve<'_>], training: &Training) -> Markup {
     let head = html! { th { "" } th.number { "Step" } th.number { (name) } };
     let rows = html! {
         @for (what, at, values) in all {
-            @for (at, point) in at.items(values) {
+            @for (at, point) in at.items(values).step_by(values.len().div_ceil(LISTED_MAX).max(1)) {
                 tr {
                     th scope="row" { (what) }
                     td.number { (count(&at.field("step"), point.step)) }

@@ -10,7 +10,7 @@ pub(crate) const SERIES_MAX: usize = 6;
 /// Units of the drawing: its width, and room for what stands around the plot. A page shows it at about
 /// a pixel a unit.
 const WIDTH: f64 = 420.0;
-const LEFT: f64 = 50.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 44.0;

@@ -62,6 +62,18 @@ impl RowScale {
         )
     }
 
+    /// A dot for each of several values that belong together.
+    pub(crate) fn dots(&self, values: &[f64]) -> Markup {
+        self.draw(
+            Tone::Plain,
+            html! {
+                @for value in values.iter().filter(|value| value.is_finite()) {
+                    circle.one cx=(at(self.x(*value))) cy=(at(HEIGHT / 2.0)) r="4" {}
+                }
+            },
+        )
+    }
+
     /// A bar from the reference, or from 0, with a line for how far its end may be off.
     pub(crate) fn bar(&self, value: f64, ends: Option<(f64, f64)>, tone: Tone) -> Markup {
         let (begin, end) = (self.x(self.reference.unwrap_or(0.0)), self.x(value));

@@ -1,4 +1,5 @@
-// What is wrong with the page as it is shown now: what is wider than the screen, and text that is too pale.
+// What is wrong with the page as it is shown now: what is wider than the screen (`scroll`, `wide`), text that is too
+// pale (WCAG's AA), drawings without a name, ids that are there twice, links to nowhere.
 (() => {
   const wide = [];
   const screen = document.documentElement.clientWidth;
@@ -40,8 +41,10 @@
     const needed = size >= 24 || (size >= 18.6 && Number(style.fontWeight) >= 600) ? 3 : 4.5;
     if (ratio < needed) pale.add(`${ratio.toFixed(2)}: ${element.tagName} ${node.textContent.trim().slice(0, 40)}`);
   }
-  const unnamed = [...document.querySelectorAll("svg:not([aria-hidden]):not([aria-label])")].length;
+  const unnamed = [...document.querySelectorAll("svg:not([aria-hidden]):not([aria-label])")].map((svg) => svg.outerHTML);
   const ids = [...document.querySelectorAll("[id]")].map((element) => element.id);
+  const twice = ids.filter((id, at) => ids.indexOf(id) !== at);
   const dangling = [...document.querySelectorAll("a")].map((link) => link.hash.slice(1)).filter((id) => !ids.includes(id));
-  return { scroll: document.documentElement.scrollWidth, screen, wide, pale: [...pale], unnamed, dangling, twice: ids.length - new Set(ids).size };
+  const scroll = document.documentElement.scrollWidth > screen ? [document.documentElement.scrollWidth] : [];
+  return { scroll, wide, pale: [...pale], unnamed, twice, dangling };
 })();

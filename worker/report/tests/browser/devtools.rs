@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// A browser with one page.
-pub struct Browser {
+pub(crate) struct Browser {
     process: Child,
     to: ChildStdin,
     from: Receiver<Value>,
@@ -28,7 +28,7 @@ pub struct Browser {
 
 impl Browser {
     /// Starts `chromium` with a profile of its own in `folder`.
-    pub fn start(chromium: &Path, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn start(chromium: &Path, folder: &Path) -> anyhow::Result<Self> {
         // It reads from descriptor 3 and writes to 4, which a shell can make and Rust's `Command` cannot.
         let mut process = Command::new("sh")
             .args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 >/dev/null 2>&1"#])
@@ -72,7 +72,7 @@ impl Browser {
     }
 
     /// Calls a method and waits for its result.
-    pub fn call(&mut self, method: &str, parameters: Value) -> anyhow::Result<Value> {
+    pub(crate) fn call(&mut self, method: &str, parameters: Value) -> anyhow::Result<Value> {
         self.sent += 1;
         let mut message = json!({ "id": self.sent, "method": method, "params": parameters });
         if let Some(session) = &self.session {
@@ -95,7 +95,7 @@ impl Browser {
     }
 
     /// Opens a page and waits until it is loaded.
-    pub fn open(&mut self, url: &str) -> anyhow::Result<()> {
+    pub(crate) fn open(&mut self, url: &str) -> anyhow::Result<()> {
         self.call("Page.navigate", json!({ "url": url }))?;
         let deadline = Instant::now() + ANSWER_MAX;
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
@@ -106,7 +106,7 @@ impl Browser {
     }
 
     /// What a script comes to, as JSON.
-    pub fn evaluate(&mut self, script: &str) -> anyhow::Result<Value> {
+    pub(crate) fn evaluate(&mut self, script: &str) -> anyhow::Result<Value> {
         let asked = json!({ "expression": script, "returnByValue": true });
         let answer = self.call("Runtime.evaluate", asked)?;
         if answer.get("exceptionDetails").is_some() {
@@ -116,7 +116,7 @@ impl Browser {
     }
 
     /// What the browser told unasked.
-    pub fn take_events(&mut self) -> Vec<Value> {
+    pub(crate) fn take_events(&mut self) -> Vec<Value> {
         std::mem::take(&mut self.events)
     }
 

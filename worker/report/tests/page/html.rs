@@ -60,37 +60,37 @@ const KNOWN: &[&str] = &[
 
 /// A run of text, and the elements that it stands in, the outermost first.
 #[derive(Debug, Clone)]
-pub struct Text {
-    pub text: String,
-    pub within: Vec<Element>,
+pub(crate) struct Text {
+    pub(crate) text: String,
+    pub(crate) within: Vec<Element>,
 }
 
 /// A tag.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Element {
-    pub name: String,
-    pub attributes: BTreeMap<String, String>,
+pub(crate) struct Element {
+    pub(crate) name: String,
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 impl Element {
-    pub fn attribute(&self, name: &str) -> Option<&str> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.get(name).map(String::as_str)
     }
 
-    pub fn has_class(&self, class: &str) -> bool {
+    pub(crate) fn has_class(&self, class: &str) -> bool {
         self.attribute("class").is_some_and(|classes| classes.split(' ').any(|found| found == class))
     }
 }
 
 /// A page.
 #[derive(Debug, Default)]
-pub struct Page {
-    pub texts: Vec<Text>,
-    pub elements: Vec<Element>,
+pub(crate) struct Page {
+    pub(crate) texts: Vec<Text>,
+    pub(crate) elements: Vec<Element>,
 }
 
 impl Page {
-    pub fn read(html: &str) -> anyhow::Result<Self> {
+    pub(crate) fn read(html: &str) -> anyhow::Result<Self> {
         let mut page = Self::default();
         let mut open: Vec<Element> = Vec::new();
         let mut rest = html.strip_prefix("<!DOCTYPE html>").context("no doctype")?;

@@ -11,7 +11,7 @@ use crate::html::{Page, Text};
 const WORDS: &[&str] = &["F1", "BLAKE3", "< 0.001"];
 
 /// Reads a page and follows each of its figures.
-pub fn check(report: &Report) -> anyhow::Result<usize> {
+pub(crate) fn check(report: &Report) -> anyhow::Result<usize> {
     let json: Value = serde_json::from_str(&report.to_json()?)?;
     let page = Page::read(&report.to_html())?;
     let mut known = Vec::new();
@@ -78,6 +78,9 @@ fn shown_rightly(text: &str, exact: f64) -> anyhow::Result<()> {
     let shown: f64 = number.parse().with_context(|| format!("`{text}` is no number"))?;
     let (digits, power) = number.split_once('e').unwrap_or((number, "0"));
     let decimals = digits.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+    if exact != 0.0 && !(1e-290..1e300).contains(&exact.abs()) {
+        return Ok(()); // Here the last digit's unit is no number any more, or what is shown is not.
+    }
     let unit_of_last = scale * 10_f64.powi(power.parse::<i32>()? - decimals as i32);
     let off = (shown * scale - exact).abs();
     ensure!(off <= 0.5001 * unit_of_last + 1e-12 * exact.abs(), "`{text}` stands for {exact}");

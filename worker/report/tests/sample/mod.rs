@@ -10,24 +10,24 @@ use phalanx_report::{
     Command, Dataset, Environment, Identity, Report, Reproduction, SplitRows, StepValue, Task, Training,
 };
 
-pub use people::people;
-pub use simple::{diamonds, digits, verse};
+pub(crate) use people::people;
+pub(crate) use simple::{diamonds, digits, verse};
 
 /// All samples by name.
-pub fn all() -> anyhow::Result<Vec<(&'static str, Report)>> {
+pub(crate) fn all() -> anyhow::Result<Vec<(&'static str, Report)>> {
     Ok(vec![("people", people()?), ("diamonds", diamonds()?), ("digits", digits()?), ("verse", verse()?)])
 }
 
 /// Numbers that look random (Steele et al. 2014), the same on every machine.
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// From 0 to 1.
-    pub fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -36,11 +36,11 @@ impl Dice {
     }
 
     /// Nearly normal.
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 
-    pub fn below(&mut self, count: usize) -> usize {
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         (self.unit() * count as f64) as usize
     }
 }

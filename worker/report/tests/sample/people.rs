@@ -67,14 +67,14 @@ impl People {
             let race = if dice.unit() < 0.008 { "Other" } else { races[dice.below(races.len())] };
             let likely = -2.3 + 2.1 * dice.normal() + if sex == "Male" { 0.9 } else { -0.4 }
                 - (age - 47.0).powi(2) / 700.0;
-            let rich = dice.unit() < odds(1.2 * likely);
+            let rich = dice.unit() < odds(1.7 * likely);
             let seen = likely + if age > 60.0 { 1.6 } else { 0.55 } * dice.normal();
             people.age.push(age);
             people.sex.push(sex);
             people.race.push(race);
             people.rich.push(rich);
-            people.scores.push(odds(1.75 * seen));
-            people.before.push(odds(1.6 * (seen + 0.25 * dice.normal())));
+            people.scores.push(odds(2.1 * seen));
+            people.before.push(odds(2.0 * (seen + 0.25 * dice.normal())));
         }
         people
     }
@@ -113,7 +113,7 @@ fn share(counts: &[u64]) -> Option<f64> {
 }
 
 /// Incomes of people.
-pub fn people() -> anyhow::Result<Report> {
+pub(crate) fn people() -> anyhow::Result<Report> {
     let (test, validation) = (People::draw(4_884, 1), People::draw(4_884, 11));
     let settings = Bootstrap { resamples: 400, ..Bootstrap::default() };
     let mut report = Report::new(identity("adult", Task::TabularClassification, Some("income"), "mlp")?);

@@ -19,7 +19,7 @@ use phalanx_report::{
 use super::{Dice, dataset, environment, identity, reproduction, training};
 
 /// Prices of diamonds.
-pub fn diamonds() -> anyhow::Result<Report> {
+pub(crate) fn diamonds() -> anyhow::Result<Report> {
     let mut dice = Dice::new(2);
     let draw = |_| {
         let truth = 330.0 + 15_000.0 * dice.unit().powi(3);
@@ -56,7 +56,7 @@ pub fn diamonds() -> anyhow::Result<Report> {
 }
 
 /// Ten digits.
-pub fn digits() -> anyhow::Result<Report> {
+pub(crate) fn digits() -> anyhow::Result<Report> {
     let mut dice = Dice::new(4);
     let (classes, rows) = (10, 4_000);
     let truths: Vec<u32> = (0..rows).map(|_| dice.below(classes) as u32).collect();
@@ -100,7 +100,7 @@ pub fn digits() -> anyhow::Result<Report> {
 }
 
 /// A text, and as little of a report as there can be.
-pub fn verse() -> anyhow::Result<Report> {
+pub(crate) fn verse() -> anyhow::Result<Report> {
     let names = ["bits_per_byte", "perplexity"]
         .iter()
         .filter_map(|name| phalanx_protocol::spec::MetricName::parse(name).ok());

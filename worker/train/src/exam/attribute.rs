@@ -52,7 +52,7 @@ fn outputs(target: &TargetKind) -> Vec<(String, Output)> {
             classes.iter().enumerate().skip(first).take(CLASSES_MAX).map(of).collect()
         }
         TargetKind::Number { .. } => vec![(String::new(), Output::Number)],
-        TargetKind::NextByte => Vec::new(),
+        TargetKind::NextByte | TargetKind::NextToken { .. } => Vec::new(),
     }
 }
 

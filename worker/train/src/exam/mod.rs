@@ -25,7 +25,7 @@ use phalanx_protocol::spec::{JobSpec, MetricName};
 use crate::{
     error::TrainError,
     learner::Learner,
-    measure::{Gather, predict, predict_split},
+    measure::{Rows, predict, predict_split},
 };
 
 /// What was found out.
@@ -56,7 +56,7 @@ pub(crate) fn examine(
     spec: &JobSpec,
 ) -> Result<Examined, TrainError> {
     let lanes = spec.train.lanes;
-    let is_text = learner.schema().target == TargetKind::NextByte;
+    let is_text = matches!(learner.schema().target, TargetKind::NextByte | TargetKind::NextToken { .. });
     let mut predicted = |split: Split, wanted: bool| match dataset.rows(split) {
         1.. if wanted => predict_split(learner, group, dataset, split, lanes).map(Some),
         _ => Ok(None),
@@ -154,7 +154,7 @@ impl Sample<'_> {
     /// The rows with these numbers among those of the sample.
     fn gather(&self, numbers: &[u64]) -> Result<phalanx_data::Batch, TrainError> {
         let rows: Vec<u64> = numbers.iter().map(|number| self.rows[*number as usize]).collect();
-        Ok(self.dataset.gather(Split::Test, &rows))
+        Ok(self.dataset.gather(Split::Test, &rows)?)
     }
 }
 
@@ -171,9 +171,12 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// The focus metric of the sample where rows are as `gather` says; or why it has no value.
     /// Collective.
-    fn value(&mut self, gather: Gather<'_>) -> Result<Result<f64, String>, TrainError> {
-        let rows = self.sample.count();
-        let predictions = predict(self.learner, self.group, rows, self.lanes, gather)?;
+    fn value(
+        &mut self,
+        gather: &dyn Fn(&[u64]) -> Result<phalanx_data::Batch, TrainError>,
+    ) -> Result<Result<f64, String>, TrainError> {
+        let rows = Rows { count: self.sample.count(), ahead: &|_| {}, gather };
+        let predictions = predict(self.learner, self.group, self.lanes, &rows)?;
         let decided = self.decision.apply(&predictions);
         let name = self.focus.to_string();
         Ok(match evaluate_also(&decided, std::slice::from_ref(self.focus)) {
@@ -192,6 +195,6 @@ const NO_GRADIENT: &str = "the model does not ask for `Samples::vectors` or `ima
 fn numbers(features: &mut Features) -> &mut [f32] {
     match features {
         Features::Floats(values) => values,
-        Features::Bytes(_) => &mut [],
+        Features::Bytes(_) | Features::Tokens(_) => &mut [],
     }
 }

@@ -39,7 +39,7 @@ struct Block {
 impl Cnn {
     pub(crate) fn new(spec: &CnnSpec, schema: &Schema, device: &Device) -> Result<Self, String> {
         let FeatureKind::Image { shape: [channels, height, width], .. } = schema.features else {
-            return Err("a cnn needs images: set data.parquet.shape".to_owned());
+            return Err("a cnn needs images: set data.shape".to_owned());
         };
         let halvings = u32::try_from(spec.channels.len()).unwrap_or(u32::MAX);
         let halved = |side: usize| side.checked_shr(halvings).unwrap_or(0);

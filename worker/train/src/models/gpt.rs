@@ -1,4 +1,4 @@
-//! A decoder-only transformer over bytes (GPT-2's shape: pre-norm, GELU, four
+//! A decoder-only transformer over bytes or tokens (GPT-2's shape: pre-norm, GELU, four
 //! times as wide inside), with rotary or learned positions.
 
 use burn::{
@@ -8,15 +8,13 @@ use burn::{
     },
     tensor::{Bool, Device, Tensor, TensorData, activation, activation::softmax},
 };
-use phalanx_data::{FeatureKind, Schema, TargetKind};
+use phalanx_data::{FeatureKind, Schema};
 use phalanx_protocol::spec::{GptSpec, Positions};
 
 use crate::{
     boundary::boundary,
-    task::{Samples, Task},
+    task::{Samples, Task, score_width},
 };
-
-const VOCABULARY: usize = 256;
 
 /// Standard deviation of GPT-2's initial weights.
 const DEVIATION: f64 = 0.02;
@@ -56,20 +54,20 @@ struct Attention {
 
 impl Gpt {
     pub(crate) fn new(spec: &GptSpec, schema: &Schema, device: &Device) -> Result<Self, String> {
-        let (FeatureKind::Bytes { context }, TargetKind::NextByte) = (&schema.features, &schema.target)
-        else {
+        let (FeatureKind::Bytes { context } | FeatureKind::Tokens { context }) = &schema.features else {
             return Err("a gpt needs a text: set [data.text]".to_owned());
         };
+        let vocabulary = score_width(&schema.target);
         let initial = Initializer::Normal { mean: 0.0, std: DEVIATION };
         let learned = spec.positions == Positions::Learned;
         Ok(Self {
-            embedding: EmbeddingConfig::new(VOCABULARY, spec.width)
+            embedding: EmbeddingConfig::new(vocabulary, spec.width)
                 .with_initializer(initial.clone())
                 .init(device),
             positions: learned.then(|| initial.init([*context, spec.width], device)),
             blocks: (0..spec.layers).map(|_| Block::new(spec, *context, device)).collect(),
             norm: LayerNormConfig::new(spec.width).init(device),
-            output: (!spec.tied).then(|| linear(spec.width, VOCABULARY, DEVIATION, device)),
+            output: (!spec.tied).then(|| linear(spec.width, vocabulary, DEVIATION, device)),
             dropout: DropoutConfig::new(spec.dropout).init(),
         })
     }
@@ -77,9 +75,9 @@ impl Gpt {
 
 impl Task for Gpt {
     fn scores(&self, samples: &Samples<'_>) -> Tensor<2> {
-        let bytes = samples.bytes();
-        let [rows, context] = bytes.dims();
-        let mut x = self.embedding.forward(bytes);
+        let tokens = samples.tokens();
+        let [rows, context] = tokens.dims();
+        let mut x = self.embedding.forward(tokens);
         if let Some(positions) = &self.positions {
             x = x + positions.val().narrow(0, 0, context).unsqueeze();
         }
@@ -128,7 +126,7 @@ impl Block {
 }
 
 impl Attention {
-    /// `[rows, context, width]` to the same; `mask` is true where a byte must not look.
+    /// `[rows, context, width]` to the same; `mask` is true where a token must not look.
     fn forward(&self, x: Tensor<3>, mask: &Tensor<4, Bool>) -> Tensor<3> {
         let [rows, context, width] = x.dims();
         let head_width = width / self.heads;

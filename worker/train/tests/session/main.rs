@@ -230,7 +230,7 @@ fn a_finished_model_predicts_what_it_was_measured_by() {
     let predictor =
         Predictor::new(&Tasks::new(), &model.description.to_json(), &model.weights).expect("it was just exported");
     let rows: Vec<u64> = (0..ground.dataset.rows(phalanx_data::Split::Test)).collect();
-    let batch = ground.dataset.gather(phalanx_data::Split::Test, &rows);
+    let batch = ground.dataset.gather(phalanx_data::Split::Test, &rows).expect("it is mapped");
     let phalanx_train::Rows::Classes { decisions, .. } = predictor.predict(&batch) else { panic!("classes") };
     let phalanx_data::Targets::Classes(truths) = &batch.targets else { panic!("classes") };
     let right = decisions.iter().zip(truths).filter(|(guess, truth)| **guess == **truth as usize).count();

@@ -11,7 +11,7 @@ use std::{
 };
 
 use phalanx_collective::{AbortHandle, Group, GroupConfig, Listener, Transport};
-use phalanx_data::Dataset;
+use phalanx_data::{Cache, Dataset};
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
     message::{Assignment, Event, Failure, Peer},
@@ -62,7 +62,8 @@ pub(crate) fn ground(model: &str, train: &str) -> Ground {
     let (reference, dataset) = runtime.block_on(async {
         let prepared =
             phalanx_data::prepare(&spec.data, &store, &mut |_| {}).await.expect("the table is fine");
-        let dataset = Dataset::open(&prepared.dataset, &store, &folder.path().join("cache")).await;
+        let cache = Cache::new(folder.path().join("cache"), Cache::BYTES_MAX);
+        let dataset = Dataset::open(&prepared.dataset, &store, &cache).await;
         (prepared.dataset, dataset.expect("it was just written"))
     });
     Ground { _folder: folder, spec, dataset: Arc::new(dataset), reference, ledgers: Default::default() }

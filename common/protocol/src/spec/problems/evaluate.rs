@@ -5,7 +5,7 @@ use crate::{
     id::{NAME_CHARS_MAX, is_alias, is_name},
     spec::{
         Bound, End, FAIRNESS_FIGURES, Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName,
-        ModelSpec, Objective, SourceSpec, Subject, suggest,
+        ModelSpec, Objective, Subject, suggest,
     },
 };
 
@@ -123,12 +123,11 @@ fn target(sections: &Sections<'_>) -> Option<MeasuredOn> {
     if matches!(sections.model, Some(ModelSpec::Custom(_))) {
         return None;
     }
-    let objective = match sections.data?.source()? {
-        SourceSpec::Text(_) => return Some(MeasuredOn::Text),
-        SourceSpec::Csv(csv) => csv.objective?,
-        SourceSpec::Parquet(parquet) => parquet.objective?,
-    };
-    Some(match objective {
+    let data = sections.data?;
+    if data.source()?.is_text() {
+        return Some(MeasuredOn::Text);
+    }
+    Some(match data.objective? {
         Objective::Classification => MeasuredOn::Classes,
         Objective::Regression => MeasuredOn::Numbers,
     })

@@ -3,10 +3,15 @@
 //! A rule names every setting that it looks at, so that whoever knows one of
 //! them to be wrong already can leave the rule's word out.
 
+mod clean;
 mod data;
+mod encode;
 mod evaluate;
+mod feed;
 mod model;
 mod schedule;
+mod source;
+mod split;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -80,6 +85,7 @@ impl Sections<'_> {
         data::check(self, &mut rules);
         model::check(self, &mut rules);
         train::check(self, &mut rules);
+        feed::check(self, &mut rules);
         schedule::check(self, &mut rules);
         evaluate::check(self, &mut rules);
         rules.broken

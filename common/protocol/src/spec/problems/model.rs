@@ -1,7 +1,7 @@
 //! Rules of `[model.…]`, and of the model against the data.
 
 use super::{Rules, Sections};
-use crate::spec::{CnnSpec, CustomSpec, GptSpec, ModelSpec, Positions, SourceSpec};
+use crate::spec::{CnnSpec, CustomSpec, DataSpec, GptSpec, ModelSpec, Positions, SourceSpec};
 
 /// The most layers of any kind of model.
 const LAYERS_MAX: u64 = 128;
@@ -30,8 +30,8 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         ModelSpec::Gpt(gpt) => transformer(gpt, rules),
         ModelSpec::Custom(custom) => own(custom, rules),
     }
-    if let Some(source) = sections.data.and_then(|data| data.source()) {
-        against_data(model, source, rules);
+    if let Some((data, source)) = sections.data.and_then(|data| Some((data, data.source()?))) {
+        against_data(model, data, source, rules);
     }
 }
 
@@ -101,36 +101,33 @@ fn own(custom: &CustomSpec, rules: &mut Rules) {
     });
 }
 
-fn against_data(model: &ModelSpec, source: SourceSpec<'_>, rules: &mut Rules) {
-    match (model, source) {
+fn against_data(model: &ModelSpec, data: &DataSpec, source: SourceSpec<'_>, rules: &mut Rules) {
+    match model {
         // A model of one's own knows what it can read.
-        (ModelSpec::Custom(_), _) | (ModelSpec::Gpt(_), SourceSpec::Text(_)) => {}
-        (ModelSpec::Gpt(_), SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {
-            rules.require(false, ["model.gpt", "data"], || {
-                "`model.gpt` reads bytes of text: give it `[data.text]`".to_owned()
-            });
-        }
-        (ModelSpec::Linear(_) | ModelSpec::Mlp(_) | ModelSpec::Cnn(_), SourceSpec::Text(_)) => {
+        ModelSpec::Custom(_) => {}
+        ModelSpec::Gpt(_) => rules.require(source.is_text(), ["model.gpt", "data"], || {
+            "`model.gpt` reads bytes of text: give it `[data.text]`".to_owned()
+        }),
+        ModelSpec::Linear(_) | ModelSpec::Mlp(_) | ModelSpec::Cnn(_) if source.is_text() => {
             let kind = model.kind();
             rules.require(false, [&format!("model.{kind}"), "data"], || {
                 format!("`model.{kind}` cannot read a text: use `[model.gpt]` with `[data.text]`")
             });
         }
-        (ModelSpec::Cnn(_), SourceSpec::Csv(_)) => {
-            rules.require(false, ["model.cnn", "data"], || {
-                "`model.cnn` reads images: give it `[data.parquet]` with a `shape`".to_owned()
-            });
-        }
-        (ModelSpec::Cnn(cnn), SourceSpec::Parquet(parquet)) => images(cnn, parquet.shape, rules),
-        (ModelSpec::Linear(_) | ModelSpec::Mlp(_), SourceSpec::Csv(_) | SourceSpec::Parquet(_)) => {}
+        ModelSpec::Cnn(_) if source.kind() == "csv" => rules.require(false, ["model.cnn", "data"], || {
+            "`model.cnn` reads images: give it `[data.images]` or `[data.parquet]`, and `data.shape`"
+                .to_owned()
+        }),
+        ModelSpec::Cnn(cnn) => images(cnn, data.shape, rules),
+        ModelSpec::Linear(_) | ModelSpec::Mlp(_) => {}
     }
 }
 
 /// Each block of a convolutional network halves the image; something must be left of it.
 fn images(cnn: &CnnSpec, shape: Option<[usize; 3]>, rules: &mut Rules) {
     let Some([_, height, width]) = shape else {
-        rules.require(false, ["data.parquet", "data.parquet.shape", "model.cnn"], || {
-            "`data.parquet.shape` is missing: `model.cnn` must know the images as [channels, height, width]"
+        rules.require(false, ["data", "data.shape", "model.cnn"], || {
+            "`data.shape` is missing: `model.cnn` must know the images as [channels, height, width]"
                 .to_owned()
         });
         return;
@@ -138,7 +135,7 @@ fn images(cnn: &CnnSpec, shape: Option<[usize; 3]>, rules: &mut Rules) {
     let blocks = cnn.channels.len();
     let side = height.min(width);
     let most = side.checked_ilog2().unwrap_or(0) as usize;
-    rules.require(side == 0 || blocks <= most, ["model.cnn.channels", "data.parquet.shape"], || {
+    rules.require(side == 0 || blocks <= most, ["model.cnn.channels", "data.shape"], || {
         format!(
             "`model.cnn.channels` has {blocks} blocks, each of which halves the image, but one of {height}×{width} \
              can be halved only {most} times"

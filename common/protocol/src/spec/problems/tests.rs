@@ -6,9 +6,11 @@ use crate::spec::JobFile;
 
 const TABLE: &str = r#"
 name = "income"
+[data]
+target = "income"
+
 [data.csv]
 path = "income.csv"
-target = "income"
 [model.mlp]
 [train]
 batch_size = 128
@@ -18,11 +20,13 @@ learning_rate = 0.01
 
 const IMAGES: &str = r#"
 name = "digits"
-[data.parquet]
-path = "digits.parquet"
+[data]
 target = "label"
 objective = "classification"
 shape = [1, 28, 28]
+
+[data.parquet]
+path = "digits.parquet"
 [model.cnn]
 [train]
 batch_size = 128
@@ -89,7 +93,9 @@ fn data_come_from_one_source() {
     check(TABLE, &["data.csv="], &["names no source"]);
     check(TABLE, &["data.text.path=a"], &["must name one source, got `[data.csv]` and `[data.text]`"]);
     check(TABLE, &["data.csv.path=\"\""], &["must name a file"]);
-    check(TABLE, &["data.csv.target=\"\""], &["must name the column to predict"]);
+    check(TABLE, &["data.target=\"\""], &["must name the column to predict"]);
+    check(TABLE, &["data.target="], &["`data.target` must name the column to predict"]);
+    check(TEXT, &["data.target=y"], &["`data.target` is about columns, and a text has none"]);
     for delimiter in ["a", "7", "\\n", "\\\"", "ä", "."] {
         check(TABLE, &[&format!("data.csv.delimiter=\"{delimiter}\"")], &["`data.csv.delimiter`"]);
     }
@@ -98,15 +104,79 @@ fn data_come_from_one_source() {
 }
 
 #[test]
+fn a_source_says_where_rows_are_and_holds_no_secret() {
+    let postgres = |address: &str| format!("data.sql={{postgres='{address}',query='SELECT 1 ORDER BY 1'}}");
+    let check_sql = |setting: &str, expected: &[&str]| check(TABLE, &["data.csv=", setting], expected);
+    check_sql(&postgres("postgres://user@host/db"), &[]);
+    check_sql(&postgres("postgres://user:secret@host/db"), &["must not hold a password"]);
+    check_sql(&postgres("host=a password=b"), &["must be an address", "must not hold a password"]);
+    check_sql("data.sql={query='SELECT 1 ORDER BY 1'}", &["must name one database"]);
+    check_sql("data.sql={sqlite='a.db',query='SELECT 1'}", &["must say `ORDER BY`"]);
+    check_sql(
+        "data.sql={sqlite='a.db',query='SELECT 1 order  by 1',password_env='A',password_file='b'}",
+        &["keep one"],
+    );
+    let check_http = |setting: &str, expected: &[&str]| check(TABLE, &["data.csv=", setting], expected);
+    check_http("data.http={url='https://host/rows',pages={by='cursor',next='/next'}}", &[]);
+    check_http("data.http={url='ftp://host'}", &["must begin with `https://`"]);
+    check_http("data.http={url='https://user:secret@host/rows'}", &["must not hold a user or a password"]);
+    check_http("data.http={url='https://host',rows='items'}", &["must be a JSON pointer"]);
+    check_http(
+        "data.http={url='https://host',pages={by='cursor'}}",
+        &["`data.http.pages.next` must be given"],
+    );
+    check_http("data.http={url='https://host',requests_per_second=0}", &["must be above 0"]);
+    check(IMAGES, &["data.parquet=", "data.images.path=pets"], &[]);
+    check(
+        IMAGES,
+        &["data.parquet=", "data.images.path=pets", "data.shape=[2,28,28]"],
+        &["[1, height, width]"],
+    );
+    check(IMAGES, &["data.parquet=", "data.images.path='pets/*'"], &["must name a folder"]);
+}
+
+#[test]
+fn steps_say_what_they_need_and_each_is_named_with_its_place() {
+    let steps = |steps: &str, expected: &[&str]| check(TABLE, &[&format!("data.clean=[{steps}]")], expected);
+    steps("{trim={}},{filter='age > 1'},{derive={b='a+1'}},{drop_duplicates={}}", &[]);
+    steps("{impute={columns=['a'],with='mean'}},{outliers={columns=['a'],by='iqr',then='clip'}}", &[]);
+    steps("{filter=''}", &["`data.clean[0].filter` must not be empty"]);
+    steps(
+        "{trim={}},{impute={columns=['a'],with='constant'}}",
+        &["`data.clean[1].impute.value` must be given"],
+    );
+    steps("{impute={columns=['a'],with='mean',value='1'}}", &["and for nothing else"]);
+    steps("{impute={columns=['a'],with='meen'}}", &["`data.clean[0].impute.with` must be"]);
+    steps("{outliers={columns=['a'],by='quantile',limit=0.7,then='drop'}}", &["above 0 and below 0.5"]);
+    steps("{drop_near_duplicates={column='a',similarity=2}}", &["above 0 and at most 1"]);
+    steps("{fold_rare={columns=['a'],below=1}}", &["above 0 and below 1"]);
+    steps("{trim={},filter='a'}", &["must be one of its kinds, got `trim` and `filter`"]);
+    steps("{trimm={}}", &["did you mean `trim`?"]);
+    steps("{}", &["`data.clean[0]` names nothing: expected `trim`"]);
+    check(TEXT, &["data.clean=[{trim={}}]"], &["`data.clean` is about columns"]);
+}
+
+#[test]
+fn an_expectation_can_be_met_and_puts_only_rows_aside() {
+    let expect = |item: &str, expected: &[&str]| check(TABLE, &[&format!("data.expect=[{item}]")], expected);
+    expect("{not_be_null={column='a',then='quarantine',mostly=0.9}}", &[]);
+    expect("{column_mean_to_be_between={column='a',min=1,then='warn'}}", &[]);
+    expect("{column_mean_to_be_between={column='a',min=1,then='quarantine'}}", &["about no single row"]);
+    expect("{be_between={column='a'}}", &["must have `min`, `max` or both"]);
+    expect("{be_between={column='a',min=2,max=1}}", &["must not be above `max`"]);
+    expect("{be_unique={column='a',mostly=0}}", &["above 0 and at most 1"]);
+}
+
+#[test]
 fn columns_do_not_contradict_each_other() {
-    check(TABLE, &["data.csv.features=[]"], &["must name a column, got none"]);
-    check(TABLE, &["data.csv.features=['age','income']"], &["must not hold the target"]);
-    check(TABLE, &["data.csv.ignore=['income']"], &["must not hold the target"]);
-    check(TABLE, &["data.csv.features=['age']", "data.csv.ignore=['age']"], &["both in"]);
-    check(TABLE, &["data.csv.categorical=['age']", "data.csv.ignore=['age']"], &["both in"]);
-    let strange = ["data.csv.categorical=['zip']", "data.csv.features=['age']"];
+    check(TABLE, &["data.features=[]"], &["must name a column, got none"]);
+    check(TABLE, &["data.features=['age','income']"], &["must not hold the target"]);
+    check(TABLE, &["data.ignore=['income']"], &["must not hold the target"]);
+    check(TABLE, &["data.features=['age']", "data.ignore=['age']"], &["both in"]);
+    check(TABLE, &["data.categorical=['age']", "data.ignore=['age']"], &["both in"]);
+    let strange = ["data.categorical=['zip']", "data.features=['age']"];
     check(TABLE, &strange, &["\"zip\", which is not among"]);
-    check(IMAGES, &["data.parquet.ignore=['label']"], &["must not hold the target"]);
+    check(IMAGES, &["data.ignore=['label']"], &["must not hold the target"]);
 }
 
 #[test]
@@ -124,14 +194,84 @@ fn splits_are_shares_of_a_whole() {
 }
 
 #[test]
-fn only_classes_are_stratified() {
-    check(TABLE, &["data.split.stratify=true"], &[]);
+fn every_way_to_split_has_its_column() {
+    for objective in ["classification", "regression"] {
+        check(TABLE, &["data.split.by=stratified", &format!("data.objective={objective}")], &[]);
+    }
+    check(TABLE, &["data.split.bins=1"], &["`data.split.bins` must be from 2 to 1000"]);
+    for (by, setting) in [("group", "group"), ("time", "time"), ("hash", "key"), ("column", "column")] {
+        let by = format!("data.split.by={by}");
+        let column = format!("data.split.{setting}=who");
+        check(TABLE, &[&by], &[&format!("needs `data.split.{setting}`")]);
+        check(TABLE, &[&by, &column], &[]);
+        check(TABLE, &[&by, &format!("data.split.{setting}=income")], &["must not be the target"]);
+    }
+    check(TABLE, &["data.split.key=who"], &["`data.split.key` is read with `data.split.by = \"hash\"` only"]);
+    check(TABLE, &["data.split.group=who"], &[]);
+    check(TABLE, &["data.split={group='who',leakage='allow'}"], &["`data.split.group` says nothing"]);
+    check(TEXT, &["data.split.by=stratified"], &["a text can say fractions only"]);
+}
+
+#[test]
+fn dates_that_cut_are_dates_and_in_order() {
+    let split = |settings: &str| format!("data.split={{by='time',time='when',{settings}}}");
+    check(TABLE, &[&split("test_from='2024-01-31'")], &[]);
+    check(TABLE, &[&split("test_from='soon'")], &["must be a time such as"]);
     check(
         TABLE,
-        &["data.split.stratify=true", "data.csv.objective=regression"],
-        &["but the objective is regression"],
+        &[&split("validation_from='2024-06-01',test_from='2024-01-31 12:00'")],
+        &["`data.split.test_from` must be later"],
     );
-    check(TEXT, &["data.split.stratify=true"], &["a text has no classes"]);
+    check(TABLE, &["data.split.test_from='2024-01-31'"], &["with `data.split.by = \"time\"` only"]);
+    // Where dates decide, fractions do not.
+    let dated = split("test_from='2024-01-31',train=1,validation=0,test=0");
+    check(TABLE, &[&dated, "evaluate.gates=['accuracy > 0.5']"], &[]);
+}
+
+#[test]
+fn columns_are_encoded_in_one_way() {
+    check(TABLE, &["data.encode={numbers='robust',columns={age='quantile',city='hashing'},buckets=32}"], &[]);
+    check(TABLE, &["data.encode.columns={age='robst'}"], &["`data.encode.columns.age` must be"]);
+    check(TABLE, &["data.encode.columns={income='robust'}"], &["names the target"]);
+    check(
+        TABLE,
+        &["data.encode.columns={a='robust'}", "data.ignore=['a']"],
+        &["both in `data.encode.columns`"],
+    );
+    check(
+        TABLE,
+        &["data.encode.columns={a='robust'}", "data.features=['b']"],
+        &["not among `data.features`"],
+    );
+    check(
+        TABLE,
+        &["data.encode.columns={a='log'}", "data.categorical=['a']"],
+        &["encodes \"a\" as a number"],
+    );
+    check(TABLE, &["data.encode.columns={a='ordinal'}", "data.encode.order={a=['x','y']}"], &[]);
+    check(TABLE, &["data.encode.order={a=['x','y']}"], &["which is not encoded as `ordinal`"]);
+    check(TABLE, &["data.encode={categories='ordinal',order={a=['x','x']}}"], &["none twice"]);
+    check(TABLE, &["data.encode.dates=[]"], &["at least one part"]);
+    check(TABLE, &["data.encode.dates=['day','day']"], &["none twice"]);
+    check(TABLE, &["data.encode.buckets=1"], &["`data.encode.buckets` must be from 2"]);
+    check(TABLE, &["data.encode.text=bpe"], &["`data.encode.text` is about texts"]);
+    check(TEXT, &["data.encode={text='bpe',vocabulary=1000}"], &[]);
+    check(TEXT, &["data.encode.vocabulary=256"], &["`data.encode.vocabulary` must be from 257"]);
+    check(TEXT, &["data.encode.columns={a='log'}"], &["`data.encode.columns` is about columns"]);
+}
+
+#[test]
+fn images_alone_are_augmented() {
+    check(IMAGES, &["train.augment={flip=true,shift=2}"], &[]);
+    check(IMAGES, &["train.augment={shift=1,crop=4}"], &["`train.augment` must have either"]);
+    check(IMAGES, &["train.augment.shift=28"], &["less than a side of an image"]);
+    check(IMAGES, &["train.augment={}"], &["`train.augment` changes nothing"]);
+    check(TABLE, &["train.augment.flip=true"], &["`train.augment` changes images"]);
+    check(
+        TABLE,
+        &["train.shuffle=blocks", "train.shuffle_window=0"],
+        &["`train.shuffle_window` must be from 1"],
+    );
 }
 
 #[test]
@@ -237,8 +377,8 @@ fn a_model_can_read_its_data() {
     check(TABLE, &["model={gpt={}}"], &["`model.gpt` reads bytes of text"]);
     check(TABLE, &["model={cnn={}}"], &["`model.cnn` reads images"]);
     check(TEXT, &["model={linear={}}"], &["`model.linear` cannot read a text"]);
-    check(IMAGES, &["data.parquet.shape="], &["`data.parquet.shape` is missing"]);
-    check(IMAGES, &["data.parquet.shape=[1,0,28]"], &["each from 1 to 4096"]);
+    check(IMAGES, &["data.shape="], &["`data.shape` is missing"]);
+    check(IMAGES, &["data.shape=[1,0,28]"], &["each from 1 to 4096"]);
     check(IMAGES, &["model.cnn.channels=[1,1,1,1]"], &[]);
     check(IMAGES, &["model.cnn.channels=[1,1,1,1,1]"], &["28×28 can be halved only 4 times"]);
     for job in [TABLE, IMAGES, TEXT] {
@@ -308,8 +448,8 @@ fn metrics_are_known_and_fit_the_target() {
     check(TABLE, &["evaluate.focus=acuracy"], &["`evaluate.focus` names the unknown metric `acuracy`"]);
     check(IMAGES, &["evaluate.gates=['r2 > 0.5']"], &["`r2`, which a target of classes does not have"]);
     check(TEXT, &["evaluate.gates=['accuracy > 0.5']"], &["it has `bits_per_byte`, `perplexity` and `loss`"]);
-    check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);
-    check(TABLE, &["data.csv.objective=regression", "train.early_stop.metric=rmse"], &[]);
+    check(TABLE, &["data.objective=regression", "train.early_stop.metric=f1"], &["a target of numbers"]);
+    check(TABLE, &["data.objective=regression", "train.early_stop.metric=rmse"], &[]);
 }
 
 #[test]
@@ -324,7 +464,7 @@ fn gates_look_at_slices_groups_intervals_and_other_versions() {
     let relative = "evaluate.gates=['accuracy >= @champion - 0.002 at 95%']";
     check(TABLE, &[relative, "register.model=income"], &[]);
     check(TABLE, &[relative], &["compares with version `champion` of a model: name the model in [register]"]);
-    let numbers = "data.csv.objective=regression";
+    let numbers = "data.objective=regression";
     check(
         TABLE,
         &[numbers, "evaluate.gates=['fairness.equalized_odds_ratio[sex] > 0.5']"],
@@ -380,7 +520,7 @@ fn a_threshold_takes_what_its_goal_needs() {
     );
     check(
         TABLE,
-        &["data.csv.objective=regression", "evaluate.threshold={}"],
+        &["data.objective=regression", "evaluate.threshold={}"],
         &["`evaluate.threshold` is about probabilities of classes, which a target of numbers does not have"],
     );
 }

@@ -40,7 +40,8 @@ pub(super) fn check(sections: &Sections<'_>, target: Option<MeasuredOn>, rules: 
         self::robustness(robustness, rules);
     }
     fitting_target(evaluate, target, rules);
-    let has_validation = sections.data.is_none_or(|data| data.split.validation != 0.0);
+    let split = sections.data.map(|data| &data.split);
+    let has_validation = split.is_none_or(|split| split.sizes_are_given() || split.validation != 0.0);
     for (setting, is_asked) in chosen_on_validation(evaluate) {
         rules.require(!is_asked || has_validation, ["data.split.validation", setting], || {
             format!("`data.split.validation` must be above 0, since `{setting}` is chosen on that split")

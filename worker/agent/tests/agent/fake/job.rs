@@ -4,6 +4,7 @@
 use std::{fmt::Write as _, path::Path, time::Duration};
 
 use phalanx_agent::{AgentError, Config, run_until};
+use phalanx_data::Cache;
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, TraceParent, WorkerId},
     message::{Assignment, CheckpointPart, Directive, Event, Hello, Peer},
@@ -28,9 +29,10 @@ pub(crate) fn points_job(folder: &Path, steps: u64, every: u64) -> JobSpec {
     let text = format!(
         r#"
         name = "points"
+        [data]
+        target = "side"
         [data.csv]
         path = "points.csv"
-        target = "side"
         [model.mlp]
         hidden = [8]
         [train]
@@ -61,7 +63,7 @@ impl Worker {
         let config = Config {
             coordinators: coordinator.split(',').map(str::to_owned).collect(),
             listen: ([127, 0, 0, 1], 0).into(),
-            cache: folder.join("cache"),
+            cache: Cache::new(folder.join("cache"), Cache::BYTES_MAX),
             ..Config::new(coordinator)
         };
         let end = CancellationToken::new();

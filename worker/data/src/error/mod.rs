@@ -2,10 +2,13 @@
 //! place in it as far as there is one, what was expected there and what was
 //! found, and where the job file can say otherwise.
 
+mod problem;
+
 use std::{fmt, io, path::PathBuf};
 
 use phalanx_storage::StorageError;
 
+pub use self::problem::{CellProblem, ColumnProblem, LineProblem};
 use crate::Split;
 
 /// Why a file cannot become a data set, or features for a model.
@@ -39,6 +42,18 @@ pub enum PrepareError {
         path: PathBuf,
         /// What should be in it.
         expected: &'static str,
+    },
+    /// A text that is to become tokens is not made of characters.
+    #[error(
+        "{}: expected UTF-8 for tokens, found other bytes at byte {byte}; save it as UTF-8, or set \
+         `encode.text = \"bytes\"`",
+        path.display()
+    )]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first byte that is wrong, from 0.
+        byte: u64,
     },
     /// Columns, but no rows.
     #[error("{}: there are no rows, only the names of {columns} columns", path.display())]
@@ -157,6 +172,90 @@ pub enum PrepareError {
         /// Of what: `rows` or `bytes`.
         unit: &'static str,
     },
+    /// A glob that stands for nothing.
+    #[error("{pattern}: no file is like this")]
+    NoMatch {
+        /// The glob.
+        pattern: String,
+    },
+    /// An object store, a database or an interface does not give what is asked of it.
+    #[error("{url}: {reason}")]
+    Fetch {
+        /// The address, without secrets.
+        url: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A packed file that would unpack to more than can be meant.
+    #[error("{}: it unpacks to more than {max} times its size; unpack it yourself if that is right", path.display(), max = crate::intake::RATIO_MAX)]
+    Bomb {
+        /// The file.
+        path: PathBuf,
+    },
+    /// One of several files is not like the first.
+    #[error("{}: {reason}, unlike {}", path.display(), first.display())]
+    Drift {
+        /// The file.
+        path: PathBuf,
+        /// The first file.
+        first: PathBuf,
+        /// What is different.
+        reason: String,
+    },
+    /// Not a file of its kind, or half of one.
+    #[error("{}: it cannot be read: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        reason: String,
+    },
+    /// No image, or another one than is expected.
+    #[error("{}: {reason}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A step of cleaning, or an expectation, does not fit the data.
+    #[error("[data] {step}: {reason}")]
+    Step {
+        /// Which one.
+        step: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Cleaning has dropped every row.
+    #[error("[data] clean: none of {rows} rows is left; `phalanx data validate` shows which step drops them")]
+    NothingLeft {
+        /// Rows of the source.
+        rows: u64,
+    },
+    /// Expectations are not met.
+    #[error("the data is not as expected:\n  {}", reasons.join("\n  "))]
+    Expectations {
+        /// What is not, one line for each expectation.
+        reasons: Vec<String>,
+    },
+    /// What is made on the way cannot be kept on this machine.
+    #[error("{}: cannot be used while preparing: {reason}; `TMPDIR` names another folder", path.display())]
+    Scratch {
+        /// A file of ours.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The splits are not apart from each other.
+    #[error("{}: leakage: {problem}; {remedy}; or let it pass by `data.split.leakage = \"warn\"`", path.display())]
+    Leakage {
+        /// The file.
+        path: PathBuf,
+        /// What is in two splits.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The job file's `[data]` cannot be followed; a checked job file has none of these.
     #[error("[data]: {reason}")]
     Recipe {
@@ -172,6 +271,17 @@ pub enum PrepareError {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl PrepareError {
+    /// What is wrong, without the place where it is.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Line { problem, .. } => problem.to_string(),
+            Self::Image { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// Where in a file.
@@ -192,160 +302,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// What is wrong with a line as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LineProblem {
-    /// Too few or too many cells.
-    #[error("expected {expected} cells, as in the header line, found {actual}")]
-    Ragged {
-        /// Cells in the header line.
-        expected: usize,
-        /// Cells here.
-        actual: usize,
-    },
-    /// Other bytes than text.
-    #[error("expected UTF-8, found other bytes; save the file as UTF-8")]
-    NotUtf8,
-    /// Longer than can be meant.
-    #[error("expected at most {max} bytes in a row; is a quote left open?")]
-    TooLong {
-        /// The most allowed.
-        max: usize,
-    },
-}
-
-/// What is wrong with a column as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ColumnProblem {
-    /// Another column has the same name.
-    #[error("there are two columns of this name; rename one")]
-    Duplicate,
-    /// The target is among the features.
-    #[error("it is the target and cannot be a feature too; take it out of `features` or `ignore`")]
-    TargetAsFeature,
-    /// Every cell is missing.
-    #[error("every cell is missing; name the column in `ignore`")]
-    NoValues,
-    /// More categories than one-hot encoding is good for.
-    #[error("there are more than {max} different texts; name the column in `ignore`")]
-    TooManyCategories {
-        /// The most allowed.
-        max: usize,
-    },
-    /// More classes than can be meant.
-    #[error(
-        "there are more than {max} different values to predict; if they are numbers, \
-         set `objective = \"regression\"`"
-    )]
-    TooManyClasses {
-        /// The most allowed.
-        max: usize,
-    },
-    /// Integers may be classes or numbers.
-    #[error(
-        "the target holds integers, which may be classes or numbers; set `objective` \
-         to \"classification\" or \"regression\""
-    )]
-    ObjectiveNeeded,
-    /// Nothing to tell apart.
-    #[error("expected at least two classes to predict, found only `{class}`")]
-    OneClass {
-        /// The class.
-        class: String,
-    },
-    /// A type that is no number, text or list.
-    #[error("expected numbers, text, or lists of numbers, found {found}; name the column in `ignore`")]
-    Type {
-        /// The column's type.
-        found: String,
-    },
-    /// An image cannot be put beside other columns.
-    #[error(
-        "a column of lists or bytes must be the only feature; name it in `features`, \
-         or the others in `ignore`"
-    )]
-    ListAmongOthers,
-    /// A list cannot be predicted.
-    #[error("expected numbers or text to predict, found {found}")]
-    TargetType {
-        /// The column's type.
-        found: String,
-    },
-    /// The column was another one when the model was trained.
-    #[error("expected {expected}, as when the model was trained, found {found}")]
-    Unfit {
-        /// What the model needs.
-        expected: &'static str,
-        /// The column's type.
-        found: String,
-    },
-    /// A shape for a column that is no image.
-    #[error("expected lists or bytes for an image of shape {shape:?}, found {found}")]
-    NotAnImage {
-        /// The shape in the job file.
-        shape: [usize; 3],
-        /// The column's type.
-        found: String,
-    },
-}
-
-/// What is wrong with one cell.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum CellProblem {
-    /// Text among numbers.
-    #[error(
-        "expected a number, as in most cells of the column, found `{found}`; if the column holds codes, \
-         name it in `categorical`; if this text means that there is no value, add it to `missing`"
-    )]
-    MixedTypes {
-        /// The cell.
-        found: String,
-    },
-    /// Text where a fitted column has numbers.
-    #[error("expected a finite number, found `{found}`")]
-    NotANumber {
-        /// The cell.
-        found: String,
-    },
-    /// A target that is no number.
-    #[error(
-        "expected a finite number to predict, found `{found}`; remove the row, or set \
-         `objective = \"classification\"` if the target is a class"
-    )]
-    TargetNotANumber {
-        /// The cell.
-        found: String,
-    },
-    /// No target.
-    #[error(
-        "expected a value to predict, found none (an empty cell, NaN, or one of `missing`); remove the row"
-    )]
-    TargetMissing,
-    /// A list of the wrong length.
-    #[error("expected {expected} values, {origin}, found {actual}")]
-    ListLength {
-        /// Values expected.
-        expected: usize,
-        /// Where that comes from.
-        origin: String,
-        /// Values found.
-        actual: usize,
-    },
-    /// A list, or one of its values, is null.
-    #[error("expected a list of numbers, found a missing value; remove the row")]
-    ListMissing,
-    /// A pixel that is no byte.
-    #[error("expected pixels of 0 to 255, found {found}")]
-    PixelRange {
-        /// The pixel.
-        found: String,
-    },
-}
-
 /// `text` for an error message: cut where it is too long to be read.
 pub(crate) fn shown(text: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    match text.char_indices().nth(CHARS_MAX) {
+    cut(text, 60)
+}
+
+/// The first `chars_max` characters of `text`.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

@@ -1,0 +1,146 @@
+//! `[data.split]`: how rows are divided into training, validation and test splits, and what is done about rows, groups
+//! and times that are in more than one of them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How rows are divided. A text is divided into contiguous stretches, its end being the test split.
+///
+/// Columns that decide the division (`group`, `time`, `key` and `column`) are features only where `features`,
+/// `categorical` or `encode.columns` names them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SplitSpec {
+    /// What decides where a row goes.
+    pub by: SplitBy,
+    /// Fraction of rows to train on. The three add up to 1; they say nothing where `column` or dates decide.
+    pub train: f64,
+    /// Fraction of rows for validation while training.
+    pub validation: f64,
+    /// Fraction of rows for the final evaluation.
+    pub test: f64,
+    /// Seed of the division.
+    pub seed: u64,
+    /// Bins of equally many rows into which `stratified` puts a target of numbers: 2 to 1,000.
+    pub bins: u32,
+    /// A column of which no value may be in two splits: a customer, a patient, a device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// A column of times: ISO 8601, or numbers. Training must lie before validation and validation before the test.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The column that `hash` hashes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The column whose cells `column` takes for the splits' names: `train`, `validation` (or `val`, `valid`, `dev`), `test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// For `time`: the first time of the validation split, in the place of fractions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_from: Option<String>,
+    /// For `time`: the first time of the test split, in the place of fractions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_from: Option<String>,
+    /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test splits
+    /// that equal (features and target) one of another split. By default it is refused; up to ten equal rows, or one in a
+    /// hundred, are told: in tables of few values they need not be the same thing seen twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leakage: Option<Leakage>,
+}
+
+/// What decides where a row goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitBy {
+    /// Chance.
+    #[default]
+    Random,
+    /// Chance, within each class of the target, or within each of `bins` ranges of a target of numbers.
+    Stratified,
+    /// Chance, for all rows of a group together. Fractions are met as far as whole groups allow.
+    Group,
+    /// The order in time: the oldest rows are trained on. Rows of one time stay together.
+    Time,
+    /// A hash of `key`: a row stays where it is when others are added or removed.
+    Hash,
+    /// The cell of `column`.
+    Column,
+}
+
+/// What to do about leakage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Leakage {
+    /// The job fails and names rows.
+    Refuse,
+    /// It is told with the data set.
+    Warn,
+    /// It is not looked for.
+    Allow,
+}
+
+impl Default for SplitSpec {
+    fn default() -> Self {
+        Self {
+            by: SplitBy::default(),
+            train: 0.8,
+            validation: 0.1,
+            test: 0.1,
+            seed: 0,
+            bins: 10,
+            group: None,
+            time: None,
+            key: None,
+            column: None,
+            validation_from: None,
+            test_from: None,
+            leakage: None,
+        }
+    }
+}
+
+impl SplitSpec {
+    /// Whether the fractions say nothing about the splits' sizes.
+    pub fn sizes_are_given(&self) -> bool {
+        self.by == SplitBy::Column || self.validation_from.is_some() || self.test_from.is_some()
+    }
+
+    /// The columns that decide the division or are checked against it, each with its setting.
+    pub fn columns(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let columns =
+            [("group", &self.group), ("time", &self.time), ("key", &self.key), ("column", &self.column)];
+        columns.into_iter().filter_map(|(setting, column)| Some((setting, column.as_deref()?)))
+    }
+}
+
+/// The time that a cell means, in seconds since 1970: a number as it is, a date or a date and time in ISO 8601 (a space
+/// may stand for the `T`), in UTC where no offset is written.
+pub fn parse_time(cell: &str) -> Option<f64> {
+    if let Ok(number) = cell.parse::<f64>() {
+        return number.is_finite().then_some(number);
+    }
+    let time = cell.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let civil: jiff::civil::DateTime = cell.parse().ok()?;
+        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    })?;
+    Some(time.as_second() as f64 + f64::from(time.subsec_nanosecond()) / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_common_form() {
+        let check = |cell, expected| assert_eq!(parse_time(cell), expected, "{cell}");
+        check("1970-01-02", Some(86_400.0));
+        check("1970-01-01 00:00:01", Some(1.0));
+        check("1970-01-01T00:00:01.5Z", Some(1.5));
+        check("1970-01-01 02:00:00+02:00", Some(0.0));
+        check("1700000000", Some(1.7e9));
+        check("-1.5", Some(-1.5));
+        check("inf", None);
+        check("yesterday", None);
+        check("1970-13-01", None);
+    }
+}

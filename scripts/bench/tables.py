@@ -1,0 +1,158 @@
+"""Time and memory of preparing a table: Phalanx against Polars, with the same plan, turn about.
+
+    tables.py --phalanx target/release/phalanx [--rows 10000000] [--rounds 3] [--format parquet|csv] [--folder DIR]
+
+The table is made up: 20 columns of fractions, whole numbers and texts, with missing cells, blanks around texts, rows
+that come twice and categories that are rare. The plan is that of PLAN: trim, filter, derive, drop duplicates, divide,
+fill with medians, means and modes of the training split, clip, fold, standardise, one-hot encode, write. Each side is
+a process of its own; memory is the most that it had resident. Run it by scripts/bench-data.sh.
+"""
+
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+PLAN = """
+name = "table"
+[data]
+target = "y"
+clean = [
+    { trim = {} },
+    { filter = "n0 > -4.0" },
+    { derive = { gap = "n1 - n2" } },
+    { drop_duplicates = {} },
+    { impute = { columns = ["n3", "n4"], with = "median" } },
+    { impute = { columns = ["n5", "n6"], with = "mean" } },
+    { impute = { columns = ["t0"], with = "mode" } },
+    { outliers = { columns = ["n7", "n8"], by = "z_score", then = "clip" } },
+    { fold_rare = { columns = ["t1"], below = 0.01 } },
+]
+[data.SOURCE]
+path = "PATH"
+[model.linear]
+[train]
+batch_size = 256
+epochs = 1
+learning_rate = 0.1
+"""
+
+NUMBERS = [f"n{number}" for number in range(10)]
+WHOLE = [f"i{number}" for number in range(5)]
+TEXTS = [f"t{number}" for number in range(4)]
+
+
+def make(rows, path):
+    """Writes the table."""
+    import numpy as np
+    import polars as pl
+
+    random = np.random.default_rng(0)
+    columns = {name: random.standard_normal(rows) for name in NUMBERS}
+    columns |= {name: random.integers(0, 1000, rows) for name in WHOLE}
+    kinds = np.array([f" kind-{kind} " for kind in range(40)])
+    shares = 0.8 ** np.arange(40)
+    for name in TEXTS:
+        columns[name] = kinds[random.choice(40, rows, p=shares / shares.sum())]
+    columns["y"] = np.where(columns["n0"] + columns["n9"] > 0, "yes", "no")
+    table = pl.DataFrame(columns)
+    missing = {name: pl.Series(random.random(rows) < 0.05) for name in ["n3", "n4", "n5", "n6", "t0"]}
+    table = table.with_columns(
+        pl.when(gone).then(None).otherwise(pl.col(name)).alias(name) for name, gone in missing.items()
+    )
+    twice = max(rows // 100, 1)
+    table = table.head(rows - twice).vstack(table.head(twice))
+    table.write_parquet(path, row_group_size=1 << 20) if path.suffix == ".parquet" else table.write_csv(path)
+
+
+def polars(path, to):
+    """The plan in Polars."""
+    import numpy as np
+    import polars as pl
+    import polars.selectors as cs
+
+    table = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path)
+    table = table.with_columns(cs.string().str.strip_chars()).filter(pl.col("n0") > -4.0)
+    table = table.with_columns(gap=pl.col("n1") - pl.col("n2")).collect()
+    table = table.unique(maintain_order=True, keep="first")
+    rows = table.height
+    order = np.random.default_rng(0).permutation(rows)
+    split = np.where(order < rows * 0.8, 0, np.where(order < rows * 0.9, 1, 2))
+    table = table.with_columns(split=pl.Series(split, dtype=pl.UInt8))
+    train = table.filter(pl.col("split") == 0)
+    table = table.with_columns(
+        *(pl.col(name).fill_null(train[name].median()) for name in ["n3", "n4"]),
+        *(pl.col(name).fill_null(train[name].mean()) for name in ["n5", "n6"]),
+        pl.col("t0").fill_null(train["t0"].drop_nulls().mode().sort()[0]),
+        *(
+            pl.col(name).clip(
+                train[name].mean() - 3 * train[name].std(ddof=0), train[name].mean() + 3 * train[name].std(ddof=0)
+            )
+            for name in ["n7", "n8"]
+        ),
+    )
+    counts = train["t1"].value_counts().filter(pl.col("count") >= 0.01 * train.height)["t1"].to_list()
+    table = table.with_columns(pl.when(pl.col("t1").is_in(counts)).then(pl.col("t1")).otherwise(pl.lit("other")))
+    train = table.filter(pl.col("split") == 0)
+    figures = [*NUMBERS, *WHOLE, "gap"]
+    scaled = [
+        ((pl.col(name) - train[name].mean()) / (train[name].std(ddof=0) or 1)).cast(pl.Float32) for name in figures
+    ]
+    dummies = [
+        (pl.col(name) == kind).cast(pl.Float32).alias(f"{name}={kind}")
+        for name in TEXTS
+        for kind in train[name].unique().sort()
+    ]
+    target = (pl.col("y") == "yes").cast(pl.UInt32)
+    for number in range(3):
+        table.filter(pl.col("split") == number).select(*scaled, *dummies, target).write_ipc(to / f"{number}.arrow")
+
+
+def measured(command):
+    """Seconds and the most bytes resident of a process."""
+    before = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"failed: {command}")
+    return time.perf_counter() - before, usage.ru_maxrss * 1024
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--phalanx")
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--format", choices=["parquet", "csv"], default="parquet")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()))
+    parser.add_argument("--polars", nargs=2, type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--make", type=pathlib.Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.polars:
+        return polars(*arguments.polars)
+    if arguments.make:
+        return make(arguments.rows, arguments.make)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        folder = pathlib.Path(folder)
+        path, job = folder / f"table.{arguments.format}", folder / "job.toml"
+        us = [sys.executable, __file__]
+        subprocess.run([*us, "--rows", str(arguments.rows), "--make", path], check=True)
+        job.write_text(PLAN.replace("SOURCE", arguments.format).replace("PATH", str(path)))
+        found = {"Phalanx": [], "Polars": []}
+        for number in range(arguments.rounds):
+            home = folder / f"home-{number}"
+            found["Phalanx"].append(measured([arguments.phalanx, "data", "prepare", job, "--home", home]))
+            found["Polars"].append(measured([*us, "--polars", path, folder]))
+            subprocess.run(["rm", "-rf", home], check=True)
+        print(f"{arguments.rows:,} rows × 20 columns of {arguments.format} ({path.stat().st_size / 1e9:.2f} GB)")
+        for side, runs in found.items():
+            seconds, memory = statistics.median(run[0] for run in runs), max(run[1] for run in runs)
+            print(f"{side:8} {seconds:7.1f} s   {memory / 2**30:5.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+//! Every way to divide rows, and what is done about what is in two splits.
+
+use std::collections::BTreeMap;
+
+use phalanx_data::{Dataset, LeakageKind, Split, Targets};
+use phalanx_protocol::spec::DataSpec;
+
+use crate::support::{Bench, spec};
+
+/// The numbers to predict of each split: rows are known by them.
+fn numbers(dataset: &Dataset) -> [Vec<f32>; 3] {
+    Split::ALL.map(|split| {
+        let batch = dataset.gather(split, &(0..dataset.rows(split)).collect::<Vec<_>>()).unwrap();
+        let Targets::Numbers(numbers) = batch.targets else { panic!("no numbers") };
+        numbers
+    })
+}
+
+fn data(bench: &Bench, content: &str, split: &str) -> DataSpec {
+    let settings = format!(r#""target": "y", "objective": "regression", "split": {{{split}}}"#);
+    spec("csv", &bench.file("a.csv", content), &settings)
+}
+
+async fn open(bench: &Bench, content: &str, split: &str) -> Dataset {
+    bench.open(&data(bench, content, split)).await
+}
+
+async fn refused(bench: &Bench, content: &str, split: &str) -> String {
+    bench.prepare(&data(bench, content, split)).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn numbers_are_stratified_by_ranges_of_equally_many() {
+    let bench = Bench::new();
+    let content: String = (0..1_000).map(|row| format!("{row},{}\n", (row * 7_919) % 1_000)).collect();
+    let dataset = open(&bench, &format!("x,y\n{content}"), r#""by": "stratified", "bins": 5"#).await;
+    for (numbers, expected) in numbers(&dataset).iter().zip([160, 20, 20]) {
+        for bin in 0..5 {
+            let range = (bin * 200) as f32..((bin + 1) * 200) as f32;
+            assert_eq!(numbers.iter().filter(|number| range.contains(number)).count(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn groups_stay_together_and_are_no_features() {
+    let bench = Bench::new();
+    let content: String = (0..1_000).map(|row| format!("{row},p{},{row}\n", row % 97)).collect();
+    let content = format!("x,patient,y\n{content}");
+    let dataset = open(&bench, &content, r#""by": "group", "group": "patient""#).await;
+    let columns: Vec<_> = dataset.manifest().columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(columns, ["x", "y"]);
+    let mut homes = BTreeMap::new();
+    for (split, numbers) in numbers(&dataset).iter().enumerate() {
+        for number in numbers {
+            assert_eq!(*homes.entry(*number as u32 % 97).or_insert(split), split);
+        }
+    }
+    let sizes = Split::ALL.map(|split| dataset.rows(split));
+    assert!((780..=820).contains(&sizes[0]) && (85..=115).contains(&sizes[1]), "{sizes:?}");
+    let error = refused(&bench, "x,g,y\n1,a,1\n2,,2\n", r#""by": "group", "group": "g""#).await;
+    assert!(error.contains("line 3, column `g`: expected a value to divide rows by"), "{error}");
+}
+
+#[tokio::test]
+async fn times_are_in_order_and_equal_ones_together() {
+    let bench = Bench::new();
+    // Ten rows a day, in no order.
+    let content: String = (0..300)
+        .map(|row| row * 7 % 300)
+        .map(|row| format!("{row},2024-{:02}-{:02},{row}\n", 1 + row / 10 / 28, 1 + row / 10 % 28))
+        .collect();
+    let content = format!("x,day,y\n{content}");
+    for (split, sizes) in [
+        (r#""by": "time", "time": "day""#, [240, 30, 30]),
+        (r#""by": "time", "time": "day", "train": 0.75, "validation": 0.15, "test": 0.1"#, [220, 50, 30]),
+        (
+            r#""by": "time", "time": "day", "validation_from": "2024-01-11", "test_from": "2024-01-21"#,
+            [100, 100, 100],
+        ),
+    ] {
+        let split = if split.contains("test_from") { format!("{split}\"") } else { split.to_owned() };
+        let numbers = numbers(&open(&bench, &content, &split).await);
+        let greatest = |numbers: &[f32]| numbers.iter().copied().fold(0.0, f32::max);
+        let least = |numbers: &[f32]| numbers.iter().copied().fold(f32::MAX, f32::min);
+        assert!(greatest(&numbers[0]) < least(&numbers[1]) && greatest(&numbers[1]) < least(&numbers[2]));
+        assert_eq!([0, 1, 2].map(|split: usize| numbers[split].len()), sizes, "{split}");
+    }
+    let error =
+        refused(&bench, "x,day,y\n1,2024-01-01,1\n2,soon,2\n", r#""by": "time", "time": "day""#).await;
+    assert!(error.contains("line 3, column `day`: expected a date"), "{error}");
+}
+
+#[tokio::test]
+async fn a_hashed_key_keeps_its_split_as_data_grows() {
+    let bench = Bench::new();
+    let rows = |count: u32| {
+        let rows: String = (0..count).map(|row| format!("{row},k{row},{row}\n")).collect();
+        format!("x,key,y\n{rows}")
+    };
+    let split = r#""by": "hash", "key": "key""#;
+    let few = numbers(&open(&bench, &rows(1_000), split).await);
+    let many = numbers(&open(&bench, &rows(3_000), split).await);
+    for (few, many) in few.iter().zip(&many) {
+        let kept: Vec<f32> = many.iter().copied().filter(|number| *number < 1_000.0).collect();
+        assert_eq!(*few, kept);
+    }
+    assert!((750..850).contains(&few[0].len()), "{}", few[0].len());
+}
+
+#[tokio::test]
+async fn a_column_may_name_the_splits() {
+    let bench = Bench::new();
+    let content = "x,part,y\n1,train,1\n2,Test,2\n3,val,3\n4,train,4\n";
+    let split = r#""by": "column", "column": "part""#;
+    let numbers = numbers(&open(&bench, content, split).await);
+    assert_eq!(numbers, [vec![1.0, 4.0], vec![3.0], vec![2.0]]);
+    let error = refused(&bench, "x,part,y\n1,train,1\n2,tset,2\n", split).await;
+    assert!(
+        error.contains("line 3, column `part`: expected `train`, `validation` or `test`, found `tset`"),
+        "{error}"
+    );
+    let error = refused(&bench, "x,part,y\n1,test,1\n2,test,2\n", split).await;
+    assert!(error.contains("the train split gets no row"), "{error}");
+}
+
+const LEAKING: &str = "\
+x,c,who,day,part,y
+1,a,ann,2024-01-01,train,1
+2,b,bob,2024-01-02,train,2
+1,a,cid,2024-01-03,test,1
+3,b,ann,2024-01-01,test,4
+1,b,dan,2024-01-04,validation,5
+1,b,eve,2024-01-05,test,5
+";
+
+#[tokio::test]
+async fn equal_rows_are_told_or_refused_or_let_pass_as_asked() {
+    let bench = Bench::new();
+    let settings = |leakage: &str| {
+        let split = format!(r#""by": "column", "column": "part"{leakage}"#);
+        let settings = format!(
+            r#""target": "y", "objective": "regression", "features": ["x", "c"], "split": {{{split}}}"#
+        );
+        spec("csv", &bench.file("a.csv", LEAKING), &settings)
+    };
+    let prepared = bench.prepare(&settings("")).await.unwrap();
+    let told = "2 of 4 validation and test rows equal one of another split (50.0 %): line 2 (train) and line 4 (test)";
+    assert!(prepared.summary.contains(told), "{}", prepared.summary);
+    let findings = bench.open(&settings("")).await.manifest().leakage.clone();
+    assert_eq!((findings[0].kind, findings[0].count, findings[0].of), (LeakageKind::EqualRows, 2, 4));
+
+    let error = bench.prepare(&settings(r#", "leakage": "refuse""#)).await.unwrap_err().to_string();
+    assert!(error.contains(told) && error.contains("`data.split.leakage = \"warn\"`"), "{error}");
+    assert!(bench.open(&settings(r#", "leakage": "allow""#)).await.manifest().leakage.is_empty());
+}
+
+#[tokio::test]
+async fn more_than_a_few_equal_rows_are_refused() {
+    let bench = Bench::new();
+    let content = |different: u32| -> String {
+        let rows = (0..2_000).map(|row| row % different);
+        let rows: String = rows.map(|row| format!("{row},{}\n", row * 3)).collect();
+        format!("x,y\n{rows}")
+    };
+    let error = refused(&bench, &content(1_900), "").await;
+    let found = error.contains("validation and test rows equal one of another split");
+    assert!(found && error.contains("`data.split.by = \"group\"`"), "{error}");
+    // One in two hundred.
+    let findings = open(&bench, &content(1_995), "").await.manifest().leakage.clone();
+    assert!(findings.iter().all(|finding| finding.count <= 5), "{findings:?}");
+    // Another target is another row.
+    let rows: String = (0..2_000).map(|row| format!("{},{row}\n", row % 3)).collect();
+    assert!(open(&bench, &format!("x,y\n{rows}"), "").await.manifest().leakage.is_empty());
+}
+
+#[tokio::test]
+async fn groups_and_times_in_two_splits_are_refused_unless_it_is_asked_otherwise() {
+    let bench = Bench::new();
+    let split = |more: &str| format!(r#""by": "column", "column": "part", {more}"#);
+    let error = refused(&bench, LEAKING, &split(r#""group": "who""#)).await;
+    let told = "1 row is in another split than the first row of their group: `ann`, line 2 (train) and line 5 (test), for one";
+    assert!(error.contains(told) && error.contains("`data.split.by = \"group\"`"), "{error}");
+    let error = refused(&bench, LEAKING, &split(r#""time": "day""#)).await;
+    let told = "the test split begins before the validation split has ended: line 5 is of test and not later than line 6";
+    assert!(error.contains(told) && error.contains("`data.split.by = \"time\"`"), "{error}");
+    let dataset = open(&bench, LEAKING, &split(r#""group": "who", "leakage": "warn""#)).await;
+    assert_eq!(dataset.manifest().leakage[0].kind, LeakageKind::EqualGroups);
+    open(&bench, LEAKING, &split(r#""time": "day", "leakage": "warn""#)).await;
+}

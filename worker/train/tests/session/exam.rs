@@ -72,7 +72,7 @@ fn gradients_by_features_are_what_a_small_change_brings() {
     let ground = ground(MLP, r#""steps": 60"#);
     let learner = phalanx_train::Tasks::new().build(&ground.spec, ground.dataset.schema());
     let learner = learner.expect("the model is built");
-    let batch = ground.dataset.gather(phalanx_data::Split::Test, &[0, 1, 2]);
+    let batch = ground.dataset.gather(phalanx_data::Split::Test, &[0, 1, 2]).expect("it is mapped");
     let output = phalanx_train::Output::Class(1);
     let gradient = learner.input_gradient(&batch, output).expect("it asks for vectors");
     let phalanx_data::Features::Floats(values) = &batch.features else { panic!("a table has numbers") };

@@ -30,6 +30,7 @@ const COMMANDS: &[&str] = &[
     "predict",
     "evaluate",
     "compare",
+    "cross-validate",
     "report",
     "submit",
     "workers",

@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use phalanx_protocol::view::JobView;
-use phalanx_tests::{Ended, Home, Job, examples};
+use phalanx_tests::{Cluster, Ended, Home, Job, examples};
 use serde_json::Value;
 
 /// A job over the census data that registers what comes out.
@@ -164,6 +164,33 @@ fn a_version_is_measured_on_other_data() {
     let unlabelled = home.write("unlabelled.csv", "age\n1\n");
     let ended = home.phalanx(&["evaluate", "income", unlabelled.to_str().expect("UTF-8")]);
     assert_eq!(ended.code, Some(2), "{ended:#?}");
+}
+
+#[test]
+fn a_job_is_cross_validated_by_jobs_side_by_side() {
+    let mut cluster = Cluster::start();
+    for _ in 0..2 {
+        cluster.add_worker();
+    }
+    let home = Home::new();
+    let job = home.write_job(&census("income", "gates = [\"accuracy >= 0.7\"]"));
+    let (job, file) = (job.to_str().expect("UTF-8"), home.folder().join("folds.parquet"));
+    let file = file.to_str().expect("UTF-8");
+    let ended = cluster.ask(&["cross-validate", job, "--folds", "3", "--json", "--predictions", file]);
+    done(&ended);
+    let folds: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(folds["gates_hold"], 3, "{folds}");
+    let metrics = folds["metrics"].as_array().expect("metrics");
+    let auc = metrics.iter().find(|metric| metric["metric"] == "roc_auc").expect("ROC-AUC");
+    assert!(auc["mean"].as_f64().is_some_and(|mean| mean > 0.8), "{auc}");
+    assert!(auc["deviation"].as_f64().is_some_and(|deviation| deviation > 0.0 && deviation < 0.05), "{auc}");
+    assert!(fs::read(file).is_ok_and(|content| content.starts_with(b"PAR1")));
+    assert!(cluster.job("mlp-fold-3-3").is_some_and(|job| job.model.is_none()), "folds register nothing");
+
+    let by_column = ["cross-validate", job, "--set", "data.split.by=column", "--set", "data.split.column=sex"];
+    let ended = cluster.ask(&by_column);
+    assert_eq!(ended.code, Some(2), "{ended:#?}");
+    assert!(ended.stderr.contains("needs rows that may be divided anew"), "{}", ended.stderr);
 }
 
 /// The header and the first rows of a CSV file, as another one.

@@ -11,6 +11,7 @@ mod check;
 mod compare;
 mod completions;
 mod coordinator;
+mod cross_validate;
 mod data;
 mod drain;
 mod evaluate;
@@ -91,6 +92,7 @@ pub(crate) enum Asked {
     Predict(predict::Predict),
     Evaluate(evaluate::Evaluate),
     Compare(compare::Compare),
+    CrossValidate(cross_validate::CrossValidate),
     Report(report::Report),
     Submit(submit::Submit),
     Workers(workers::Workers),
@@ -123,6 +125,7 @@ impl Asked {
             Self::Predict(command) => command.run().await,
             Self::Evaluate(command) => command.run().await,
             Self::Compare(command) => command.run().await,
+            Self::CrossValidate(command) => Box::pin(command.run()).await,
             Self::Report(command) => command.run().await,
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,

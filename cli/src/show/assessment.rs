@@ -3,6 +3,7 @@
 
 use phalanx_evaluate::{
     compare::{Comparison, Side},
+    cross_validation::CrossValidated,
     interval::Interval,
     robustness::{Disturbance, Disturbed},
 };
@@ -76,8 +77,12 @@ fn metrics(split: &SplitMetrics) -> String {
 
 /// `0.9012 to 0.9213 at 95 %`.
 fn ends(interval: &Interval) -> String {
-    let percent = (interval.level * 1e6).round() / 1e4;
-    format!("{} to {} at {percent} %", figure(interval.lower), figure(interval.upper))
+    range(interval.lower, interval.upper, interval.level)
+}
+
+fn range(lower: f64, upper: f64, level: f64) -> String {
+    let percent = (level * 1e6).round() / 1e4;
+    format!("{} to {} at {percent} %", figure(lower), figure(upper))
 }
 
 fn slices(slices: &OnSplit<phalanx_evaluate::slices::Slices>) -> String {
@@ -163,6 +168,29 @@ fn disturbed(all: &[Disturbed]) -> String {
         rows.add_row([what, figure(*value), format!("{} lost", figure(*loss))]);
     }
     indented(&rows)
+}
+
+/// What the folds of a cross-validation say together.
+pub(crate) fn folds(metrics: &[CrossValidated], jobs: usize, gates_hold: usize) -> String {
+    let mut rows = table(&[
+        Column::Text("metric"),
+        Column::Figure("mean"),
+        Column::Figure("deviation"),
+        Column::Text("interval of the mean"),
+    ]);
+    for of_metric in metrics.iter().filter(|of_metric| !of_metric.metric.contains('[')) {
+        let CrossValidated { metric, mean, deviation, corrected_lower, corrected_upper, level, .. } = of_metric;
+        let interval = range(*corrected_lower, *corrected_upper, *level);
+        rows.add_row([metric.clone(), figure(*mean), figure(*deviation), interval]);
+    }
+    let mut text = indented(&rows);
+    text.push_str(&format!(
+        "\n  {DIM}{jobs} jobs; intervals are corrected for the rows that folds share in training{DIM:#}\n"
+    ));
+    if gates_hold < jobs {
+        text.push_str(&format!("  {BAD}gates hold in {gates_hold} of {jobs} jobs{BAD:#}\n"));
+    }
+    text
 }
 
 /// Two models beside each other.

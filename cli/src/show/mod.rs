@@ -29,7 +29,7 @@ use std::{
 
 use serde::Serialize;
 
-pub(crate) use assessment::{assessment, comparison};
+pub(crate) use assessment::{assessment, comparison, folds};
 pub(crate) use audit::{AuditProgress, audit};
 pub(crate) use data::{dataset, diff, validation};
 pub(crate) use garbage::{GcProgress, garbage};

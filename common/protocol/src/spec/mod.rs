@@ -57,7 +57,7 @@ pub use source::{
     ArrowSpec, CsvSpec, HttpSpec, ImagesSpec, JsonSpec, PageBy, PagesSpec, ParquetSpec, SourceSpec, SqlSpec,
     TextSpec, is_glob, is_url,
 };
-pub use split::{Leakage, SplitBy, SplitSpec, parse_time};
+pub use split::{FoldSpec, Leakage, SplitBy, SplitSpec, parse_time};
 pub use train::{
     CHECKPOINTS_MAX, CheckpointSpec, Compression, DilocoSpec, EarlyStopSpec, LANES_MAX, Optimizer,
     OptimizerSpec, Precision, STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,

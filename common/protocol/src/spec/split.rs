@@ -41,6 +41,10 @@ pub struct SplitSpec {
     /// For `time`: the first time of the test split, in the place of fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_from: Option<String>,
+    /// The test split is one of so many folds, in the place of the fraction `test`. The folds of one seed are apart from
+    /// each other and hold all rows together; `phalanx cross-validate` trains a job for each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<FoldSpec>,
     /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test splits
     /// that equal (features and target) one of another split. By default it is refused; up to ten equal rows, or one in a
     /// hundred, are told: in tables of few values they need not be the same thing seen twice.
@@ -65,6 +69,16 @@ pub enum SplitBy {
     Hash,
     /// The cell of `column`.
     Column,
+}
+
+/// A fold of a cross-validation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FoldSpec {
+    /// Which fold is the test split, from 1.
+    pub number: u32,
+    /// How many folds there are: 2 to 100.
+    pub of: u32,
 }
 
 /// What to do about leakage.
@@ -94,6 +108,7 @@ impl Default for SplitSpec {
             column: None,
             validation_from: None,
             test_from: None,
+            fold: None,
             leakage: None,
         }
     }
@@ -103,6 +118,15 @@ impl SplitSpec {
     /// Whether the fractions say nothing about the splits' sizes.
     pub fn sizes_are_given(&self) -> bool {
         self.by == SplitBy::Column || self.validation_from.is_some() || self.test_from.is_some()
+    }
+
+    /// The fractions of the training, the validation and the test split. They add up to 1; a fold takes its part from
+    /// the other two in proportion.
+    pub fn fractions(&self) -> [f64; 3] {
+        let Some(fold) = self.fold else { return [self.train, self.validation, self.test] };
+        let test = 1.0 / f64::from(fold.of);
+        let rest = (1.0 - test) / (self.train + self.validation);
+        [self.train * rest, self.validation * rest, test]
     }
 
     /// The columns that decide the division or are checked against it, each with its setting.
@@ -129,6 +153,17 @@ pub fn parse_time(cell: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fold_takes_its_part_from_training_and_validation() {
+        let split = SplitSpec::default();
+        assert_eq!(split.fractions(), [0.8, 0.1, 0.1]);
+        let split = SplitSpec { train: 0.6, validation: 0.2, test: 0.2, ..split };
+        let split = SplitSpec { fold: Some(FoldSpec { number: 2, of: 5 }), ..split };
+        let [train, validation, test] = split.fractions();
+        assert!((train - 0.6).abs() < 1e-12 && (validation - 0.2).abs() < 1e-12, "{train} {validation}");
+        assert_eq!(test, 0.2);
+    }
 
     #[test]
     fn times_are_read_in_every_common_form() {

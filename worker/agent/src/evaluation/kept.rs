@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array as _, ArrayRef, AsArray as _, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array},
-    datatypes::{Field, Float32Type, Float64Type, Schema, UInt32Type, UInt64Type},
+    datatypes::{Field, Float32Type, Float64Type, Schema, SchemaRef, UInt32Type, UInt64Type},
     record_batch::RecordBatch,
 };
 use bytes::Bytes;
@@ -57,12 +57,6 @@ pub enum NotKept {
 ///
 /// Where there are more rows than Parquet holds.
 pub fn write_predictions(kept: &KeptPredictions) -> Result<Bytes, ParquetError> {
-    let (names, columns): (Vec<String>, Vec<ArrayRef>) = columns(&kept.predictions).into_iter().unzip();
-    let fields: Vec<Field> = names
-        .iter()
-        .zip(&columns)
-        .map(|(name, column)| Field::new(name, column.data_type().clone(), false))
-        .collect();
     let threshold = match &kept.predictions {
         Predictions::Classes(scores) => scores.threshold,
         Predictions::Numbers(_) | Predictions::NextBytes(_) => None,
@@ -73,16 +67,28 @@ pub fn write_predictions(kept: &KeptPredictions) -> Result<Bytes, ParquetError> 
         (THRESHOLD, threshold.map(|threshold| threshold.to_string())),
     ];
     let about = about.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key.to_owned(), value?)));
-    let schema = Arc::new(Schema::new(fields));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), columns)?;
+    let batch = batch(&kept.predictions)?;
+    let mut writer = writer(batch.schema(), about.collect())?;
+    writer.write(&batch)?;
+    writer.into_inner().map(Bytes::from)
+}
+
+/// What writes a file with these columns that says this of itself: the same bytes each time.
+pub(super) fn writer(schema: SchemaRef, about: Vec<KeyValue>) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by("phalanx".to_owned())
-        .set_key_value_metadata(Some(about.collect()))
+        .set_key_value_metadata(Some(about))
         .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))?;
-    writer.write(&batch)?;
-    writer.into_inner().map(Bytes::from)
+    ArrowWriter::try_new(Vec::new(), schema, Some(properties))
+}
+
+/// The predictions as columns.
+pub(super) fn batch(predictions: &Predictions) -> Result<RecordBatch, ParquetError> {
+    let (names, columns): (Vec<String>, Vec<ArrayRef>) = columns(predictions).into_iter().unzip();
+    let field = |(name, column): (&String, &ArrayRef)| Field::new(name, column.data_type().clone(), false);
+    let fields: Vec<Field> = names.iter().zip(&columns).map(field).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 fn columns(predictions: &Predictions) -> Vec<(String, ArrayRef)> {

@@ -2,10 +2,11 @@
 //! the coordinator decides by, and to the report. One rank's work, after its trainer has ended.
 //!
 //! `kept` holds predictions as they are kept beside the model, so that a later version can be compared
-//! row by row; `rivals` knows what the versions say that gates name; `table` has the rows' columns;
+//! row by row, and `folds` those of a cross-validation; `rivals` knows what the versions say that gates name; `table` has the rows' columns;
 //! `report` is what is known beside figures. `file` does as much for a finished model and the rows of a file. What is measured, and how, is `phalanx-assess`'s.
 
 mod file;
+mod folds;
 mod kept;
 mod report;
 mod rivals;
@@ -22,6 +23,7 @@ use phalanx_train::{Examined, Outcome, Tasks};
 use rayon::ThreadPoolBuilder;
 
 pub use file::{FileError, FilePredictions, assess_file, predict_file};
+pub use folds::{FoldPredictions, write_folds};
 pub use kept::{KeptPredictions, NotKept, read_predictions, write_predictions};
 pub use report::about_file;
 pub(crate) use rivals::{Incumbents, fetch};

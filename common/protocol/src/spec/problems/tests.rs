@@ -186,6 +186,15 @@ fn splits_are_shares_of_a_whole() {
     check(TABLE, &["data.split.train=0"], &["`data.split.train` must be above 0", "add up to 1"]);
     check(TABLE, &["data.split.test=-0.1"], &["`data.split.test` must be at least 0"]);
     check(TABLE, &["data.split.train=nan"], &["must be a finite number"]);
+    let fold = |fold: &str, more: &[&str], expected: &[&str]| {
+        let fold = format!("data.split.fold={fold}");
+        let settings: Vec<&str> = std::iter::once(fold.as_str()).chain(more.iter().copied()).collect();
+        check(TABLE, &settings, expected);
+    };
+    fold("{number=5,of=5}", &[], &[]);
+    fold("{number=1,of=1}", &[], &["`data.split.fold.of` must be from 2 to 100, got 1"]);
+    fold("{number=6,of=5}", &[], &["`data.split.fold.number` must be 1 to 5, how many folds there are, got 6"]);
+    fold("{number=1,of=5}", &["data.split.by=time", "data.split.time=when"], &["rows that may be divided anew"]);
     let all = "data.split={train=1,validation=0,test=0}";
     check(TABLE, &[all], &[]);
     check(TABLE, &[all, "train.early_stop.metric=accuracy"], &["`data.split.validation` must be above 0"]);

@@ -56,7 +56,10 @@ fn everything_that_is_asked_for_is_in_the_report() {
     assert!(interval["lower"].as_f64() < metrics["roc_auc"]["value"].as_f64(), "{metrics}");
     assert_eq!(interval["resamples"], 200);
     let slices = report["slices"][0]["found"]["slices"].as_array().expect("slices");
-    assert!(slices.iter().any(|slice| slice["slice"] == "hours_per_week >= 60 and sex = 'Male'"), "{slices:?}");
+    assert!(
+        slices.iter().any(|slice| slice["slice"] == "hours_per_week >= 60 and sex = 'Male'"),
+        "{slices:?}"
+    );
     assert!(slices.iter().any(|slice| slice["slice"] == "education = 'HS-grad'"), "{slices:?}");
     let columns = report["fairness"]["found"]["columns"].as_array().expect("columns");
     let names: Vec<&Value> = columns.iter().map(|column| &column["classes"][0]["column"]).collect();
@@ -109,7 +112,11 @@ fn a_fairness_gate_that_fails_keeps_the_model_out_and_the_report_says_why() {
     assert_eq!(report["verdict"]["passes"], false);
     let shown = home.phalanx(&["report", "mlp-1"]);
     done(&shown);
-    assert!(shown.stdout.contains("✗ `fairness.demographic_parity_difference[sex] <= 0.001` fails"), "{}", shown.stdout);
+    assert!(
+        shown.stdout.contains("✗ `fairness.demographic_parity_difference[sex] <= 0.001` fails"),
+        "{}",
+        shown.stdout
+    );
     assert_eq!(home.phalanx(&["report", "income"]).code, Some(2), "no version was made");
 }
 
@@ -132,7 +139,11 @@ fn a_version_is_registered_only_if_it_is_not_worse_than_the_champion() {
         let job: JobView = home.job(id);
         job.messages.into_iter().map(|message| message.text).collect()
     };
-    assert!(events("mlp-1").iter().any(|text| text.contains("no version yet to compare with")), "{:?}", events("mlp-1"));
+    assert!(
+        events("mlp-1").iter().any(|text| text.contains("no version yet to compare with")),
+        "{:?}",
+        events("mlp-1")
+    );
 
     let worse = run(&home, &census("income", gate).steps(3), 1);
     assert_eq!(worse.code, Some(1), "{worse:#?}");
@@ -187,7 +198,8 @@ fn a_job_is_cross_validated_by_jobs_side_by_side() {
     assert!(fs::read(file).is_ok_and(|content| content.starts_with(b"PAR1")));
     assert!(cluster.job("mlp-fold-3-3").is_some_and(|job| job.model.is_none()), "folds register nothing");
 
-    let by_column = ["cross-validate", job, "--set", "data.split.by=column", "--set", "data.split.column=sex"];
+    let by_column =
+        ["cross-validate", job, "--set", "data.split.by=column", "--set", "data.split.column=sex"];
     let ended = cluster.ask(&by_column);
     assert_eq!(ended.code, Some(2), "{ended:#?}");
     assert!(ended.stderr.contains("needs rows that may be divided anew"), "{}", ended.stderr);

@@ -52,7 +52,10 @@ impl Compare {
         let connection = self.at.connect().await?;
         let client = connection.client();
         let found = async {
-            Ok::<_, CliError>([Registered::find(client, &self.a).await?, Registered::find(client, &self.b).await?])
+            Ok::<_, CliError>([
+                Registered::find(client, &self.a).await?,
+                Registered::find(client, &self.b).await?,
+            ])
         };
         let found = found.await;
         connection.close().await;
@@ -65,12 +68,14 @@ impl Compare {
             None => self.kept(&a, &b).await?,
         };
         let settings = bootstrap(&b.version.spec.evaluate.intervals, of_b.rows());
-        let (a, b) = (
-            Baseline { name: a.name(), predictions: of_a },
-            Baseline { name: b.name(), predictions: of_b },
-        );
+        let (a, b) =
+            (Baseline { name: a.name(), predictions: of_a }, Baseline { name: b.name(), predictions: of_b });
         let comparison = compare(&a, &b, &[], &settings).map_err(CliError::usage)?;
-        if self.json { show::print_json(&comparison)? } else { show::print(&show::comparison(&comparison))? }
+        if self.json {
+            show::print_json(&comparison)?
+        } else {
+            show::print(&show::comparison(&comparison))?
+        }
         Ok(Exit::Done)
     }
 

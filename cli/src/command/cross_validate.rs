@@ -78,7 +78,8 @@ impl CrossValidate {
     /// Trains the folds.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
         // With a fold, the rules of the job file say whether its rows can be divided so.
-        let of_one = self.job.clone().with("data.split.fold.number", 1).with("data.split.fold.of", self.folds);
+        let of_one =
+            self.job.clone().with("data.split.fold.number", 1).with("data.split.fold.of", self.folds);
         let spec = of_one.read()?;
         let Some(connection) = self.at.living().await? else {
             return Err(CliError::usage("no coordinator is running here that could take the jobs").hint(
@@ -142,8 +143,11 @@ impl CrossValidate {
         let mut metrics = Vec::new();
         for name in jobs.iter().take(1).flat_map(|job| job.metrics.keys()) {
             let values: Option<Vec<f64>> = jobs.iter().map(|job| job.metrics.get(name).copied()).collect();
-            let Some(values) = values.filter(|values| values.iter().all(|value| value.is_finite())) else { continue };
-            metrics.push(cross_validated(name, &values, test_share / train, level).map_err(CliError::failed)?);
+            let Some(values) = values.filter(|values| values.iter().all(|value| value.is_finite())) else {
+                continue;
+            };
+            metrics
+                .push(cross_validated(name, &values, test_share / train, level).map_err(CliError::failed)?);
         }
         Ok(Folds {
             folds: self.folds,
@@ -163,7 +167,11 @@ impl CrossValidate {
             let Some(predictions) = predictions else { continue };
             let content = store.read(predictions).await.map_err(CliError::failed)?;
             let kept = read_predictions(content).map_err(CliError::failed)?;
-            folds.push(FoldPredictions { repeat: index / self.folds + 1, fold: index % self.folds + 1, kept });
+            folds.push(FoldPredictions {
+                repeat: index / self.folds + 1,
+                fold: index % self.folds + 1,
+                kept,
+            });
         }
         let content = write_folds(&folds).map_err(CliError::failed)?;
         fs::write(file, content).map_err(|error| CliError::usage(format!("{}: {error}", file.display())))?;

@@ -58,7 +58,8 @@ impl Registered {
 
     /// Its report, with what only the registry knows.
     pub(super) async fn report(&self) -> Result<Report, CliError> {
-        let mut report = read_report(&self.store, self.version.artifact.report.as_ref(), &self.name()).await?;
+        let mut report =
+            read_report(&self.store, self.version.artifact.report.as_ref(), &self.name()).await?;
         report.identity.version = Some(self.version.version);
         report.identity.parent = self.version.parent;
         report.identity.artifact = Some(self.version.artifact.clone());

@@ -40,10 +40,17 @@ pub(crate) fn assessment(report: &Report) -> String {
         text.push_str(&groups(&fairness.found.columns));
     }
     for importance in &report.importance {
-        text.push_str(&section(&format!("importance: what {} loses without a column", importance.found.metric)));
+        text.push_str(&section(&format!(
+            "importance: what {} loses without a column",
+            importance.found.metric
+        )));
         let mut rows = bare();
         for column in importance.found.columns.iter().take(SHOWN_MAX) {
-            rows.add_row([column.column.clone(), figure(column.importance), format!("± {}", figure(column.deviation))]);
+            rows.add_row([
+                column.column.clone(),
+                figure(column.importance),
+                format!("± {}", figure(column.deviation)),
+            ]);
         }
         text.push_str(&indented(&rows));
     }
@@ -66,7 +73,11 @@ fn section(title: &str) -> String {
 fn metrics(split: &SplitMetrics) -> String {
     let mut rows = bare();
     for (name, measured) in split.metrics.iter().filter(|(name, _)| !name.contains('[')) {
-        rows.add_row([name.clone(), figure(measured.value), measured.interval.as_ref().map_or_else(String::new, ends)]);
+        rows.add_row([
+            name.clone(),
+            figure(measured.value),
+            measured.interval.as_ref().map_or_else(String::new, ends),
+        ]);
     }
     let mut text = indented(&rows);
     for (name, reason) in &split.undefined {
@@ -128,7 +139,14 @@ fn groups(columns: &[FairnessOf]) -> String {
         let Some(difference) = of.difference else { return };
         let between = [&of.lowest, &of.highest].map(|group| group.clone().unwrap_or_default()).join(" / ");
         let interval = of.difference_interval.as_ref().map_or_else(String::new, ends);
-        rows.add_row([column.to_owned(), class.to_owned(), name.to_owned(), figure(difference), interval, between]);
+        rows.add_row([
+            column.to_owned(),
+            class.to_owned(),
+            name.to_owned(),
+            figure(difference),
+            interval,
+            between,
+        ]);
     };
     for column in columns {
         match column {
@@ -155,10 +173,11 @@ fn groups(columns: &[FairnessOf]) -> String {
 
 fn disturbed(all: &[Disturbed]) -> String {
     let mut rows = bare();
-    let (columns, others): (Vec<&Disturbed>, Vec<_>) = all
-        .iter()
-        .partition(|disturbed| matches!(disturbed.disturbance, Disturbance::MissingColumn { .. }));
-    for Disturbed { disturbance, value, loss, .. } in others.into_iter().chain(columns.into_iter().take(SHOWN_MAX)) {
+    let (columns, others): (Vec<&Disturbed>, Vec<_>) =
+        all.iter().partition(|disturbed| matches!(disturbed.disturbance, Disturbance::MissingColumn { .. }));
+    for Disturbed { disturbance, value, loss, .. } in
+        others.into_iter().chain(columns.into_iter().take(SHOWN_MAX))
+    {
         let what = match disturbance {
             Disturbance::Noise { deviation } => format!("noise of {deviation}"),
             Disturbance::MissingColumn { column } => format!("without {column}"),
@@ -179,7 +198,8 @@ pub(crate) fn folds(metrics: &[CrossValidated], jobs: usize, gates_hold: usize) 
         Column::Text("interval of the mean"),
     ]);
     for of_metric in metrics.iter().filter(|of_metric| !of_metric.metric.contains('[')) {
-        let CrossValidated { metric, mean, deviation, corrected_lower, corrected_upper, level, .. } = of_metric;
+        let CrossValidated { metric, mean, deviation, corrected_lower, corrected_upper, level, .. } =
+            of_metric;
         let interval = range(*corrected_lower, *corrected_upper, *level);
         rows.add_row([metric.clone(), figure(*mean), figure(*deviation), interval]);
     }

@@ -239,9 +239,8 @@ impl Training {
         };
         let threads = self.threads;
         let evaluated = tokio::task::spawn_blocking(move || evaluation.run(threads)).await;
-        let evaluated = evaluated.map_err(|panic| Failure::Job {
-            reason: format!("the evaluation panicked: {panic}"),
-        })?;
+        let evaluated = evaluated
+            .map_err(|panic| Failure::Job { reason: format!("the evaluation panicked: {panic}") })?;
         evaluated.map_err(|error| error.into_failure(None))
     }
 
@@ -283,7 +282,8 @@ impl Training {
         let json = report.to_json().map_err(|error| unwritten(&error))?;
         artifact.report = Some(self.create(format!("{folder}/report.json"), json.into()).await?);
         artifact.page = Some(self.create(format!("{folder}/report.html"), report.to_html().into()).await?);
-        artifact.card = Some(self.create(format!("{folder}/README.md"), report.to_model_card().into()).await?);
+        artifact.card =
+            Some(self.create(format!("{folder}/README.md"), report.to_model_card().into()).await?);
         Ok(artifact)
     }
 

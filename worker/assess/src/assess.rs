@@ -13,7 +13,9 @@ use phalanx_evaluate::{
     slices::{SliceSettings, Slices, measure_slices},
     verdict::{Verdict, against},
 };
-use phalanx_protocol::spec::{Bound, End, EvaluateSpec, Gate, IntervalsSpec, MeasuredOn, MetricName, Subject};
+use phalanx_protocol::spec::{
+    Bound, End, EvaluateSpec, Gate, IntervalsSpec, MeasuredOn, MetricName, Subject,
+};
 use phalanx_report::{FairnessPart, OnSplit, Predictions as Part, Report, SplitMetrics};
 
 use crate::{
@@ -217,7 +219,8 @@ fn intervals(
     let names = evaluation.metrics.keys().filter(|name| !name.ends_with(']'));
     let (names, metrics): (Vec<&String>, Vec<_>) =
         names.filter_map(|name| Some((name, figures.named(name).ok()?))).unzip();
-    let metrics: Vec<&dyn RowMetric> = metrics.iter().map(|metric| metric.as_ref() as &dyn RowMetric).collect();
+    let metrics: Vec<&dyn RowMetric> =
+        metrics.iter().map(|metric| metric.as_ref() as &dyn RowMetric).collect();
     let drawn = bootstrap_all(&metrics, None, settings).unwrap_or_default();
     let found = names.into_iter().zip(drawn);
     found.filter_map(|(name, interval)| Some((name.clone(), interval.ok()?))).collect()
@@ -317,7 +320,9 @@ fn beside(
     let baseline = match exam.rivals.get(version) {
         Some(Rival::Version(baseline)) => baseline,
         Some(Rival::Unavailable(reason)) => return Err(reason.clone()),
-        Some(Rival::NoneYet) | None => return Err(format!("there is no version `{version}` to compare with")),
+        Some(Rival::NoneYet) | None => {
+            return Err(format!("there is no version `{version}` to compare with"));
+        }
     };
     if let Some(difference) = difference(&baseline.predictions, figures.predictions) {
         return Err(format!("{} does not predict the same: {difference}", baseline.name));

@@ -55,7 +55,8 @@ pub fn compare(
         }
     }
     let contrasts = names.iter().filter_map(|name| {
-        let (of_a, of_b) = (named_metric(&a.predictions, name).ok()?, named_metric(&b.predictions, name).ok()?);
+        let (of_a, of_b) =
+            (named_metric(&a.predictions, name).ok()?, named_metric(&b.predictions, name).ok()?);
         contrast(&name.to_string(), name.metric.more_is_better, &*of_a, &*of_b, settings).ok()
     });
     let tests = tests(&a.predictions, &b.predictions, settings.level);

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use phalanx_evaluate::{
     ClassScores, Predictions,
     decision::Decision,
-    fairness::{
-        Constraint, Fairness, Groups, fairness_of_classes, fairness_of_numbers, group_thresholds,
-    },
+    fairness::{Constraint, Fairness, Groups, fairness_of_classes, fairness_of_numbers, group_thresholds},
 };
 use phalanx_protocol::spec::{EvaluateSpec, Subject};
 use phalanx_report::{FairnessOf, FairnessPart, Mitigation};

@@ -12,8 +12,8 @@ use phalanx_evaluate::{
 };
 use phalanx_protocol::message::Confusion;
 use phalanx_report::{
-    CalibrationPart, ClassCurves, ClassPart, Mending, MendingMethod, NumberPart, Predictions as Part, TextPart,
-    ThresholdPart,
+    CalibrationPart, ClassCurves, ClassPart, Mending, MendingMethod, NumberPart, Predictions as Part,
+    TextPart, ThresholdPart,
 };
 
 use crate::assess::{Exam, Validation};
@@ -25,7 +25,11 @@ const BINS: usize = 10;
 const CURVES_MAX: usize = 20;
 
 /// The part of the report about `decided`, which are the exam's predictions as they are served.
-pub(crate) fn predicted(exam: &Exam<'_>, decided: &Predictions, confusion: Option<Confusion>) -> Option<Part> {
+pub(crate) fn predicted(
+    exam: &Exam<'_>,
+    decided: &Predictions,
+    confusion: Option<Confusion>,
+) -> Option<Part> {
     Some(match (decided, exam.predictions) {
         (Predictions::Classes(decided), Predictions::Classes(raw)) => Part::Classes(ClassPart {
             confusion,

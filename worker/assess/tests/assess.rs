@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use phalanx_assess::{
-    Assessment, Baseline, Column, Exam, NoTable, Rival, Table, TableError, Validation, assess, bootstrap, compare,
+    Assessment, Baseline, Column, Exam, NoTable, Rival, Table, TableError, Validation, assess, bootstrap,
+    compare,
 };
 use phalanx_evaluate::{ClassScores, NextBytes, Numbers, Predictions, compare::Side, decision::Decision};
 use phalanx_protocol::spec::{EvaluateSpec, IntervalsSpec, ThresholdGoal, ThresholdSpec};
@@ -161,9 +162,11 @@ fn the_report_has_all_parts_and_can_be_written() {
 #[test]
 fn numbers_and_texts_have_intervals_and_gates_too() {
     let truths: Vec<f64> = (0..ROWS).map(|row| (row % 17) as f64).collect();
-    let told = truths.iter().enumerate().map(|(row, truth)| truth + f64::from(u8::from(row % 3 == 0))).collect();
+    let told =
+        truths.iter().enumerate().map(|(row, truth)| truth + f64::from(u8::from(row % 3 == 0))).collect();
     let numbers = Predictions::Numbers(Numbers { predictions: told, truths });
-    let gates = ["r2.lower >= 0.5", "fairness.mean_error_difference[sex].lower >= 0.9", "rmse < 1", "loss < 1"];
+    let gates =
+        ["r2.lower >= 0.5", "fairness.mean_error_difference[sex].lower >= 0.9", "rmse < 1", "loss < 1"];
     let found = examine(&spec(&gates), &numbers, &BTreeMap::new());
     assert!(found.verdict.passes, "{:?}", found.verdict);
     assert!((found.evaluation.metrics["loss"] - found.evaluation.metrics["mse"] / 4.0).abs() < 1e-12);
@@ -184,8 +187,10 @@ fn the_same_rows_tell_two_models_apart() {
     assert_eq!(apart.better, None);
     let (Predictions::Classes(a), Predictions::Classes(mut b)) = (scores(3), scores(3)) else { return };
     // The second one is right wherever the first is wrong.
-    b.probabilities = b.truths.iter().flat_map(|truth| if *truth == 1 { [0.2, 0.8] } else { [0.8, 0.2] }).collect();
-    let of = |name: &str, scores| Baseline { name: name.to_owned(), predictions: Predictions::Classes(scores) };
+    b.probabilities =
+        b.truths.iter().flat_map(|truth| if *truth == 1 { [0.2, 0.8] } else { [0.8, 0.2] }).collect();
+    let of =
+        |name: &str, scores| Baseline { name: name.to_owned(), predictions: Predictions::Classes(scores) };
     let found = compare(&of("a", a.clone()), &of("b", b), &[], &settings).expect("the same rows");
     assert_eq!(found.better, Some(Side::B), "{}", found.summary);
     assert!(found.tests.mcnemar.is_some_and(|test| test.only_b_right == 200 && test.exact_p < 1e-9));

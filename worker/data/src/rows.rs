@@ -14,7 +14,9 @@ use crate::{
     Batch, Encoder, PrepareError, RawRows, Targets,
     encoder::{Rules, TableRules},
     plan::find,
-    source::{Cells, Chunks, ColumnType, ParquetTable, ReadAs, Selected, Table, batches_as_chunks, parse_number},
+    source::{
+        Cells, Chunks, ColumnType, ParquetTable, ReadAs, Selected, Table, batches_as_chunks, parse_number,
+    },
 };
 
 /// What names the columns that a model needs, in messages.
@@ -85,10 +87,7 @@ pub fn read_rows(encoder: &Encoder, path: &Path) -> Result<RowReader, PrepareErr
 }
 
 /// The columns that a model of a table needs, of which `find` knows the places.
-fn needed<E>(
-    rules: &TableRules,
-    find: impl Fn(&str) -> Result<usize, E>,
-) -> Result<Vec<Selected>, E> {
+fn needed<E>(rules: &TableRules, find: impl Fn(&str) -> Result<usize, E>) -> Result<Vec<Selected>, E> {
     let select = |column: &crate::encoder::ColumnRule| {
         Ok(Selected { index: find(&column.name)?, read_as: column.encoding.read_as() })
     };
@@ -138,7 +137,8 @@ impl RawRows {
             let columns: Vec<ArrayRef> = (0..batch.num_columns()).map(column).collect();
             let schema = batch.schema();
             let fields = schema.fields().iter().zip(&columns);
-            let fields = fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
+            let fields =
+                fields.map(|(field, column)| Field::new(field.name(), column.data_type().clone(), true));
             RecordBatch::try_new(Schema::new(fields.collect::<Vec<_>>()).into(), columns)
         });
         // Columns are as long as those that they take the place of.

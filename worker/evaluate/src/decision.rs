@@ -52,9 +52,7 @@ impl Decision {
             Some(_) if count != 2 => {
                 return Err(setting("classes", &count.to_string(), "two of them for a threshold"));
             }
-            Some(threshold) => {
-                Some(choose_threshold(&mended.of_class(1), &mended.are(1), threshold.into())?)
-            }
+            Some(threshold) => Some(choose_threshold(&mended.of_class(1), &mended.are(1), threshold.into())?),
         };
         Ok(Self { temperature, threshold })
     }

@@ -139,8 +139,11 @@ fn class_rows<'a>(
     let width = scores.classes.len();
     let of = move |drawn: &[u32]| {
         let rows = drawn.iter().map(|row| *row as usize);
-        let probabilities: Vec<f32> =
-            rows.clone().flat_map(|row| &scores.probabilities[row * width..(row + 1) * width]).copied().collect();
+        let probabilities: Vec<f32> = rows
+            .clone()
+            .flat_map(|row| &scores.probabilities[row * width..(row + 1) * width])
+            .copied()
+            .collect();
         let truths: Vec<u32> = rows.map(|row| scores.truths[row]).collect();
         let columns = ClassColumns::new(&scores.classes, &probabilities, &truths, None).ok()?;
         let columns = columns.deciding_at(scores.threshold);
@@ -227,7 +230,9 @@ mod tests {
                 let expected = expected.metrics.get(&name.to_string()).copied();
                 let found = metric.on(&all)(&weights);
                 let near = match (found, expected) {
-                    (Some(found), Some(expected)) => (found - expected).abs() < 1e-9 * expected.abs().max(1.0),
+                    (Some(found), Some(expected)) => {
+                        (found - expected).abs() < 1e-9 * expected.abs().max(1.0)
+                    }
                     (found, expected) => found.is_none() && expected.is_none(),
                 };
                 assert!(near, "{name}: {found:?}, expected {expected:?}");
@@ -248,7 +253,10 @@ mod tests {
             let mut row = || {
                 let parts: Vec<f32> = (0..count).map(|_| 1.0 + random.below(9) as f32).collect();
                 let whole: f32 = parts.iter().sum();
-                (parts.iter().map(|part| part / whole).collect::<Vec<f32>>(), random.below(count as u64) as u32)
+                (
+                    parts.iter().map(|part| part / whole).collect::<Vec<f32>>(),
+                    random.below(count as u64) as u32,
+                )
             };
             let rows: Vec<_> = (0..80).map(|_| row()).collect();
             let of = |drawn: &[u32]| {
@@ -262,7 +270,9 @@ mod tests {
             };
             let drawn: Vec<u32> = (0..60).map(|row| row * 7 % 80).collect();
             let mut wanted = names(MeasuredOn::Classes);
-            wanted.extend(["f1[c1]", "roc_auc[c0]", "recall_weighted"].map(|name| MetricName::parse(name).unwrap()));
+            wanted.extend(
+                ["f1[c1]", "roc_auc[c0]", "recall_weighted"].map(|name| MetricName::parse(name).unwrap()),
+            );
             agree(&of(&(0..80).collect::<Vec<_>>()), &wanted, &of(&drawn), &drawn);
         }
     }

@@ -136,7 +136,8 @@ mod tests {
         let verdict = Verdict::new(&gates, &figures, &undefined, &moot);
         assert!(!verdict.passes);
         let seen: Vec<_> = verdict.gates.iter().map(|gate| (gate.holds, gate.slack)).collect();
-        let expected = [(true, Some(0.125)), (false, Some(-0.25)), (false, None), (false, None), (true, None)];
+        let expected =
+            [(true, Some(0.125)), (false, Some(-0.25)), (false, None), (false, None), (true, None)];
         assert_eq!(seen, expected);
         let said: Vec<_> = verdict.gates.into_iter().map(|gate| gate.summary).collect();
         assert_eq!(

@@ -128,7 +128,8 @@ impl Predictor {
                     scores.chunks_exact(classes.len()).flat_map(softmax).collect();
                 let decision = self.description.decision;
                 decision.mend(&mut probabilities, classes.len());
-                let decisions = probabilities.chunks_exact(classes.len()).map(|row| decision.class(row)).collect();
+                let decisions =
+                    probabilities.chunks_exact(classes.len()).map(|row| decision.class(row)).collect();
                 Rows::Classes { decisions, probabilities }
             }
             TargetKind::Number { mean, deviation } => {

@@ -9,37 +9,40 @@ use super::Gate;
 /// them, and travels in one control message.
 pub const CLASSES_MAX: usize = 1_000;
 
-/// What to measure on the test split, and what the model must reach. What else is found out about it ends in its report; nothing of it changes
-/// the weights.
+/// What to measure on the test split, and what the model must reach. What else is found out about it ends in its
+/// report; nothing of it changes the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluateSpec {
-    /// Metrics to measure beside the usual ones of the target, for example `["f_beta_weighted@2", "average_precision"]`. What gates and early
-    /// stopping name is measured anyway.
+    /// Metrics to measure beside the usual ones of the target, for example `["f_beta_weighted@2",
+    /// "average_precision"]`. What gates and early stopping name is measured anyway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Vec<String>>,
-    /// Conditions that the test split must meet, for example `accuracy >= 0.95`. If one fails, the model is not registered and the job fails.
+    /// Conditions that the test split must meet, for example `accuracy >= 0.95`. If one fails, the model is not
+    /// registered and the job fails.
     pub gates: Vec<Gate>,
-    /// The metric that slices, importance and robustness look at. By default `roc_auc` of two classes, `accuracy` of more, `rmse` of numbers and
-    /// `bits_per_byte` of a text.
+    /// The metric that slices, importance and robustness look at. By default `roc_auc` of two classes, `accuracy` of
+    /// more, `rmse` of numbers and `bits_per_byte` of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub focus: Option<String>,
-    /// Parts of the rows to look at one by one: columns, each cut by its values, or conditions in SQL such as `age >= 60 and sex = 'Male'`.
+    /// Parts of the rows to look at one by one: columns, each cut by its values, or conditions in SQL such as `age >=
+    /// 60 and sex = 'Male'`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub slices: Vec<String>,
-    /// Columns that say who people are, for example `["sex", "race"]`: how differently the model treats their groups, and the intersections of all of them.
+    /// Columns that say who people are, for example `["sex", "race"]`: how differently the model treats their groups,
+    /// and the intersections of all of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sensitive: Vec<String>,
     /// Slices and groups with fewer rows are shown and flagged, and decide nothing.
     pub small_below: u32,
     /// How far figures may be off.
     pub intervals: IntervalsSpec,
-    /// From which probability on a row is taken for the second of two classes, chosen on the validation split. All metrics of decisions then use it,
-    /// and so do predictions.
+    /// From which probability on a row is taken for the second of two classes, chosen on the validation split. All
+    /// metrics of decisions then use it, and so do predictions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<ThresholdSpec>,
-    /// How probabilities are mended so that they mean what they say, fitted on the validation split. All metrics then are those of the mended
-    /// probabilities, and predictions are mended, too.
+    /// How probabilities are mended so that they mean what they say, fitted on the validation split. All metrics then
+    /// are those of the mended probabilities, and predictions are mended, too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationSpec>,
     /// What the focus metric loses without one column's information.
@@ -68,13 +71,15 @@ impl Default for EvaluateSpec {
     }
 }
 
-/// How far figures may be off: intervals by bootstrap, of metrics, slices, fairness figures and differences to other versions.
+/// How far figures may be off: intervals by bootstrap, of metrics, slices, fairness figures and differences to other
+/// versions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct IntervalsSpec {
     /// How often an interval is to hold the true figure: more than 0.5 and less than 1.
     pub level: f64,
-    /// How often rows are drawn anew. By default 1,000 times, and less often, down to 200 times, for more than 200,000 rows.
+    /// How often rows are drawn anew. By default 1,000 times, and less often, down to 200 times, for more than
+    /// 200,000 rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicates: Option<u32>,
     /// What all random numbers of the evaluation stand for.
@@ -144,8 +149,8 @@ pub enum CalibrationSpec {
     Temperature,
 }
 
-/// What the focus metric loses without one column's information. Its values are put into another order over the rows of the test split. Left out unless
-/// the section is there; `importance = {}` is enough.
+/// What the focus metric loses without one column's information. Its values are put into another order over the rows
+/// of the test split. Left out unless the section is there; `importance = {}` is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImportanceSpec {
@@ -153,7 +158,8 @@ pub struct ImportanceSpec {
     pub repeats: u32,
     /// Rows of the test split to look at, spread evenly over it, if it has more.
     pub rows: u32,
-    /// Points on the way to each row at which gradients are taken, for integrated gradients: what each column contributes to the output. 0 leaves them out.
+    /// Points on the way to each row at which gradients are taken, for integrated gradients: what each column
+    /// contributes to the output. 0 leaves them out.
     pub gradient_steps: u32,
 }
 
@@ -163,8 +169,9 @@ impl Default for ImportanceSpec {
     }
 }
 
-/// What the focus metric is worth when inputs are disturbed. Left out unless the section is there; `robustness = {}` is enough. Sizes are in the unit of encoded features: 1 is a standard deviation of a column of numbers,
-/// and the whole way from one category to another.
+/// What the focus metric is worth when inputs are disturbed. Left out unless the section is there; `robustness = {}`
+/// is enough. Sizes are in the unit of encoded features: 1 is a standard deviation of a column of numbers, and the
+/// whole way from one category to another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RobustnessSpec {

@@ -32,7 +32,8 @@ pub struct SplitSpec {
     /// The column that `hash` hashes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The column whose cells `column` takes for the splits' names: `train`, `validation` (or `val`, `valid`, `dev`), `test`.
+    /// The column whose cells `column` takes for the splits' names: `train`, `validation` (or `val`, `valid`, `dev`),
+    /// `test`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// For `time`: the first time of the validation split, in the place of fractions.
@@ -41,13 +42,13 @@ pub struct SplitSpec {
     /// For `time`: the first time of the test split, in the place of fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_from: Option<String>,
-    /// The test split is one of so many folds, in the place of the fraction `test`. The folds of one seed are apart from
-    /// each other and hold all rows together; `phalanx cross-validate` trains a job for each.
+    /// The test split is one of so many folds, in the place of the fraction `test`. The folds of one seed are apart
+    /// from each other and hold all rows together; `phalanx cross-validate` trains a job for each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<FoldSpec>,
-    /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test splits
-    /// that equal (features and target) one of another split. By default it is refused; up to ten equal rows, or one in a
-    /// hundred, are told: in tables of few values they need not be the same thing seen twice.
+    /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test
+    /// splits that equal (features and target) one of another split. By default it is refused; up to ten equal rows,
+    /// or one in a hundred, are told: in tables of few values they need not be the same thing seen twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leakage: Option<Leakage>,
 }

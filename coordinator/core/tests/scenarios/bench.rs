@@ -9,7 +9,8 @@ use phalanx_core::{
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
     message::{
-        Assignment, CheckpointPart, Directive, Event, Finished, Hello, Progress, Report, StateSource, Timeouts,
+        Assignment, CheckpointPart, Directive, Event, Finished, Hello, Progress, Report, StateSource,
+        Timeouts,
     },
     pace::Pace,
     reference::CheckpointRef,

@@ -21,7 +21,9 @@ pub enum FileError {
     #[error(transparent)]
     Read(#[from] PrepareError),
     /// It does not say what is true.
-    #[error("{path}: there is no column `{target}`, which the model predicts: without it there is nothing to compare with")]
+    #[error(
+        "{path}: there is no column `{target}`, which the model predicts: without it there is nothing to compare with"
+    )]
     NoTarget {
         /// The file.
         path: PathBuf,
@@ -85,9 +87,14 @@ pub fn predict_file(predictor: &Predictor, file: &Path) -> Result<FilePrediction
     let rows = RawRows::of_file(plain);
     let target = predictor.spec().data.target().unwrap_or_default().to_owned();
     let path = || file.to_owned();
-    let truth = rows.column(&target).map_err(|_| FileError::NoTarget { path: path(), target: target.clone() })?;
-    let wrong = |(row, found, expected): Wrong| {
-        FileError::Truth { path: path(), row: row + 1, target: target.clone(), found, expected }
+    let truth =
+        rows.column(&target).map_err(|_| FileError::NoTarget { path: path(), target: target.clone() })?;
+    let wrong = |(row, found, expected): Wrong| FileError::Truth {
+        path: path(),
+        row: row + 1,
+        target: target.clone(),
+        found,
+        expected,
     };
     let predictions = match &schema.target {
         TargetKind::Classes(classes) => Predictions::Classes(ClassScores {

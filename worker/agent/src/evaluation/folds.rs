@@ -1,5 +1,5 @@
-//! Predictions of a cross-validation in one Parquet file: each row is predicted by the fold that has not trained on it. The
-//! columns of [`write_predictions`](super::write_predictions) with `repeat` and `fold` before them.
+//! Predictions of a cross-validation in one Parquet file: each row is predicted by the fold that has not trained on
+//! it. The columns of [`write_predictions`](super::write_predictions) with `repeat` and `fold` before them.
 
 use std::sync::Arc;
 

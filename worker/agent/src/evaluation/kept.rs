@@ -11,7 +11,9 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array as _, ArrayRef, AsArray as _, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array},
+    array::{
+        Array as _, ArrayRef, AsArray as _, Float32Array, Float64Array, StringArray, UInt32Array, UInt64Array,
+    },
     datatypes::{Field, Float32Type, Float64Type, Schema, SchemaRef, UInt32Type, UInt64Type},
     record_batch::RecordBatch,
 };
@@ -157,13 +159,13 @@ impl Rows {
                 let (probabilities, truths) = (Vec::new(), Vec::new());
                 Predictions::Classes(ClassScores { classes, probabilities, truths, threshold })
             }
-            (true, _, true) => {
-                Predictions::Numbers(Numbers { predictions: Vec::new(), truths: Vec::new() })
-            }
+            (true, _, true) => Predictions::Numbers(Numbers { predictions: Vec::new(), truths: Vec::new() }),
             (false, true, _) => {
                 Predictions::NextBytes(NextBytes { loss_nats: Vec::new(), bytes: Vec::new() })
             }
-            (false, false, _) => return Err(NotKept::Form(format!("found the columns {}", names.join(", ")))),
+            (false, false, _) => {
+                return Err(NotKept::Form(format!("found the columns {}", names.join(", "))));
+            }
         };
         Ok(Self { predictions, count: 0 })
     }
@@ -204,7 +206,8 @@ impl Rows {
             }
             Predictions::NextBytes(text) => {
                 text.loss_nats.extend(doubles("nats")?);
-                let bytes = column("bytes")?.as_primitive_opt::<UInt32Type>().ok_or_else(|| other("bytes"))?;
+                let bytes =
+                    column("bytes")?.as_primitive_opt::<UInt32Type>().ok_or_else(|| other("bytes"))?;
                 text.bytes.extend(bytes.values());
             }
         }
@@ -232,8 +235,7 @@ mod tests {
     #[test]
     fn predictions_come_back_as_they_were_kept() {
         for predictions in all() {
-            let kept =
-                KeptPredictions { dataset: "ab".to_owned(), split: "test".to_owned(), predictions };
+            let kept = KeptPredictions { dataset: "ab".to_owned(), split: "test".to_owned(), predictions };
             let content = write_predictions(&kept).unwrap();
             assert_eq!(read_predictions(content.clone()).unwrap(), kept);
             assert_eq!(write_predictions(&kept).unwrap(), content, "the same bytes");

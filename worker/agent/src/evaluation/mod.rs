@@ -1,9 +1,10 @@
 //! The evaluation of a finished model: from what all ranks have found out together to the figures that
 //! the coordinator decides by, and to the report. One rank's work, after its trainer has ended.
 //!
-//! `kept` holds predictions as they are kept beside the model, so that a later version can be compared
-//! row by row, and `folds` those of a cross-validation; `rivals` knows what the versions say that gates name; `table` has the rows' columns;
-//! `report` is what is known beside figures. `file` does as much for a finished model and the rows of a file. What is measured, and how, is `phalanx-assess`'s.
+//! `kept` holds predictions as they are kept beside the model, so that a later version can be compared row by row,
+//! and `folds` those of a cross-validation; `rivals` knows what the versions say that gates name; `table` has the
+//! rows' columns; `report` is what is known beside figures. `file` does as much for a finished model and the rows of
+//! a file. What is measured, and how, is `phalanx-assess`'s.
 
 mod file;
 mod folds;
@@ -125,7 +126,8 @@ impl Evaluation {
 
     /// Text that the model wrote.
     fn text(&self, report: &mut Report) {
-        if let Some(OnSplit { found: phalanx_report::Predictions::Text(text), .. }) = &mut report.predictions {
+        if let Some(OnSplit { found: phalanx_report::Predictions::Text(text), .. }) = &mut report.predictions
+        {
             text.sample.clone_from(&self.outcome.sample);
         }
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use phalanx_data::{
-    ColumnSummary, ColumnValues, DatasetManifest, FeatureKind, Outcome, Schema, SourceRecord, Split, StepReport,
-    TargetKind,
+    ColumnSummary, ColumnValues, DatasetManifest, FeatureKind, Outcome, Schema, SourceRecord, Split,
+    StepReport, TargetKind,
 };
 use phalanx_protocol::{
     rpc::VERSION,
@@ -14,8 +14,8 @@ use phalanx_protocol::{
     view::ModelVersion,
 };
 use phalanx_report::{
-    Column, Command, Dataset, Environment, Expectation, Funnel, Identity, Report, Reproduction, Source, SplitRows,
-    Step, StepValue, Task, Training,
+    Column, Command, Dataset, Environment, Expectation, Funnel, Identity, Report, Reproduction, Source,
+    SplitRows, Step, StepValue, Task, Training,
 };
 
 use phalanx_train::Predictor;
@@ -134,7 +134,8 @@ fn task(schema: &Schema) -> Task {
 /// A dataset version and where it came from.
 fn dataset(manifest: &DatasetManifest, spec: &JobSpec) -> Dataset {
     let lineage = &manifest.lineage;
-    let rows = |split: Split| SplitRows { split: split.as_str().to_owned(), rows: manifest.split(split).rows };
+    let rows =
+        |split: Split| SplitRows { split: split.as_str().to_owned(), rows: manifest.split(split).rows };
     let column = |column: &ColumnSummary| {
         let is_sensitive = spec.evaluate.sensitive.contains(&column.name);
         let role = match Some(column.name.as_str()) == spec.data.target() {

@@ -23,9 +23,16 @@ enum Fetched {
     /// There is nothing, for this reason.
     Nothing(String),
     /// Its predictions of the same rows.
-    Predictions { name: String, content: Bytes },
+    Predictions {
+        name: String,
+        content: Bytes,
+    },
     /// The model itself.
-    Model { name: String, description: Bytes, weights: Bytes },
+    Model {
+        name: String,
+        description: Bytes,
+        weights: Bytes,
+    },
 }
 
 /// Fetches what is needed of the versions that gates name. Waits while the store is away; a version whose
@@ -97,7 +104,8 @@ impl Incumbents {
                 match applied(tasks, table, ours, description, weights) {
                     Ok(predictions) => Rival::Version(Baseline { name: name.clone(), predictions }),
                     Err(reason) => {
-                        let why = format!("{name} cannot be applied to the rows of this test split: {reason}");
+                        let why =
+                            format!("{name} cannot be applied to the rows of this test split: {reason}");
                         Rival::Unavailable(why)
                     }
                 }
@@ -127,7 +135,9 @@ fn applied(
         }
     }
     match (ours, &predictor.schema().target) {
-        (Predictions::Classes(ours), phalanx_data::TargetKind::Classes(classes)) if ours.classes == *classes => {
+        (Predictions::Classes(ours), phalanx_data::TargetKind::Classes(classes))
+            if ours.classes == *classes =>
+        {
             Ok(Predictions::Classes(ClassScores {
                 classes: classes.clone(),
                 probabilities,

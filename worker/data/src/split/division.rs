@@ -91,8 +91,8 @@ impl Division {
         Self::Strata { of, strata: (0..).zip(rows).map(stratum).collect() }
     }
 
-    /// Divides groups of so many rows, each known by its hash: in an order that the seed decides, each goes to the split
-    /// that is furthest from its size.
+    /// Divides groups of so many rows, each known by its hash: in an order that the seed decides, each goes to the
+    /// split that is furthest from its size.
     ///
     /// Folds come first: each group goes to the one with the fewest rows, whichever is the test split.
     pub(crate) fn groups(spec: &SplitSpec, groups: HashMap<u128, u64>) -> Self {
@@ -279,11 +279,13 @@ fn by_key(cell: &str, seed: u64, fold: Option<FoldSpec>, borders: [f64; 2]) -> S
     by_time(turned, borders[0], f64::INFINITY)
 }
 
-/// The sizes of a stratum's splits, and how far its order is turned, for a fold. Strata of fewer rows than there are folds
-/// begin at different ones, lest all of their rows are in the last.
+/// The sizes of a stratum's splits, and how far its order is turned, for a fold. Strata of fewer rows than there are
+/// folds begin at different ones, lest all of their rows are in the last.
 fn fold_of(spec: &SplitSpec, fold: FoldSpec, stratum: u64, rows: u64) -> ([u64; 3], u64) {
     let of = u64::from(fold.of);
-    let end = |number: u64| ((u128::from(rows) * u128::from(number) + u128::from(stratum % of)) / u128::from(of)) as u64;
+    let end = |number: u64| {
+        ((u128::from(rows) * u128::from(number) + u128::from(stratum % of)) / u128::from(of)) as u64
+    };
     let (start, end) = (end(u64::from(fold.number) - 1), end(u64::from(fold.number)));
     let rest = SplitSpec { fold: None, test: 0.0, ..spec.clone() };
     let [train, validation, _] = sizes(&rest, rows - (end - start));

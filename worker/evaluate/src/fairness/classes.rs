@@ -301,9 +301,7 @@ pub fn class_fairness_metric(
         .iter()
         .zip(outcomes.selected)
         .zip(groups.of_row())
-        .map(|((truth, selected), group)| {
-            group * CELLS as u32 + 2 * u32::from(*truth) + u32::from(*selected)
-        })
+        .map(|((truth, selected), group)| group * CELLS as u32 + 2 * u32::from(*truth) + u32::from(*selected))
         .collect();
     let count = groups.names().len() * CELLS;
     CellMetric::new(cells, count, move |counts| figures(counts, &counted, &settings)[at])

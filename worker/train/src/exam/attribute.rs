@@ -106,7 +106,8 @@ fn add(
     let width = features.len() / batch.rows.max(1);
     let rows = features.chunks_exact(width.max(1)).zip(slopes.chunks_exact(width.max(1)));
     for ((values, slopes), (to, from)) in rows.zip(changes) {
-        let parts: Vec<f64> = values.iter().zip(slopes).map(|(value, slope)| f64::from(*value) * slope).collect();
+        let parts: Vec<f64> =
+            values.iter().zip(slopes).map(|(value, slope)| f64::from(*value) * slope).collect();
         sums.add(&parts, to - from).map_err(|error| error.to_string())?;
     }
     Ok(sums)

@@ -3,7 +3,7 @@
 
 use phalanx_data::{Batch, EncodedColumn, Features};
 use phalanx_evaluate::{
-    importance::{Permuted, PermutationImportance, permutation_importance, permuted_rows},
+    importance::{PermutationImportance, Permuted, permutation_importance, permuted_rows},
     robustness::{Disturbance, Robustness, noise, robustness as summed_up},
 };
 use phalanx_protocol::spec::{ImportanceSpec, RobustnessSpec};
@@ -98,8 +98,7 @@ fn disturbances(wanted: &RobustnessSpec, columns: &[EncodedColumn]) -> Vec<Distu
     let missing = columns.iter().filter(|_| wanted.missing);
     let missing = missing.map(|column| Disturbance::MissingColumn { column: column.name.clone() });
     let fgsm = wanted.fgsm.iter().map(|eps| Disturbance::Fgsm { eps: *eps });
-    let pgd =
-        wanted.pgd.iter().map(|eps| Disturbance::Pgd { eps: *eps, steps, step_size: eps * STEP_SHARE });
+    let pgd = wanted.pgd.iter().map(|eps| Disturbance::Pgd { eps: *eps, steps, step_size: eps * STEP_SHARE });
     noise.chain(missing).chain(fgsm).chain(pgd).collect()
 }
 
@@ -133,7 +132,10 @@ fn disturb(
         }
         Disturbance::Fgsm { eps } => {
             let gradient = gradient(learner, &batch, &features);
-            features.iter_mut().zip(&gradient).for_each(|(value, slope)| *value += *eps as f32 * sign(*slope));
+            features
+                .iter_mut()
+                .zip(&gradient)
+                .for_each(|(value, slope)| *value += *eps as f32 * sign(*slope));
         }
         Disturbance::Pgd { eps, steps, step_size } => {
             let (from, eps, step) = (features.clone(), *eps as f32, *step_size as f32);

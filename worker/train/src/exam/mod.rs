@@ -117,7 +117,8 @@ fn disturbed(
             match attribute::attributions(&mut trial, wanted.gradient_steps)? {
                 Ok(found) => {
                     let rows = trial.sample.count();
-                    examined.gradients = found.into_iter().map(|(class, found)| (class, (rows, found))).collect();
+                    examined.gradients =
+                        found.into_iter().map(|(class, found)| (class, (rows, found))).collect();
                 }
                 Err(reason) => examined.note("gradients", reason),
             }
@@ -189,7 +190,8 @@ impl Trial<'_> {
 }
 
 /// Why gradients by features cannot be had.
-const NO_GRADIENT: &str = "the model does not ask for `Samples::vectors` or `images`, by which gradients are taken";
+const NO_GRADIENT: &str =
+    "the model does not ask for `Samples::vectors` or `images`, by which gradients are taken";
 
 /// The numbers of encoded features; none where they are bytes.
 fn numbers(features: &mut Features) -> &mut [f32] {

@@ -34,7 +34,11 @@ fn everything_has_the_same_bits_on_any_number_of_ranks() {
     ground.spec.evaluate = everything();
     let expected = finished(train(&ground, 1, None, None).0);
     for ranks in 2..=4 {
-        assert_eq!(finished(train(&ground, ranks, None, None).0).examined, expected.examined, "{ranks} ranks");
+        assert_eq!(
+            finished(train(&ground, ranks, None, None).0).examined,
+            expected.examined,
+            "{ranks} ranks"
+        );
     }
     let Examined { decision, importance, gradients, robustness, without, .. } = &expected.examined;
     assert!(without.is_empty(), "{without:?}");

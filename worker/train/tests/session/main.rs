@@ -227,8 +227,8 @@ fn a_finished_model_predicts_what_it_was_measured_by() {
     let ground = ground(MLP, r#""epochs": 20"#);
     let outcome = finished(train(&ground, 2, None, None).0);
     let model = outcome.model.as_ref().expect("rank 0 exports the model");
-    let predictor =
-        Predictor::new(&Tasks::new(), &model.description.to_json(), &model.weights).expect("it was just exported");
+    let predictor = Predictor::new(&Tasks::new(), &model.description.to_json(), &model.weights)
+        .expect("it was just exported");
     let rows: Vec<u64> = (0..ground.dataset.rows(phalanx_data::Split::Test)).collect();
     let batch = ground.dataset.gather(phalanx_data::Split::Test, &rows).expect("it is mapped");
     let phalanx_train::Rows::Classes { decisions, .. } = predictor.predict(&batch) else { panic!("classes") };

@@ -106,9 +106,16 @@ fn dates(split: &SplitSpec, rules: &mut Rules) {
 fn fold(split: &SplitSpec, rules: &mut Rules) {
     let Some(fold) = split.fold else { return };
     rules.whole("data.split.fold.of", fold.of, 2..=FOLDS_MAX);
-    rules.require((1..=fold.of).contains(&fold.number), ["data.split.fold.number", "data.split.fold.of"], || {
-        format!("`data.split.fold.number` must be 1 to {}, how many folds there are, got {}", fold.of, fold.number)
-    });
+    rules.require(
+        (1..=fold.of).contains(&fold.number),
+        ["data.split.fold.number", "data.split.fold.of"],
+        || {
+            format!(
+                "`data.split.fold.number` must be 1 to {}, how many folds there are, got {}",
+                fold.of, fold.number
+            )
+        },
+    );
     let is_divided = match split.by {
         SplitBy::Random | SplitBy::Stratified | SplitBy::Group | SplitBy::Hash => true,
         SplitBy::Time | SplitBy::Column => false,

@@ -193,8 +193,16 @@ fn splits_are_shares_of_a_whole() {
     };
     fold("{number=5,of=5}", &[], &[]);
     fold("{number=1,of=1}", &[], &["`data.split.fold.of` must be from 2 to 100, got 1"]);
-    fold("{number=6,of=5}", &[], &["`data.split.fold.number` must be 1 to 5, how many folds there are, got 6"]);
-    fold("{number=1,of=5}", &["data.split.by=time", "data.split.time=when"], &["rows that may be divided anew"]);
+    fold(
+        "{number=6,of=5}",
+        &[],
+        &["`data.split.fold.number` must be 1 to 5, how many folds there are, got 6"],
+    );
+    fold(
+        "{number=1,of=5}",
+        &["data.split.by=time", "data.split.time=when"],
+        &["rows that may be divided anew"],
+    );
     let all = "data.split={train=1,validation=0,test=0}";
     check(TABLE, &[all], &[]);
     check(TABLE, &[all, "train.early_stop.metric=accuracy"], &["`data.split.validation` must be above 0"]);
@@ -477,7 +485,9 @@ fn gates_look_at_slices_groups_intervals_and_other_versions() {
     check(
         TABLE,
         &[numbers, "evaluate.gates=['fairness.equalized_odds_ratio[sex] > 0.5']"],
-        &["`fairness.equalized_odds_ratio`, which a target of numbers does not have; it has `mean_error_difference`"],
+        &[
+            "`fairness.equalized_odds_ratio`, which a target of numbers does not have; it has `mean_error_difference`",
+        ],
     );
     check(
         TABLE,
@@ -493,16 +503,16 @@ fn gates_look_at_slices_groups_intervals_and_other_versions() {
 
 #[test]
 fn slices_groups_and_intervals_are_bounded() {
-    check(
-        TABLE,
-        &["evaluate={slices=['sex', 'age >= 60'],sensitive=['sex'],small_below=50}"],
-        &[],
-    );
+    check(TABLE, &["evaluate={slices=['sex', 'age >= 60'],sensitive=['sex'],small_below=50}"], &[]);
     check(TABLE, &["evaluate.slices=['sex', '', 'sex']"], &["got one of 0", "names `sex` twice"]);
     let many: Vec<String> = (0..9).map(|column| format!("'c{column}'")).collect();
     check(TABLE, &[&format!("evaluate.sensitive=[{}]", many.join(","))], &["at most 8 entries, got 9"]);
     check(TABLE, &["evaluate.small_below=0"], &["`evaluate.small_below` must be from 1 to 1000000, got 0"]);
-    check(TABLE, &["evaluate.intervals={level=1.0,replicates=10}"], &["above 0.5 and below 1", "from 100 to"]);
+    check(
+        TABLE,
+        &["evaluate.intervals={level=1.0,replicates=10}"],
+        &["above 0.5 and below 1", "from 100 to"],
+    );
     check(TABLE, &["evaluate.intervals={level=0.9,replicates=5000,seed=3}"], &[]);
     check(TEXT, &["evaluate.sensitive=['sex']"], &["`evaluate.sensitive` is about columns"]);
     check(TEXT, &["evaluate.robustness={}"], &["`evaluate.robustness` is about columns"]);
@@ -513,9 +523,17 @@ fn a_threshold_takes_what_its_goal_needs() {
     for goal in ["{}", "{goal='f_beta',beta=2.0}", "{goal='recall',at_least=0.9}", "{goal='youden'}"] {
         check(TABLE, &[&format!("evaluate.threshold={goal}")], &[]);
     }
-    check(TABLE, &["evaluate.threshold={goal='cost',false_positive=1,false_negative=5,true_positive=-1}"], &[]);
+    check(
+        TABLE,
+        &["evaluate.threshold={goal='cost',false_positive=1,false_negative=5,true_positive=-1}"],
+        &[],
+    );
     check(TABLE, &["evaluate.threshold={goal='cost',false_positive=1}"], &["needs `false_negative`"]);
-    check(TABLE, &["evaluate.threshold={goal='recall',at_least=2.0}"], &["at_least` must be from 0 to 1, got 2"]);
+    check(
+        TABLE,
+        &["evaluate.threshold={goal='recall',at_least=2.0}"],
+        &["at_least` must be from 0 to 1, got 2"],
+    );
     check(
         TABLE,
         &["evaluate.threshold={goal='youden',beta=1.0}"],
@@ -537,9 +555,21 @@ fn a_threshold_takes_what_its_goal_needs() {
 #[test]
 fn importance_and_robustness_are_bounded() {
     check(TABLE, &["evaluate.importance={}", "evaluate.robustness={}"], &[]);
-    check(TABLE, &["evaluate.importance={repeats=0,rows=0}"], &["repeats` must be from 1", "rows` must be from 1"]);
-    check(TABLE, &["evaluate.robustness={noise=[0.1, -1.0],pgd_steps=0}"], &["sizes above 0, got -1", "pgd_steps"]);
-    check(TABLE, &["evaluate.robustness.tolerated_loss=1.5"], &["tolerated_loss` must be from 0 to 1, got 1.5"]);
+    check(
+        TABLE,
+        &["evaluate.importance={repeats=0,rows=0}"],
+        &["repeats` must be from 1", "rows` must be from 1"],
+    );
+    check(
+        TABLE,
+        &["evaluate.robustness={noise=[0.1, -1.0],pgd_steps=0}"],
+        &["sizes above 0, got -1", "pgd_steps"],
+    );
+    check(
+        TABLE,
+        &["evaluate.robustness.tolerated_loss=1.5"],
+        &["tolerated_loss` must be from 0 to 1, got 1.5"],
+    );
 }
 
 #[test]

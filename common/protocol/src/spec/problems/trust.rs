@@ -131,7 +131,8 @@ fn threshold(threshold: &ThresholdSpec, rules: &mut Rules) {
     for (key, value) in given {
         let path = format!("evaluate.threshold.{key}");
         rules.require(value.is_none() || used.contains(&key), [&path, "evaluate.threshold.goal"], || {
-            let takes = if used.is_empty() { "no number".to_owned() } else { listed(used.iter().copied(), "and") };
+            let takes =
+                if used.is_empty() { "no number".to_owned() } else { listed(used.iter().copied(), "and") };
             format!("`{path}` does not belong to the goal `{name}`, which takes {takes}")
         });
         rules.require(value.is_some() || !needed.contains(&key), ["evaluate.threshold", &path], || {
@@ -139,7 +140,9 @@ fn threshold(threshold: &ThresholdSpec, rules: &mut Rules) {
         });
         let Some(value) = value.filter(|_| used.contains(&key)) else { continue };
         match key {
-            "beta" => rules.number(&path, value, value > 0.0 && value <= 1e6, "above 0 and at most 1,000,000"),
+            "beta" => {
+                rules.number(&path, value, value > 0.0 && value <= 1e6, "above 0 and at most 1,000,000")
+            }
             "at_least" => rules.number(&path, value, (0.0..=1.0).contains(&value), "from 0 to 1"),
             _ => rules.number(&path, value, true, "a finite number"),
         }

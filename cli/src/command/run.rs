@@ -7,10 +7,7 @@ use phalanx_agent::TelemetryArgs;
 use phalanx_protocol::spec::{JobSpec, ModelSpec, WorkersSpec};
 use phalanx_train::{ComputeDevice, DeviceName};
 
-use super::{
-    job_file::{JobFileArgs, source},
-    telemetry,
-};
+use super::{job_file::JobFileArgs, telemetry};
 use crate::{
     client::Client,
     ending,
@@ -154,8 +151,10 @@ fn cores() -> u32 {
 /// Says what is about to be read.
 fn announce(file: &str, spec: &JobSpec) {
     anstream::eprintln!("{DIM}job        {DIM:#} {} from {file}", spec.name);
-    if let Some((_, path)) = source(spec) {
-        let size = fs::metadata(path).map_or(0, |seen| seen.len());
-        anstream::eprintln!("{DIM}reads      {DIM:#} {} ({})", show::path(path), show::bytes(size));
-    }
+    let Some(source) = spec.data.source() else { return };
+    let what = source.path().map_or_else(|| source.kind().to_owned(), |path| show::path(path).to_string());
+    // Only of a file here is it known at once.
+    let size = source.path().and_then(|path| fs::metadata(path).ok()).filter(fs::Metadata::is_file);
+    let size = size.map_or(String::new(), |seen| format!(" ({})", show::bytes(seen.len())));
+    anstream::eprintln!("{DIM}reads      {DIM:#} {what}{size}");
 }

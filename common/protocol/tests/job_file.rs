@@ -183,7 +183,11 @@ fn several_mistakes_of_syntax_are_told_together_with_others() {
     let text = JOB.replace("[model.cnn]", "[model.cnn]\nkernel = [3").replace("batch_size =", "batch");
     check(&text, &[], &["job.toml:11:12: unclosed array", "job.toml:13:1: missing comma"]);
     check(&JOB.replace("3", "\"\"\"3"), &[], &["job.toml:14:10: ", "job.toml:16:1: invalid multi-line"]);
-    check(&JOB.replace("target", "shape"), &[], &["job.toml:5:1: duplicate key"]);
+    check(
+        &JOB.replace("target", "shape"),
+        &[],
+        &["job.toml:4:9: `data.shape` must be a list of 3 whole numbers", "job.toml:5:1: duplicate key"],
+    );
     check("\u{0}\u{1}", &[], &["job.toml:1:1: "]);
 }
 
@@ -198,10 +202,10 @@ fn one_model_is_named() {
     let two = JOB.replace("[model.cnn]", "[model.cnn]\n[model.mlp]");
     check(&two, &[], &["job.toml:11:1: `model` must be one of its kinds, got `cnn` and `mlp`: keep one"]);
     let none = JOB.replace("[model.cnn]", "[model]");
-    check(&none, &[], &["job.toml:8:1: `model` names nothing: expected `[model.linear]`"]);
+    check(&none, &[], &["job.toml:10:1: `model` names nothing: expected `[model.linear]`"]);
     let other = JOB.replace("[model.cnn]", "[model.resnet]");
-    check(&other, &[], &["job.toml:8:8: unknown key `resnet` in [model]; expected `linear`"]);
-    let word = JOB.replace("[model.cnn]", "").replace("[data", "model = \"cnn\"\n[data");
+    check(&other, &[], &["job.toml:10:8: unknown key `resnet` in [model]; expected `linear`"]);
+    let word = JOB.replace("[model.cnn]", "").replace("[data]", "model = \"cnn\"\n[data]");
     check(&word, &[], &["job.toml:3:9: `model` must be a section, got the text \"cnn\""]);
 }
 

@@ -51,7 +51,7 @@ impl Preparation {
         let mut patience = patience::with_store(&store, &reports);
         let preparing = orders.unless_over(async {
             let prepared = loop {
-                match patience.watch(phalanx_data::prepare(&spec.data, &store, &mut tell)).await {
+                match Box::pin(patience.watch(phalanx_data::prepare(&spec.data, &store, &mut tell))).await {
                     Err(PrepareError::Storage(error)) if error.is_transient() => patience.wait(&error).await,
                     prepared => break prepared,
                 }

@@ -4,7 +4,7 @@
 //! Which of the two it is decides nothing about the order of rows.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     io,
     ops::Range,
     sync::{
@@ -245,9 +245,9 @@ impl Dataset {
         if let Shards::Streamed(stream) = &self.shards {
             for row in rows {
                 let (index, _) = self.place(split, *row);
-                if !fetched.contains_key(&index) {
+                if let Entry::Vacant(place) = fetched.entry(index) {
                     let Some(shard) = stream.get(split, index, still_wanted)? else { return Ok(None) };
-                    fetched.insert(index, shard);
+                    place.insert(shard);
                 }
             }
         }

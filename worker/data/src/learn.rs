@@ -192,7 +192,8 @@ impl Learnt {
             }
             Self::Categories { encoding, counts, missing, .. } => {
                 let order = spec.order.get(name);
-                if let Some(category) = order.and_then(|order| counts.keys().find(|key| !order.contains(key))) {
+                if let Some(category) = order.and_then(|order| counts.keys().find(|key| !order.contains(key)))
+                {
                     return Err(ColumnProblem::NotInOrder { category: shown(category) });
                 }
                 let encoding = of_categories(encoding, &counts, missing, order);

@@ -41,7 +41,7 @@ fn sqlite(file: &Path, query: &str, to: &Path) -> Result<(), String> {
     let told = |error: rusqlite::Error| error.to_string();
     let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(told)?;
     let mut statement = connection.prepare(query).map_err(told)?;
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([]).map_err(told)?;
     let mut file = BufWriter::new(std::fs::File::create(to).map_err(|error| error.to_string())?);
     let mut number = 0_u64;

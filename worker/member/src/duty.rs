@@ -190,7 +190,7 @@ mod tests {
     }
 
     fn spec() -> Box<JobSpec> {
-        let json = r#"{"name": "demo", "data": {"csv": {"path": "a.csv", "target": "y"}}, "model": {"linear": {}},
+        let json = r#"{"name": "demo", "data": {"target": "y", "csv": {"path": "a.csv"}}, "model": {"linear": {}},
             "train": {"batch_size": 8, "steps": 8, "learning_rate": 0.1}}"#;
         Box::new(serde_json::from_str(json).expect("a job"))
     }

@@ -26,7 +26,7 @@ pub enum FairnessOf {
     /// Where the target is one of two classes the second, of more each.
     Classes(Vec<ClassFairness>),
     /// Where the target is a number.
-    Numbers(NumbersFairness),
+    Numbers(Box<NumbersFairness>),
 }
 
 /// What was done so that groups are treated more alike.

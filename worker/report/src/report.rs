@@ -92,7 +92,7 @@ pub struct Report {
 #[serde(rename_all = "snake_case")]
 pub enum Predictions {
     /// One of several classes.
-    Classes(ClassPart),
+    Classes(Box<ClassPart>),
     /// A number.
     Numbers(NumberPart),
     /// The next byte of a text.

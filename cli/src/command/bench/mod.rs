@@ -59,7 +59,7 @@ impl Bench {
     /// Measures.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
         match self.what {
-            What::Step(step) => return step.run().await,
+            What::Step(step) => return Box::pin(step.run()).await,
             What::Allreduce(reduce) => reduce.run()?,
             What::StepRank(rank) => rank.run().await?,
         }

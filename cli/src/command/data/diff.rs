@@ -40,9 +40,9 @@ impl Diff {
         let store = store(&self.at).await?;
         let diff = phalanx_data::diff(&before.manifest(&store).await?, &after.manifest(&store).await?);
         if self.json {
-            show::print_json(&diff)?
+            show::print_json(&diff)?;
         } else {
-            show::print(&show::diff(&diff))?
+            show::print(&show::diff(&diff))?;
         }
         Ok(Exit::Done)
     }

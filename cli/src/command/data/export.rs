@@ -125,8 +125,8 @@ impl Export {
                     let mut exporter = writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     let path = PathBuf::from("the output");
                     exporter.write(batch, splits).map_err(|error| PrepareError::Unreadable { path, error })
-                });
-                let written = written.await;
+                })
+                .await;
                 told.end();
                 written.map_err(wrong)?;
                 let exporter = Arc::into_inner(shared).and_then(|shared| shared.into_inner().ok());

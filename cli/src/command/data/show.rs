@@ -36,9 +36,9 @@ impl Show {
         let store = store(&self.at).await?;
         let manifest = named.manifest(&store).await?;
         if self.json {
-            show::print_json(&manifest)?
+            show::print_json(&manifest)?;
         } else {
-            show::print(&show::dataset(&manifest))?
+            show::print(&show::dataset(&manifest))?;
         }
         Ok(Exit::Done)
     }

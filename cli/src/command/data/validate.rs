@@ -35,9 +35,9 @@ impl Validate {
         told.end();
         let validation = validation.map_err(wrong)?;
         if self.json {
-            show::print_json(&validation)?
+            show::print_json(&validation)?;
         } else {
-            show::print(&show::validation(&validation))?
+            show::print(&show::validation(&validation))?;
         }
         Ok(if validation.is_met() { Exit::Done } else { Exit::Usage })
     }

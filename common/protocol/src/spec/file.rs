@@ -198,7 +198,7 @@ impl Reading<'_> {
     /// Whether a part that was spoilt holds `path`, or lies in it.
     fn is_spoilt(&self, path: &str) -> bool {
         let holds = |outer: &str, inner: &str| {
-            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         self.spoilt.iter().any(|spoilt| holds(spoilt, path) || holds(path, spoilt))
     }

@@ -147,6 +147,9 @@ impl Findings {
         }
         if kept.len() < before {
             self.spoilt.push(path.to_owned());
+            // The others have other numbers now, by which their keys would be looked for.
+            let numbers = if has_keys { 0..before } else { 0..0 };
+            self.spoilt.extend(numbers.map(|index| format!("{path}[{index}]")));
         }
         *items = kept.into_iter().collect();
     }
@@ -212,14 +215,16 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
     if !key.required {
         return;
     }
-    let text = match &key.form {
-        Form::Text => "\"stand-in\"".to_owned(),
-        Form::Whole { .. } | Form::Number => "1".to_owned(),
+    let value = match &key.form {
+        Form::Text => DeValue::String("stand-in".into()),
+        Form::Whole { .. } | Form::Number => {
+            DeValue::parse("1").expect("invariant: it is a TOML value").into_inner()
+        }
         Form::Choice(choices) => {
             let Some(first) = choices.first() else { return };
-            format!("\"{}\"", first.name)
+            DeValue::String(first.name.as_str().into())
         }
-        Form::List { length: None, .. } => "[]".to_owned(),
+        Form::List { length: None, .. } => DeValue::Array(DeArray::new()),
         // A whole section cannot be made up; it stays unread. The rest is never required.
         Form::Section { .. }
         | Form::OneOf(_)
@@ -230,7 +235,6 @@ fn stand_in(table: &mut DeTable<'_>, key: &'static Key, span: Range<usize>) {
         | Form::Truth
         | Form::List { .. } => return,
     };
-    let value = DeValue::parse(&text).expect("invariant: a stand-in is a TOML value").into_inner();
     table.insert(Spanned::new(span.clone(), key.name.as_str().into()), Spanned::new(span, value));
 }
 

@@ -94,7 +94,7 @@ async fn attached(rig: &Rig) -> Vec<WorkerId> {
 fn spec() -> JobSpec {
     serde_json::from_value(serde_json::json!({
         "name": "points",
-        "data": { "csv": { "path": "/data/points.csv", "target": "y" } },
+        "data": { "target": "y", "csv": { "path": "/data/points.csv" } },
         "model": { "linear": {} },
         "train": { "batch_size": 8, "steps": 10, "learning_rate": 0.1 },
         // More than there are, so that the job stays in the queue.

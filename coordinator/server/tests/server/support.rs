@@ -153,7 +153,7 @@ impl User {
 pub(crate) fn spec(name: &str) -> Value {
     json!({
         "name": name,
-        "data": { "csv": { "path": "/data/points.csv", "target": "y" } },
+        "data": { "target": "y", "csv": { "path": "/data/points.csv" } },
         "model": { "linear": {} },
         "train": { "batch_size": 8, "steps": 10, "learning_rate": 0.1 },
         "workers": { "min": 1, "max": 1 },

@@ -93,7 +93,7 @@ impl User {
     fn submit(&mut self, size: usize) {
         let spec = json!({
             "name": "fleet",
-            "data": { "csv": { "path": "/data/points.csv", "target": "y" } },
+            "data": { "target": "y", "csv": { "path": "/data/points.csv" } },
             "model": { "linear": {} },
             "train": { "batch_size": 8 * size, "lanes": size, "steps": 100_000_000, "learning_rate": 0.1 },
             "workers": { "min": size / 2, "max": size },

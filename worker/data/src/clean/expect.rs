@@ -62,9 +62,12 @@ struct Check<'a> {
     test: Test,
 }
 
+/// Whether each row of a batch is looked at, and whether it is right.
+type Judge = dyn Fn(&RecordBatch) -> Result<Vec<Verdict>, String> + Send + Sync;
+
 enum Test {
-    /// Of each row: whether it is looked at, and whether it is right.
-    Rows(Box<dyn Fn(&RecordBatch) -> Result<Vec<Verdict>, String> + Send + Sync>),
+    /// Of each row for itself.
+    Rows(Box<Judge>),
     /// No two cells are equal.
     Unique(Hashes, usize),
     /// A figure of a column.

@@ -46,7 +46,7 @@ pub(super) struct Near {
     similarity: f64,
     /// Rows of a band.
     rows: usize,
-    kept: Vec<Box<[u32; HASHES]>>,
+    kept: Vec<[u32; HASHES]>,
     /// Kept rows by the number of a band and its hash.
     bands: HashMap<(u32, u64), Vec<u32>>,
 }
@@ -74,7 +74,7 @@ impl Near {
             return true;
         }
         let number = self.kept.len() as u32;
-        self.kept.push(signature);
+        self.kept.push(*signature);
         for band in bands {
             self.bands.entry(band).or_default().push(number);
         }

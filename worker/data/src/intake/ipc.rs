@@ -30,7 +30,7 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// The batches of a file or a stream.
 pub(crate) enum IpcBatches {
-    File(FileReader<BufReader<File>>),
+    File(Box<FileReader<BufReader<File>>>),
     Stream(Box<Stream>),
 }
 
@@ -49,7 +49,7 @@ impl IpcBatches {
     /// Opens a file, which can be read in any order.
     pub(super) fn file(mut file: File) -> Result<Self, ArrowError> {
         check_lengths(&mut file)?;
-        FileReader::try_new(BufReader::new(file), None).map(Self::File)
+        FileReader::try_new(BufReader::new(file), None).map(|reader| Self::File(Box::new(reader)))
     }
 
     /// Opens a stream, and reads its schema.

@@ -23,8 +23,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct ArrowTable {
     /// What it was made of, for messages.
-    shown: PathBuf,
     path: PathBuf,
+    /// Where it lies.
+    file: PathBuf,
     rows: u64,
     schema: SchemaRef,
     /// The columns that are not hidden.
@@ -42,8 +43,8 @@ impl ArrowTable {
             _ => |_: &RecordBatch, first| Places::RowsFrom(first),
         };
         Self {
-            shown: shown(files).into(),
-            path: table.path.clone(),
+            path: shown(files).into(),
+            file: table.path.clone(),
             rows: table.rows,
             schema: table.schema.clone(),
             names: names.filter(|name| !is_hidden(name)).collect(),
@@ -52,7 +53,7 @@ impl ArrowTable {
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.shown
+        &self.path
     }
 
     pub(crate) fn names(&self) -> &[String] {
@@ -70,7 +71,7 @@ impl ArrowTable {
         selected: &[Selected],
     ) -> Result<impl Iterator<Item = Result<Chunk, PrepareError>> + Send + use<>, PrepareError> {
         let rows = chunk_rows(&self.schema, selected);
-        let batches = read_batches(&self.path)?;
+        let batches = read_batches(&self.file)?;
         let pieces = batches.flat_map(move |batch| -> Box<dyn Iterator<Item = _> + Send> {
             match batch {
                 Ok(batch) => {
@@ -83,7 +84,7 @@ impl ArrowTable {
             }
         });
         Ok(BatchChunks {
-            path: self.shown.clone(),
+            path: self.path.clone(),
             rows: self.rows,
             rows_read: 0,
             selected: selected.iter().map(|column| (*column, self.names[column.index].clone())).collect(),

@@ -45,10 +45,10 @@ async fn every_encoding_of_numbers_says_what_becomes_of_a_gap() {
     // Numbers 0, 1 and 5, and a gap.
     let content = "x,y\n0,1\n1,2\n5,3\n,4\n";
     for (encoding, expected) in [
-        ("standard", [-0.925_820, -0.462_910, 1.388_730, 0.0]),
+        ("standard", [-0.925_820, -0.462_910, 1.388_73, 0.0]),
         ("min_max", [0.0, 0.2, 1.0, 0.4]),
         ("robust", [-0.4, 0.0, 1.6, 0.0]),
-        ("log", [-1.122_818, -0.183_212, 1.306_030, 0.0]),
+        ("log", [-1.122_818, -0.183_212, 1.306_03, 0.0]),
         ("quantile", [0.0, 0.5, 1.0, 0.5]),
         ("none", [0.0, 1.0, 5.0, 2.0]),
     ] {

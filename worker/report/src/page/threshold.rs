@@ -48,6 +48,9 @@ fn goal(goal: &Goal, at: &Pointer) -> Markup {
     }
 }
 
+/// A figure's name for people, its field, and the figure.
+type Entry<T> = (&'static str, &'static str, fn(&AtThreshold) -> T);
+
 fn outcomes(part: &ThresholdPart, split: &str, at: &Pointer) -> Markup {
     let chosen = at.fields("chosen/validation");
     let mut columns = vec![(format!("chosen, on {}", part.chosen_on), chosen, &part.chosen.validation)];
@@ -55,7 +58,7 @@ fn outcomes(part: &ThresholdPart, split: &str, at: &Pointer) -> Markup {
     let usual = part.usual.as_ref().map(|of| (format!("the usual one, on {split}"), at.field("usual"), of));
     columns.extend(measured.into_iter().chain(usual));
     let head = html! { th { "" } @for (name, _, _) in &columns { th.number { (name) } } };
-    let shares: [(&str, &str, fn(&AtThreshold) -> f64); 6] = [
+    let shares: [Entry<f64>; 6] = [
         ("Precision", "precision", |of| of.precision),
         ("Recall", "recall", |of| of.recall),
         ("F1", "f1", |of| of.f1),
@@ -63,7 +66,7 @@ fn outcomes(part: &ThresholdPart, split: &str, at: &Pointer) -> Markup {
         ("Balanced accuracy", "balanced_accuracy", |of| of.balanced_accuracy),
         ("False positive rate", "false_positive_rate", |of| of.false_positive_rate),
     ];
-    let counts: [(&str, &str, fn(&AtThreshold) -> u64); 4] = [
+    let counts: [Entry<u64>; 4] = [
         ("True positives", "true_positives", |of| of.true_positives),
         ("False positives", "false_positives", |of| of.false_positives),
         ("True negatives", "true_negatives", |of| of.true_negatives),

@@ -130,8 +130,10 @@ pub(crate) fn people() -> anyhow::Result<Report> {
     let evaluation = test.evaluation()?;
     metrics(&mut report, &test, &validation, &evaluation, &settings)?;
     report.headline = ["roc_auc", "accuracy", "f1", "log_loss"].map(str::to_owned).to_vec();
-    report.predictions =
-        Some(on_test(test.rich.len(), Predictions::Classes(classes(&test, &validation, &evaluation)?)));
+    report.predictions = Some(on_test(
+        test.rich.len(),
+        Predictions::Classes(Box::new(classes(&test, &validation, &evaluation)?)),
+    ));
     report.slices = vec![on_test(test.rich.len(), slices(&test, &settings)?)];
     report.fairness = Some(on_test(test.rich.len(), fairness(&test, &validation, settings)?));
     trust(&mut report, &test, &settings)?;

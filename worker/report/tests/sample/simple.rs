@@ -46,7 +46,8 @@ pub(crate) fn diamonds() -> anyhow::Result<Report> {
     report.splits = vec![SplitMetrics::of("test", 5_000, &evaluation, &intervals)];
     let part = NumberPart { unit: Some("dollars".to_owned()), ..NumberPart::of(&numbers.columns()?) };
     report.predictions = Some(on_test(5_000, Predictions::Numbers(part)));
-    let part = FairnessPart { columns: vec![FairnessOf::Numbers(fairness)], ..FairnessPart::default() };
+    let part =
+        FairnessPart { columns: vec![FairnessOf::Numbers(Box::new(fairness))], ..FairnessPart::default() };
     report.fairness = Some(on_test(5_000, part));
     report.training = Some(training(&[("rmse", 3_900.0, 560.0), ("r2", 0.1, 0.98)], 3)?);
     report.dataset = Some(dataset("diamonds", [43_152, 5_394, 5_394]));
@@ -93,7 +94,7 @@ pub(crate) fn digits() -> anyhow::Result<Report> {
     };
     let mut report = Report::new(identity("digits", Task::ImageClassification, Some("digit"), "cnn")?);
     report.splits = vec![SplitMetrics::of("test", rows as u64, &evaluation, &BTreeMap::new())];
-    report.predictions = Some(on_test(rows as u64, Predictions::Classes(part)));
+    report.predictions = Some(on_test(rows as u64, Predictions::Classes(Box::new(part))));
     report.training = Some(training(&[("accuracy", 0.3, 0.97)], 5)?);
     report.dataset = Some(dataset("digits", [50_000, 10_000, 4_000]));
     Ok(report)

@@ -35,7 +35,7 @@ fn table() -> String {
 fn spec(csv: &Path, model: &str, train: &str) -> JobSpec {
     let json = format!(
         r#"{{"name": "lines", "model": {model},
-            "data": {{"csv": {{"path": {csv:?}, "target": "class"}}}},
+            "data": {{"target": "class", "csv": {{"path": {csv:?}}}}},
             "train": {{"batch_size": 24, "lanes": 4, "learning_rate": 0.01, {train}}},
             "checkpoint": {{"every": 0}}}}"#
     );

@@ -79,7 +79,7 @@ fn measured(decided: &Predictions, groups: &Groups, settings: &Fairness) -> Resu
         }
         Predictions::Numbers(numbers) => {
             let found = fairness_of_numbers(&numbers.truths, &numbers.predictions, groups, settings);
-            found.map(FairnessOf::Numbers).map_err(told)
+            found.map(|found| FairnessOf::Numbers(Box::new(found))).map_err(told)
         }
         Predictions::NextBytes(_) => Err("a text has no groups".to_owned()),
     }

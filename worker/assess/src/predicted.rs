@@ -31,12 +31,12 @@ pub(crate) fn predicted(
     confusion: Option<Confusion>,
 ) -> Option<Part> {
     Some(match (decided, exam.predictions) {
-        (Predictions::Classes(decided), Predictions::Classes(raw)) => Part::Classes(ClassPart {
+        (Predictions::Classes(decided), Predictions::Classes(raw)) => Part::Classes(Box::new(ClassPart {
             confusion,
             curves: curves(decided, exam.spec.intervals.level),
             calibration: calibrated(exam, raw),
             threshold: threshold(exam, decided),
-        }),
+        })),
         (Predictions::Numbers(numbers), _) => Part::Numbers(NumberPart::of(&numbers.columns().ok()?)),
         (Predictions::NextBytes(_), _) => Part::Text(TextPart::default()),
         (Predictions::Classes(_), Predictions::Numbers(_) | Predictions::NextBytes(_)) => return None,

@@ -30,6 +30,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("coordinator/core", &["tokio*", "axum*", "reqwest", "object_store", "rand", "redb", "phalanx-server"]),
     ("coordinator", &["burn*", "arrow*", "parquet", "cudarc", "phalanx"]),
     ("coordinator", WORKER_CRATES),
+    ("coordinator/server", &["phalanx-member"]),
+    ("worker/member", &["phalanx-storage", "phalanx-telemetry", "phalanx-tls", "burn*", "tokio*", "tarpc"]),
+    ("worker/member", &["tracing*", "rand", "fastrand", "phalanx-data", "phalanx-evaluate"]),
+    ("worker/member", &["phalanx-collective", "phalanx-train", "phalanx-agent"]),
     ("worker", &["phalanx-core", "phalanx-server", "phalanx", "axum", "redb", "etcd-client"]),
     ("worker/evaluate", &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train"]),
     (
@@ -57,6 +61,9 @@ const WORKER_CRATES: &[&str] = &[
     "phalanx-agent",
 ];
 
+/// What only the tests of a folder may depend on: the simulation runs the workers' decisions.
+const FOR_TESTS_ALONE: &[(&str, &[&str])] = &[("coordinator/core", &["phalanx-member"])];
+
 /// What the code of a folder must not say, comments and tests left out.
 const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[
     ("coordinator/core/src", PURE),
@@ -66,6 +73,7 @@ const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[
     ),
     ("worker/evaluate/src", PURE),
     ("worker/assess/src", PURE),
+    ("worker/member/src", PURE),
     ("worker/report/src", PURE),
     ("worker/train/src", &["tokio::", "std::fs", "std::net", "TcpStream", "tarpc", "SystemTime"]),
 ];
@@ -211,18 +219,18 @@ fn layers_do_not_depend_on_what_they_must_not_know() {
     let mut findings = Vec::new();
     for manifest in files(&root, "toml").into_iter().filter(|path| path.ends_with("Cargo.toml")) {
         let folder = manifest.parent().unwrap().strip_prefix(&root).unwrap().to_owned();
-        let names = dependencies(&manifest);
-        for (layer, forbidden) in FORBIDDEN_DEPENDENCIES {
+        let everywhere = dependencies(&manifest, &["dependencies", "build-dependencies", "dev-dependencies"]);
+        let outside_tests = dependencies(&manifest, &["dependencies", "build-dependencies"]);
+        let rules = FORBIDDEN_DEPENDENCIES.iter().map(|rule| (rule, &everywhere));
+        for ((layer, forbidden), names) in
+            rules.chain(FOR_TESTS_ALONE.iter().map(|rule| (rule, &outside_tests)))
+        {
             if !folder.starts_with(layer) {
                 continue;
             }
-            let is_forbidden = |name: &String| forbidden.iter().any(|pattern| matches(pattern, name));
-            findings.extend(
-                names
-                    .iter()
-                    .filter(|name| is_forbidden(name))
-                    .map(|name| format!("{}: depends on {name}", folder.display())),
-            );
+            let is_forbidden = |name: &&String| forbidden.iter().any(|pattern| matches(pattern, name));
+            let found = names.iter().filter(is_forbidden);
+            findings.extend(found.map(|name| format!("{}: depends on {name}", folder.display())));
         }
     }
     expect_none(findings);
@@ -232,11 +240,10 @@ fn matches(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(pattern == name, |prefix| name.starts_with(prefix))
 }
 
-/// Names of all crates that a manifest names, whatever for.
-fn dependencies(manifest: &Path) -> BTreeSet<String> {
+/// Names of all crates that a manifest names for these kinds of use.
+fn dependencies(manifest: &Path, kinds: &[&str]) -> BTreeSet<String> {
     let table: toml::Table =
         text(manifest).parse().unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
-    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
     let targets = table.get("target").and_then(|targets| targets.as_table()).into_iter().flatten();
     let all = targets.filter_map(|(_, target)| target.as_table()).chain([&table]);
     let tables = all.flat_map(|table| kinds.iter().filter_map(|kind| table.get(*kind)?.as_table()));
@@ -259,6 +266,22 @@ fn pure_code_knows_no_clock_no_files_and_no_chance() {
         }
     }
     expect_none(findings);
+}
+
+/// The first numbered list below `heading`, on one line.
+fn list_below(heading: &str, text: &str) -> String {
+    let lines = text.lines().map(|line| line.trim_start_matches("//!").trim());
+    let list = lines.skip_while(|line| *line != heading).skip_while(|line| !line.starts_with("1. "));
+    list.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_architecture_states_the_invariants_that_the_simulation_checks() {
+    let root = root();
+    let stated = list_below("## What always holds", &text(&root.join("ARCHITECTURE.md")));
+    let checked = list_below("# Invariants", &text(&root.join("coordinator/core/src/lib.rs")));
+    assert!(!checked.is_empty());
+    assert_eq!(stated, checked);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod assessment;
 mod audit;
 mod chart;
 mod data;
+mod dataset_page;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod garbage;
@@ -32,6 +33,7 @@ use serde::Serialize;
 pub(crate) use assessment::{assessment, comparison, folds};
 pub(crate) use audit::{AuditProgress, audit};
 pub(crate) use data::{dataset, diff, validation};
+pub(crate) use dataset_page::dataset_page;
 pub(crate) use garbage::{GcProgress, garbage};
 pub(crate) use lists::{jobs, models, workers};
 pub(crate) use model::{model, version};

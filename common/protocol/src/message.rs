@@ -195,8 +195,8 @@ pub struct Assignment {
     /// The newest checkpoint, from which the job goes on unless a rank holds a state that is
     /// at least as new; `None` is the state that the seed makes.
     pub resume: Option<CheckpointRef>,
-    /// States that were kept in this generation, or before it, are not to be trusted: ranks
-    /// differed then, and nobody knew which of them was right.
+    /// What this worker has kept in this generation, or before it, is not to be trusted: ranks
+    /// differed then, and it was wrong or nobody knew which of them was right.
     pub disputed: Option<Generation>,
     /// A step on whose state ranks have disagreed. If they come to it they compare their states,
     /// whatever `train.verify_every` says, and rank 0 reports [`Event::Verified`] where all agree.

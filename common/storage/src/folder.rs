@@ -14,7 +14,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
@@ -23,7 +23,13 @@ use jiff::Timestamp;
 use tempfile::NamedTempFile;
 use tracing::{debug, info};
 
-use crate::{Content, Listed, StorageError, outage::Health, path, store::LIST_FILES_MAX};
+use crate::{
+    Content, Listed, StorageError,
+    calls::{Call, Calls, Moving},
+    outage::{Away, Health},
+    path,
+    store::LIST_FILES_MAX,
+};
 
 /// Where files are written before they get their path; on the same file system.
 const STAGING: &str = ".tmp";
@@ -40,6 +46,7 @@ const STAGED_AGE_MAX: Duration = Duration::from_secs(3_600);
 pub(crate) struct Folder {
     root: PathBuf,
     health: Health,
+    calls: Arc<Calls>,
 }
 
 impl Folder {
@@ -49,12 +56,22 @@ impl Folder {
         let staging = root.join(STAGING);
         create_folders(&staging).map_err(|e| StorageError::io(&staging, &e))?;
         remove_abandoned(&staging, "");
-        Ok(Self { root, health: Health::default() })
+        Ok(Self { root, health: Health::default(), calls: Arc::default() })
     }
 
     /// Whether the file system answers, which may be another machine's.
     pub(crate) fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// The calls to it that are under way.
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
+    }
+
+    /// Since when it has not answered, with an error or at all.
+    pub(crate) fn away(&self) -> Option<Away> {
+        self.health.away().or_else(|| self.calls.silence())
     }
 
     /// The file behind a checked path.
@@ -63,7 +80,7 @@ impl Folder {
     }
 
     /// Creates the file durably. [`StorageError::Exists`] if there is one.
-    pub(crate) fn create(&self, path: &str, content: &Content) -> Result<(), StorageError> {
+    pub(crate) fn create(&self, path: &str, content: &Content, call: &Call) -> Result<(), StorageError> {
         let target = self.file(path);
         let folder = target.parent().expect("invariant: a file lies below the root");
         let failed = |e: io::Error| match e.kind() {
@@ -76,7 +93,7 @@ impl Folder {
 
         // First of all, so that a store that is gone is not begun anew.
         let mut staged = self.stage().map_err(failed)?;
-        write_durably(staged.as_file_mut(), content).map_err(failed)?;
+        write_durably(staged.as_file_mut(), content, call).map_err(failed)?;
         self.create_folders(folder).map_err(failed)?;
         match staged.persist_noclobber(&target) {
             Ok(_) => sync_folder(folder).map_err(failed),
@@ -119,7 +136,7 @@ impl Folder {
     }
 
     /// Reads the file, whose size was found right before: at most `bytes_max` of it.
-    pub(crate) fn read(&self, path: &str, bytes_max: u64) -> Result<Vec<u8>, StorageError> {
+    pub(crate) fn read(&self, path: &str, bytes_max: u64, call: &Call) -> Result<Vec<u8>, StorageError> {
         let file = self.file(path);
         let failed = |e: io::Error| match is_absent(&e) {
             true => StorageError::NotFound(path.to_owned()),
@@ -128,7 +145,8 @@ impl Folder {
         let mut content = Vec::new();
         let size = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         content.try_reserve_exact(size).map_err(|e| failed(io::Error::other(e)))?;
-        File::open(&file).map_err(failed)?.take(bytes_max).read_to_end(&mut content).map_err(failed)?;
+        let opened = File::open(&file).map_err(failed)?.take(bytes_max);
+        Moving(opened, call).read_to_end(&mut content).map_err(failed)?;
         Ok(content)
     }
 
@@ -239,7 +257,7 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
 
 /// Writes `content` and makes it durable. The disk is busy while more is written: a large file is
 /// handed to it in between, by another thread, and little is left to wait for in the end.
-fn write_durably(file: &mut File, content: &Content) -> io::Result<()> {
+fn write_durably(file: &mut File, content: &Content, call: &Call) -> io::Result<()> {
     if content.len() <= HAND_OVER_BYTES {
         content.pieces().iter().try_for_each(|piece| file.write_all(piece))?;
         return file.sync_all();
@@ -251,11 +269,13 @@ fn write_durably(file: &mut File, content: &Content) -> io::Result<()> {
             while handed_over.recv().is_ok() {
                 while handed_over.try_recv().is_ok() {}
                 file.sync_data()?;
+                call.moves();
             }
             file.sync_all()
         });
         for chunk in content.pieces().iter().flat_map(|piece| piece.chunks(HAND_OVER_BYTES)) {
             disk.write_all(chunk)?;
+            call.moves();
             // It has ended where the disk has failed it, which it tells below.
             let _ = written.send(());
         }

@@ -2,7 +2,7 @@
 //! path, size and hash, and checked whenever they are read.
 //!
 //! In reading order: the store, its errors, which paths are let in, the two
-//! kinds of store behind it (a local folder; a remote service, how it is talked
+//! kinds of store behind it (a local folder and the calls to it; a remote service, how it is talked
 //! to, and how large files are sent to it), local copies, waiting for a store that is
 //! away, and the manifests that name what belongs together.
 //!
@@ -12,6 +12,7 @@
 
 pub mod manifest;
 
+mod calls;
 mod content;
 mod error;
 mod folder;
@@ -24,6 +25,7 @@ mod store;
 mod trim;
 mod uploads;
 
+pub use calls::UnderWay;
 pub use content::Content;
 pub use error::{StorageError, is_full};
 pub use folder::create_folders;

@@ -17,7 +17,8 @@ use tracing::warn;
 use url::Url;
 
 use crate::{
-    Content, StorageError,
+    Content, StorageError, UnderWay,
+    calls::Call,
     folder::Folder,
     local::{self, Download},
     outage::Away,
@@ -112,8 +113,17 @@ impl Store {
     /// on trying for a minute before they fail, and this tells what they wait for.
     pub fn away(&self) -> Option<Away> {
         match &self.kind {
-            Kind::Folder(folder) => folder.health().away(),
+            Kind::Folder(folder) => folder.away(),
             Kind::Remote(remote) => remote.health().away(),
+        }
+    }
+
+    /// The oldest call under way to a folder. Where a disk is dead it stays what it is, for ever. Those to a
+    /// service have limits of their own.
+    pub fn oldest_call(&self) -> Option<UnderWay> {
+        match &self.kind {
+            Kind::Folder(folder) => folder.calls().oldest(),
+            Kind::Remote(_) => None,
         }
     }
 
@@ -134,7 +144,8 @@ impl Store {
         let refer = |blake3: String| FileRef { path: path.to_owned(), bytes, blake3 };
         let (reference, created) = match &self.kind {
             Kind::Folder(folder) => {
-                let creating = on_folder(folder, path, move |folder, path| folder.create(path, &content));
+                let creating =
+                    on_folder(folder, path, move |folder, path, call| folder.create(path, &content, call));
                 let (blake3, created) = tokio::join!(hashing, creating);
                 (refer(blake3?), created)
             }
@@ -191,9 +202,9 @@ impl Store {
         };
         match &self.kind {
             Kind::Folder(folder) => {
-                let read = on_folder(folder, path, move |folder, path| {
+                let read = on_folder(folder, path, move |folder, path, call| {
                     let bytes = folder.size(path)?.ok_or_else(|| StorageError::NotFound(path.to_owned()))?;
-                    if bytes > bytes_max { Ok(Err(bytes)) } else { folder.read(path, bytes).map(Ok) }
+                    if bytes > bytes_max { Ok(Err(bytes)) } else { folder.read(path, bytes, call).map(Ok) }
                 });
                 read.await?.map(Bytes::from).map_err(too_large)
             }
@@ -257,7 +268,7 @@ impl Store {
     pub async fn delete(&self, path: &str) -> Result<(), StorageError> {
         let object = path::checked(path)?;
         match &self.kind {
-            Kind::Folder(folder) => on_folder(folder, path, Folder::delete).await,
+            Kind::Folder(folder) => on_folder(folder, path, |folder, path, _| folder.delete(path)).await,
             Kind::Remote(remote) => remote.delete(&object).await,
         }
     }
@@ -293,7 +304,7 @@ impl Store {
         let object = if prefix.is_empty() { None } else { Some(path::checked(prefix)?) };
         match &self.kind {
             Kind::Folder(folder) => {
-                on_folder(folder, prefix, move |folder, prefix| folder.find(prefix, max, wanted)).await
+                on_folder(folder, prefix, move |folder, prefix, _| folder.find(prefix, max, wanted)).await
             }
             Kind::Remote(remote) => remote.find(object.as_ref(), max, wanted).await,
         }
@@ -308,7 +319,7 @@ impl Store {
     /// [`StorageError::Other`], and those of a service.
     pub async fn unfinished(&self) -> Result<Vec<Listed>, StorageError> {
         match &self.kind {
-            Kind::Folder(folder) => on_folder(folder, "", |folder, _| folder.unfinished()).await,
+            Kind::Folder(folder) => on_folder(folder, "", |folder, _, _| folder.unfinished()).await,
             Kind::Remote(remote) => remote.unfinished().await,
         }
     }
@@ -321,7 +332,7 @@ impl Store {
     /// [`StorageError::Path`], [`StorageError::Other`], and those of a service.
     pub async fn abort(&self, path: &str) -> Result<(), StorageError> {
         match &self.kind {
-            Kind::Folder(folder) => on_folder(folder, path, Folder::abort).await,
+            Kind::Folder(folder) => on_folder(folder, path, |folder, path, _| folder.abort(path)).await,
             Kind::Remote(remote) => remote.abort(&path::checked(path)?).await,
         }
     }
@@ -353,10 +364,10 @@ async fn download(
 async fn on_folder<T: Send + 'static>(
     folder: &Arc<Folder>,
     path: &str,
-    work: impl FnOnce(&Folder, &str) -> Result<T, StorageError> + Send + 'static,
+    work: impl FnOnce(&Folder, &str, &Call) -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
     let (used, path, begun) = (Arc::clone(folder), path.to_owned(), Instant::now());
-    let worked = blocking(move || work(&used, &path)).await;
+    let worked = blocking(move || work(&used, &path, &used.calls().begin())).await;
     match &worked {
         Err(error) if error.is_transient() => folder.health().fails(begun, &error.to_string()),
         Ok(_) | Err(_) => folder.health().answers(),

@@ -26,6 +26,7 @@
 //! | Training | a rank is a straggler that is to be evicted, and a worker is idle | as for an idle worker; the straggler is not taken along |
 //! | Training | a rank is about to leave, or there are more than the job takes | `Stop` to all ranks; Stopping |
 //! | Evaluating | a rank is about to leave | Regrouping; if too few would stay, once the state is saved |
+//! | Training, Evaluating | a rank is found to have erred twice | as one that is about to leave |
 //! | Training, Evaluating | `CheckpointPart` of all ranks | manifest written, then recorded, then older ones deleted |
 //! | Training | rank 0 `Evaluating` | Evaluating |
 //! | Training, Evaluating, Stopping | rank 0 `Finished`, the checkpoint of its step in the making | what came out kept in the record; goes on below once it is whole |
@@ -51,7 +52,8 @@
 //! # Invariants
 //!
 //! [`Coordinator::check_invariants`] checks what can be seen from inside, the
-//! simulation (`tests/simulation/`) all of them after every event.
+//! simulation (`tests/simulation/`) all of them after every event. The last four are kept by
+//! workers together with this crate: it runs their decisions, which are `phalanx-member`'s.
 //!
 //! 1. A job's generation only grows, and is durable before anyone hears of it.
 //! 2. A worker is a member of one generation at most, and both sides know it.
@@ -70,6 +72,12 @@
 //!    aliases and processes that are remembered are bounded.
 //! 9. Nobody goes on from a state that is known to be wrong or is disputed, and
 //!    nobody is named who has computed rightly.
+//! 10. All ranks of a generation begin with the same state, are equally far after each step, and
+//!     decide alike what they do before the next one.
+//! 11. A generation begins no earlier than any of its members has come, unless that state is wrong or
+//!     disputed, was damaged by a failure, or its worker was told to give it up.
+//! 12. A worker works for one generation at a time, and tells nothing more of it after its last word.
+//! 13. A worker keeps nothing that it was told to give up.
 
 mod effect;
 mod input;

@@ -1,8 +1,10 @@
 //! What is remembered of worker processes, whatever number they attach under: how often
-//! their state was wrong, and that they are about to leave. Survives restarts, ends of leases
+//! their state was wrong and which they may still hold, and that they are about to leave. Survives restarts, ends of leases
 //! and new attachments. Owns the table, and knows nothing of who is attached.
 
-use crate::record::{Process, Remembered};
+use phalanx_protocol::id::{Generation, JobId};
+
+use crate::record::{Distrusted, Process, Remembered};
 
 /// The most processes of which something is remembered. Of more, one that is only about to leave
 /// is forgotten, or else the one that was noted first.
@@ -50,6 +52,17 @@ impl Processes {
         known.errors
     }
 
+    /// The last generation in which a process has kept a state of `job` that is not to be trusted.
+    pub(crate) fn distrusted(&self, process: &Process, job: &JobId) -> Option<Generation> {
+        let distrusted = self.find(process)?.distrusted.as_ref();
+        distrusted.filter(|distrusted| distrusted.job == *job).map(|distrusted| distrusted.generation)
+    }
+
+    /// Notes that the state is not to be trusted which a process keeps. It keeps one at a time.
+    pub(crate) fn distrust(&mut self, process: &Process, distrusted: Distrusted) {
+        self.noted(process).distrusted = Some(distrusted);
+    }
+
     /// Notes that a process is about to leave.
     pub(crate) fn drains(&mut self, process: &Process) {
         self.noted(process).draining = true;
@@ -59,6 +72,7 @@ impl Processes {
     pub(crate) fn has_left(&mut self, process: &Process) -> bool {
         let Some(at) = self.all.iter().position(|known| known.process == *process) else { return false };
         let has_drained = std::mem::take(&mut self.all[at].draining);
+        self.all[at].distrusted = None;
         if self.all[at].errors == 0 {
             self.all.remove(at);
         }
@@ -74,7 +88,8 @@ impl Processes {
             if self.all.len() >= PROCESSES_MAX {
                 self.all.remove(self.all.iter().position(|known| known.errors == 0).unwrap_or(0));
             }
-            self.all.push(Remembered { process: process.clone(), errors: 0, draining: false });
+            let process = process.clone();
+            self.all.push(Remembered { process, errors: 0, draining: false, distrusted: None });
             self.all.len() - 1
         });
         &mut self.all[at]
@@ -110,7 +125,7 @@ mod tests {
         assert_eq!(processes.has_erred(&process(2)), 1);
         assert!(processes.has_left(&process(1)) && processes.has_left(&process(2)));
         assert!(!processes.has_left(&process(2)));
-        let left = Remembered { process: process(2), errors: 1, draining: false };
+        let left = Remembered { process: process(2), errors: 1, draining: false, distrusted: None };
         assert_eq!(processes.stored(), [left]);
     }
 }

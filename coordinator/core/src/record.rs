@@ -272,6 +272,17 @@ pub struct Remembered {
     pub errors: u32,
     /// Whether it is about to leave.
     pub draining: bool,
+    /// The state that it is to give up, wherever it turns up with it.
+    pub distrusted: Option<Distrusted>,
+}
+
+/// A state that is not to be trusted: that of a job, as a process has kept it in a generation or before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Distrusted {
+    /// The job.
+    pub job: JobId,
+    /// The generation.
+    pub generation: Generation,
 }
 
 /// States that differed, and nobody knows yet which was right.

@@ -13,7 +13,7 @@ use std::{
 
 use jiff::Timestamp;
 use phalanx_protocol::{
-    id::{JobId, WorkerId},
+    id::{Generation, JobId, WorkerId},
     message::{Directive, Hello, Numbered},
     rpc,
 };
@@ -21,7 +21,7 @@ use phalanx_protocol::{
 use crate::{
     Now,
     processes::{ERRORS_MAX, Processes},
-    record::{Known, Process},
+    record::{Distrusted, Known, Process},
     schedule::Unusable,
 };
 
@@ -69,6 +69,11 @@ impl Worker {
     /// Whether it has been wrong too often.
     pub(crate) fn is_quarantined(&self) -> bool {
         self.errors >= ERRORS_MAX
+    }
+
+    /// Whether it is to have no work, not even what it is at.
+    pub(crate) fn is_to_go(&self) -> bool {
+        self.draining || self.is_quarantined()
     }
 
     /// Whether it is there, and can have work from now on.
@@ -305,11 +310,18 @@ impl Fleet {
         self.workers.get(&id).is_some_and(|worker| worker.holds.as_ref() == Some(job))
     }
 
-    /// Notes that nobody is to go on from the state that a worker holds.
-    pub(crate) fn distrust(&mut self, id: WorkerId) {
+    /// Notes that nobody is to go on from the state that a worker holds. It may be out of reach, and
+    /// turn up with that under another number.
+    pub(crate) fn distrust(&mut self, id: WorkerId, distrusted: Distrusted) {
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.holds = None;
+            self.processes.distrust(&Process::of(&worker.hello), distrusted);
         }
+    }
+
+    /// The last generation in which a worker's process has kept a state of `job` that is not to be trusted.
+    pub(crate) fn distrusted(&self, id: WorkerId, job: &JobId) -> Option<Generation> {
+        self.processes.distrusted(&Process::of(&self.workers.get(&id)?.hello), job)
     }
 
     /// A process has left in order. Returns whether what is remembered of processes has changed.

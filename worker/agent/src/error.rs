@@ -41,9 +41,15 @@ pub enum AgentError {
         /// The longest that a step may take.
         limit: Duration,
     },
-    /// The trainer's thread hangs, or a disk does not answer.
+    /// The trainer's thread hangs, or the disk that it reads from does not answer.
     #[error("the trainer has shown no progress for {limit:?}: its thread hangs, or a disk does not answer")]
     Stuck {
+        /// The longest that a step may take.
+        limit: Duration,
+    },
+    /// The disk of the object store does not answer.
+    #[error("a call to the object store's disk has moved nothing for {limit:?}: the disk does not answer")]
+    DeadDisk {
         /// The longest that a step may take.
         limit: Duration,
     },
@@ -66,6 +72,7 @@ impl AgentError {
             | Self::NotAttached(_)
             | Self::Hung { .. }
             | Self::Stuck { .. }
+            | Self::DeadDisk { .. }
             | Self::Part { .. } => ExitCode::FAILURE,
         }
     }

@@ -13,10 +13,11 @@ use std::{
 };
 
 use kameo::actor::ActorRef;
+use phalanx_member::{Attendance, Departure, Polled};
 use phalanx_protocol::{
     id::WorkerId,
-    message::{Attached, Hello, Numbered, Timeouts},
-    rpc::{NotAttached, Rejected, VERSION},
+    message::{Attached, Hello, Timeouts},
+    rpc::{NotAttached, VERSION},
 };
 use phalanx_storage::Store;
 use tokio::{
@@ -110,22 +111,32 @@ impl Membership {
             let call = self
                 .link
                 .call(DETACH_MAX, |client, context| async move { client.drain(context, worker).await });
-            match call.await {
+            let heard = match call.await {
                 Ok(Ok(())) => {
                     info!(%worker, "the coordinator knows that this worker is about to leave");
+                    true
+                }
+                Ok(Err(rejected)) => {
+                    warn!(%rejected, "the coordinator does not let this worker go");
+                    false
+                }
+                Err(error) => {
+                    warn!(%error, "the coordinator is not told that this worker is about to leave");
+                    false
+                }
+            };
+            let is_idle = self.control.ask(IsIdle).await.unwrap_or(true);
+            match Departure::next(heard, is_idle) {
+                Departure::Leave => return,
+                Departure::Wait => {
                     let is_another = |member: &Option<Member>| {
                         member.as_ref().is_none_or(|member| member.worker != worker)
                     };
                     let _ = self.member.subscribe().wait_for(is_another).await;
                     return;
                 }
-                Ok(Err(rejected)) => warn!(%rejected, "the coordinator does not let this worker go"),
-                Err(error) => warn!(%error, "the coordinator is not told that this worker is about to leave"),
+                Departure::TellAgain => backoff.wait().await,
             }
-            if self.control.ask(IsIdle).await.unwrap_or(true) {
-                return;
-            }
-            backoff.wait().await;
         }
     }
 
@@ -205,28 +216,35 @@ impl Membership {
         let limit = member.timeouts.heartbeat + member.timeouts.lease / 2;
         let mut backoff = Backoff::new();
         let mut away = false;
-        let mut last = 0;
+        let mut attendance = Attendance::default();
         loop {
             // What a lost call took along is not told again: the next one tells enough.
             let pace = self.pace.take();
+            let last = attendance.last();
             let call = self.link.call(limit, |client, context| async move {
                 client.directives(context, worker, last, pace).await
             });
-            match call.await {
-                Ok(Ok(directives)) => {
+            let answer = match call.await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    if !std::mem::replace(&mut away, true) {
+                        warn!(%error, "the coordinator is away; what is under way goes on");
+                    }
+                    backoff.wait().await;
+                    continue;
+                }
+            };
+            match attendance.answered(answer) {
+                Polled::Follow(directives) => {
                     backoff.reset();
                     if std::mem::take(&mut away) {
                         info!(%worker, "the coordinator is back");
                     }
-                    for Numbered { number, directive } in directives {
-                        // An answer that was lost is given again.
-                        if number > last {
-                            last = number;
-                            self.tell(Directed { member: member.clone(), directive }).await?;
-                        }
+                    for directive in directives {
+                        self.tell(Directed { member: member.clone(), directive }).await?;
                     }
                 }
-                Ok(Err(Rejected::UnknownWorker(_))) => {
+                Polled::Forgotten => {
                     warn!(%worker, "the coordinator does not know this worker any more");
                     self.member.send_replace(None);
                     *self.let_in.lock().await = None;
@@ -234,14 +252,8 @@ impl Membership {
                     let left = self.control.ask(Forget).await;
                     return left.map_err(|error| control_ended(&error));
                 }
-                Ok(Err(rejected)) => {
+                Polled::Later(rejected) => {
                     warn!(%rejected, "no directives");
-                    backoff.wait().await;
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut away, true) {
-                        warn!(%error, "the coordinator is away; what is under way goes on");
-                    }
                     backoff.wait().await;
                 }
             }

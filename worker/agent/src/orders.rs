@@ -10,17 +10,13 @@ use std::{
 };
 
 use phalanx_collective::AbortHandle;
-use phalanx_train::StopVote;
+use phalanx_member::StopVote;
 use tokio_util::sync::CancellationToken;
-
-const CONTINUE: u8 = 0;
-/// The greater of two orders holds.
-const STOP: u8 = 1;
-const SAVE_AND_STOP: u8 = 2;
 
 /// The orders to one generation's work.
 #[derive(Debug)]
 pub(crate) struct Orders {
+    /// A [`StopVote`]; the greater of two holds.
     vote: AtomicU8,
     stop: CancellationToken,
     over: CancellationToken,
@@ -40,7 +36,7 @@ impl Orders {
     /// Where the process has no file descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
-            vote: AtomicU8::new(CONTINUE),
+            vote: AtomicU8::new(StopVote::Continue as u8),
             stop: CancellationToken::new(),
             over: CancellationToken::new(),
             abort: AbortHandle::new()?,
@@ -49,25 +45,23 @@ impl Orders {
 
     /// Stop after the step under way, and save the state first if that is wanted.
     pub(crate) fn stop(&self, save: bool) {
-        self.vote.fetch_max(if save { SAVE_AND_STOP } else { STOP }, Ordering::AcqRel);
+        self.vote.fetch_max(StopVote::to_stop(save) as u8, Ordering::AcqRel);
         self.stop.cancel();
     }
 
     /// The generation is over: whoever works for it ends without a word.
     pub(crate) fn end(&self) {
         self.over.cancel();
-        self.vote.store(STOP, Ordering::Release);
+        self.vote.store(StopVote::Stop as u8, Ordering::Release);
         self.stop.cancel();
         self.abort.abort();
     }
 
     /// What the trainer is to vote for.
     pub(crate) fn vote(&self) -> StopVote {
-        match self.vote.load(Ordering::Acquire) {
-            CONTINUE => StopVote::Continue,
-            STOP => StopVote::Stop,
-            _ => StopVote::SaveAndStop,
-        }
+        let vote = self.vote.load(Ordering::Acquire);
+        let all = [StopVote::Continue, StopVote::Stop, StopVote::SaveAndStop];
+        all.into_iter().find(|it| *it as u8 == vote).expect("invariant: it is stored as one of them")
     }
 
     /// Waits for an order to stop.

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use kameo::actor::ActorRef;
-use phalanx_protocol::rpc::Rejected;
+use phalanx_member::{Answered, Outgoing};
 use tokio::{sync::watch, time::timeout};
 use tracing::{Instrument as _, debug, error, warn};
 
@@ -15,7 +15,7 @@ use crate::{
     control::{Control, Superseded},
     link::{Backoff, Link},
     membership::Member,
-    outbox::{Outbox, Outgoing},
+    outbox::Outbox,
 };
 
 /// The longest that the coordinator may take to store a report.
@@ -38,34 +38,33 @@ pub(crate) async fn run(
             let _ = timeout(ATTACH_MAX, member.changed()).await;
             continue;
         };
-        let Outgoing { number, report, span } = outgoing;
+        let Outgoing { number, report, with: span } = outgoing;
         let (job, generation) = (report.job.clone(), report.generation);
         let call = link
             .call(REPORT_MAX, |client, context| async move { client.report(context, worker, report).await });
-        match call.instrument(span).await {
-            Ok(Ok(())) => {
-                outbox.sent(number);
-                backoff.reset();
-            }
-            Ok(Err(Rejected::StaleGeneration { got, current })) => {
-                debug!(%job, %got, %current, "a report came too late");
-                outbox.drop_generation(&job, generation);
-                let _ = control.tell(Superseded { job, generation }).await;
-            }
-            Ok(Err(rejected @ Rejected::Impossible(_))) => {
-                error!(%job, %generation, %rejected, "the coordinator refuses a report");
-                outbox.sent(number);
-            }
-            Ok(Err(rejected @ Rejected::UnknownWorker(_))) => {
-                debug!(%rejected, "a report waits until the worker is attached again");
-                let _ = timeout(ATTACH_MAX, member.changed()).await;
-            }
-            Ok(Err(rejected @ (Rejected::Unavailable(_) | Rejected::Standby(_)))) => {
-                warn!(%rejected, "a report waits");
-                backoff.wait().await;
-            }
+        let answer = match call.instrument(span).await {
+            Ok(answer) => answer,
             Err(error) => {
                 debug!(%error, "a report waits");
+                backoff.wait().await;
+                continue;
+            }
+        };
+        match outbox.answered(number, answer) {
+            Answered::Heard => backoff.reset(),
+            Answered::Refused(rejected) => {
+                error!(%job, %generation, %rejected, "the coordinator refuses a report");
+            }
+            Answered::Superseded => {
+                debug!(%job, %generation, "a report came too late");
+                let _ = control.tell(Superseded { job, generation }).await;
+            }
+            Answered::AttachFirst => {
+                debug!(%worker, "a report waits until the worker is attached again");
+                let _ = timeout(ATTACH_MAX, member.changed()).await;
+            }
+            Answered::Later(rejected) => {
+                warn!(%rejected, "a report waits");
                 backoff.wait().await;
             }
         }

@@ -14,12 +14,13 @@ use std::{
 use kameo::actor::ActorRef;
 use phalanx_collective::{Group, GroupConfig, Listener, Transport};
 use phalanx_data::Dataset;
+use phalanx_member::{StopVote, speaks_first};
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Timeouts},
     pace::StepTime,
 };
 use phalanx_storage::Store;
-use phalanx_train::{Ended, Held, Host, Ledger, Session, Snapshot, StopVote, Tasks, TrainError};
+use phalanx_train::{Ended, Held, Host, Ledger, Session, Snapshot, Tasks, TrainError};
 use rayon::ThreadPoolBuilder;
 use tokio::{
     runtime::Handle,
@@ -187,8 +188,7 @@ impl Host for TrainerHost {
     fn failing(&mut self, error: &TrainError) {
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
         let failure = failure::train(error, resumed_from);
-        // Whoever lost a peer tells it when this is over, and what was computed wrongly all ranks know.
-        if matches!(failure, Failure::Peer { .. } | Failure::Differs { .. }) {
+        if !speaks_first(&failure) {
             return;
         }
         self.reports.tell(Event::Failed(failure));

@@ -27,7 +27,7 @@ use phalanx_protocol::{
 use phalanx_report::Report;
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
-use phalanx_train::{Ended, Ending, ExportedModel, Outcome, StopVote, Tasks};
+use phalanx_train::{Ended, Ending, ExportedModel, Outcome, Tasks};
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{Instrument as _, error, info, info_span, warn};
 
@@ -45,7 +45,7 @@ use crate::{
     pace::PaceMeter,
     patience::{self, StorePatience},
     trainer::Trainer,
-    watch::Watch,
+    watch::{Watch, until_dead},
 };
 
 /// The longest that a worker whose trainer is stuck waits until the coordinator has heard of it.
@@ -119,6 +119,21 @@ impl Training {
         let Assignment { job, dataset, .. } = &self.assignment;
         let opening = open(kept, job, dataset, (&self.store, &self.reports), &self.cache);
         let dataset: Arc<Dataset> = orders.unless_over(opening).await??;
+        let watch = Arc::new(Watch::new(Arc::clone(&dataset), Arc::clone(orders)));
+        tokio::select! {
+            told = self.train(dataset, kept, &watch) => told,
+            never = self.end_when_stuck(&watch) => match never {},
+        }
+    }
+
+    /// Trains, and makes durable what comes of it.
+    async fn train(
+        &self,
+        dataset: Arc<Dataset>,
+        kept: &mut Option<Kept>,
+        watch: &Arc<Watch>,
+    ) -> Result<Option<Event>, Unended> {
+        let orders = &self.orders;
         let held = kept.as_mut().and_then(|kept| kept.model.take());
         let ledger = kept.as_ref().map(|kept| Arc::clone(&kept.ledger));
         let ledger = ledger.filter(|_| self.assignment.spec.train.ledger);
@@ -131,7 +146,6 @@ impl Training {
             self.reports.clone(),
             Arc::clone(orders),
         );
-        let watch = Arc::new(Watch::new(Arc::clone(&dataset), Arc::clone(orders)));
         let trainer = Trainer {
             assignment: self.assignment.clone(),
             dataset: Arc::clone(&dataset),
@@ -145,13 +159,11 @@ impl Training {
             checkpointer: checkpointer.clone(),
             orders: Arc::clone(orders),
             pace: self.pace.clone(),
-            watch: Arc::clone(&watch),
+            watch: Arc::clone(watch),
         };
         let resumed_from = self.assignment.resume.as_ref().map(|from| from.manifest.path.as_str());
-        let ended = tokio::select! {
-            ended = bookkeeper.while_training(trainer.run(self.threads)) => ended,
-            never = self.end_when_stuck(&watch) => match never {},
-        };
+        let ended = bookkeeper.while_training(trainer.run(self.threads)).await;
+        watch.ends();
         let ended = ended.map_err(|error| error.into_failure(resumed_from))?;
         let Ended { ending, held } = ended;
         let step = held.as_ref().map_or(0, |held| held.step());
@@ -162,8 +174,7 @@ impl Training {
             Failure::Peer { reason, .. } => Failure::Peer { reason, step },
             own => own,
         })?;
-        // Without a wish to save, others join or leave: they are not to wait for the store.
-        if orders.vote() != StopVote::Stop {
+        if orders.vote().awaits_store() {
             orders.unless_over(flush(&checkpointer)).await??;
         }
         match ending {
@@ -172,12 +183,14 @@ impl Training {
         }
     }
 
-    /// A trainer that is stuck cannot be ended: the process is. Never returns, since the thread may not be
-    /// left (invariant 3).
+    /// A trainer that is stuck cannot be ended, and neither can a call to a dead disk: the process is.
+    /// Never returns, since the thread may not be left (invariant 3).
     async fn end_when_stuck(&self, watch: &Watch) -> Infallible {
-        let limit = self.timeouts.exchange(&self.assignment.spec.train);
-        watch.until_stuck(limit).await;
-        let error = AgentError::Stuck { limit };
+        let (limit, disk_limit) = (self.timeouts.exchange(&self.assignment.spec.train), self.timeouts.step);
+        let error = tokio::select! {
+            () = watch.until_stuck(limit) => AgentError::Stuck { limit },
+            () = until_dead(&self.store, disk_limit) => AgentError::DeadDisk { limit: disk_limit },
+        };
         error!(%error, "this worker cannot go on");
         self.reports.tell(Event::Failed(failure::peer(error.to_string())));
         let _ = timeout(LAST_WORD_MAX, self.reports.heard()).await;

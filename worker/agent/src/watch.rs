@@ -1,19 +1,23 @@
-//! Watches whether a trainer makes progress: a thread that hangs, or a disk that answers nothing,
-//! would otherwise be noticed by its peers alone, and by nobody where it has none.
+//! Watches whether the work of a generation makes progress: a thread that hangs, or a disk that answers
+//! nothing, would otherwise be noticed by its peers alone, and by nobody where it has none.
 //!
-//! Progress is what the session tells, a batch that is asked for, and a wait for other ranks that
-//! begins or ends. Waits for ranks and for the store have limits of their own. Owns nothing of
-//! the training, and does not end it.
+//! | who | its progress | what it may wait for without a limit here |
+//! | --- | --- | --- |
+//! | the trainer's thread | what the session tells, a batch that is asked for | other ranks and the store, whose limits are their own |
+//! | calls to a folder, for as long as the work lasts | a piece that is read or written, an end | nothing |
+//!
+//! Calls to a service end by themselves. Owns nothing of the training, and does not end it.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use phalanx_data::Dataset;
+use phalanx_storage::Store;
 use tokio::time::sleep;
 
 use crate::orders::Orders;
@@ -30,9 +34,11 @@ pub(crate) struct Watch {
     /// What the session has told, and waits for the store that it has begun or ended: odd while it waits.
     told: AtomicU64,
     store: AtomicU64,
+    /// The trainer has ended.
+    ended: AtomicBool,
 }
 
-/// What was seen in one look.
+/// What was seen of a trainer in one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
     told: u64,
@@ -44,7 +50,8 @@ struct Look {
 impl Watch {
     /// Over a trainer that reads `dataset` and has these orders.
     pub(crate) fn new(dataset: Arc<Dataset>, orders: Arc<Orders>) -> Self {
-        Self { dataset, orders, told: AtomicU64::new(0), store: AtomicU64::new(0) }
+        let (told, store, ended) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Self { dataset, orders, told, store, ended }
     }
 
     /// The session has told something.
@@ -60,18 +67,24 @@ impl Watch {
         result
     }
 
-    /// Waits until nothing has moved for `limit`.
-    pub(crate) async fn until_stuck(&self, limit: Duration) {
-        stuck(limit, || self.look()).await;
+    /// The trainer has ended: nothing more is expected of it.
+    pub(crate) fn ends(&self) {
+        self.ended.store(true, Ordering::Relaxed);
     }
 
-    fn look(&self) -> Look {
-        Look {
+    /// Waits until the trainer has shown no progress for `limit`.
+    pub(crate) async fn until_stuck(&self, limit: Duration) {
+        unchanged(limit, || self.look().filter(|look| !look.waits())).await;
+    }
+
+    fn look(&self) -> Option<Look> {
+        let look = || Look {
             told: self.told.load(Ordering::Relaxed),
             batches: self.dataset.gathered(),
             store: self.store.load(Ordering::Relaxed),
             ranks: self.orders.abort_handle().waits(),
-        }
+        };
+        (!self.ended.load(Ordering::Relaxed)).then(look)
     }
 }
 
@@ -81,12 +94,18 @@ impl Look {
     }
 }
 
-async fn stuck(limit: Duration, look: impl Fn() -> Look) {
+/// Waits until a call to the store has moved nothing for `limit`: its disk is dead.
+pub(crate) async fn until_dead(store: &Store, limit: Duration) {
+    unchanged(limit, || store.oldest_call()).await;
+}
+
+/// Waits until `look` has given the same for `limit`; with `None` there is nothing to be seen.
+async fn unchanged<T: PartialEq>(limit: Duration, look: impl Fn() -> Option<T>) {
     let (mut last, mut same) = (look(), 0);
     while same < LOOKS {
         sleep(limit / LOOKS).await;
         let now = look();
-        same = if now == last && !now.waits() { same + 1 } else { 0 };
+        same = if now.is_some() && now == last { same + 1 } else { 0 };
         last = now;
     }
 }
@@ -95,6 +114,7 @@ async fn stuck(limit: Duration, look: impl Fn() -> Look) {
 mod tests {
     use std::{cell::Cell, time::Instant};
 
+    use phalanx_storage::StorageError;
     use tokio::time::timeout;
 
     use super::*;
@@ -103,22 +123,46 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(160);
 
     #[tokio::test]
-    async fn a_trainer_that_shows_nothing_for_the_limit_is_stuck() {
+    async fn what_shows_nothing_new_for_the_limit_is_stuck() {
         let begun = Instant::now();
-        stuck(LIMIT, || STILL).await;
+        unchanged(LIMIT, || Some(STILL)).await;
         assert!(begun.elapsed() >= LIMIT);
     }
 
     #[tokio::test]
-    async fn one_that_goes_on_or_waits_is_not() {
+    async fn what_goes_on_or_is_not_looked_at_is_not() {
         let looks = Cell::new(0);
         let goes_on = || {
             looks.set(looks.get() + 1);
-            Look { batches: looks.get() / 10, ..STILL }
+            Some(looks.get() / 10)
         };
-        assert!(timeout(LIMIT * 3, stuck(LIMIT, goes_on)).await.is_err());
-        for waits in [Look { store: 3, ..STILL }, Look { ranks: 5, ..STILL }] {
-            assert!(timeout(LIMIT * 3, stuck(LIMIT, || waits)).await.is_err());
+        assert!(timeout(LIMIT * 3, unchanged(LIMIT, goes_on)).await.is_err());
+        assert!(timeout(LIMIT * 3, unchanged(LIMIT, || None::<u8>)).await.is_err());
+    }
+
+    #[test]
+    fn a_trainer_waits_for_the_store_and_for_ranks() {
+        let waiting = [Look { store: 3, ..STILL }, Look { ranks: 5, ..STILL }];
+        assert!(!STILL.waits() && waiting.iter().all(Look::waits));
+    }
+
+    #[tokio::test]
+    async fn a_disk_is_dead_whose_call_does_not_end() -> Result<(), StorageError> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path().to_str().expect("a plain path"))?;
+        assert!(timeout(LIMIT * 2, until_dead(&store, LIMIT)).await.is_err(), "nothing is under way");
+        // Whoever opens it waits for a writer.
+        let pipe = folder.path().join("part");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .expect("a pipe can be made");
+        let creating = store.create("part", bytes::Bytes::from_static(b"a state"));
+        let dead = timeout(LIMIT * 20, until_dead(&store, LIMIT));
+        tokio::select! {
+            created = creating => panic!("a pipe is no file: {created:?}"),
+            dead = dead => assert!(dead.is_ok(), "it is not seen"),
         }
+        // Lets the call end, and with it the runtime.
+        drop(std::fs::OpenOptions::new().read(true).write(true).open(&pipe));
+        Ok(())
     }
 }

@@ -47,6 +47,14 @@ pub fn begin_with(held: &[Option<Position>], saved: Option<u64>) -> Beginning {
     }
 }
 
+/// Whether all who hold a state hold the same. `hashes` are those of the states of all ranks;
+/// `None` where a rank holds none.
+pub fn all_agree(hashes: &[Option<HashHex>]) -> bool {
+    let mut held = hashes.iter().flatten();
+    let first = held.next();
+    held.all(|hash| Some(hash) == first)
+}
+
 /// Whether `rank` holds what more than half of those hold who hold a state. `hashes` are those of
 /// the states of all ranks; `None` where a rank holds none. Whoever is of the majority is right
 /// and keeps its state, and all others have computed wrongly.
@@ -87,6 +95,17 @@ mod tests {
         let validated = Position { step: 5, validated: true };
         let found = begin_with(&[at(5), Some(validated)], None);
         assert_eq!(found, Beginning::Members { position: validated, holders: vec![Rank::new(1)] });
+    }
+
+    #[test]
+    fn ranks_agree_where_all_who_hold_a_state_hold_the_same() {
+        let check = |hashes: &[Option<&str>], agree| {
+            let hashes: Vec<_> = hashes.iter().map(|hash| hash.map(str::to_owned)).collect();
+            assert_eq!(all_agree(&hashes), agree, "{hashes:?}");
+        };
+        check(&[None, None], true);
+        check(&[Some("a"), None, Some("a")], true);
+        check(&[Some("a"), None, Some("b")], false);
     }
 
     #[test]

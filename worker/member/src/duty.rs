@@ -3,7 +3,7 @@
 //!
 //! | told | idle | work of the same generation | work of another one |
 //! | --- | --- | --- | --- |
-//! | `Prepare`, `Fetch`, `Train` | begins | ends it, begins; the same one again is ignored | ends it, begins; an older one is ignored |
+//! | `Prepare`, `Fetch`, `Train` | begins; one that is over is ignored | ends it, begins; the same one again, and one that comes before it, is ignored | ends it, begins; an older one is ignored |
 //! | `Stop` | ignored | stops it | ignored |
 //! | `Release`, superseded | ignored | ends it | ignored |
 //! | `Leave` | leaves | the same | the same |
@@ -12,18 +12,28 @@
 //! What is kept, the data set and the state, is given up when the worker begins to work on
 //! another job, when it is told that it is not to be trusted, or that its job is over.
 //!
-//! Invariant: nothing begins before what was under way has been told to end.
+//! Invariants:
+//!
+//! 1. Nothing begins before what was under way has been told to end.
+//! 2. What is over does not begin again, however late a directive comes.
+
+use std::collections::VecDeque;
 
 use phalanx_protocol::{
     id::{Generation, JobId},
     message::{Assignment, Directive},
 };
 
+/// The most jobs of which it is known which generation is over; of more, the first is forgotten.
+const OVER_MAX: usize = 16;
+
 /// What a worker works on, or is free of, and what it keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Duty {
     work: Option<Work>,
     kept: Option<Keeping>,
+    /// The newest generation of each job that is over, as this coordinator has told.
+    over: VecDeque<(JobId, Generation)>,
 }
 
 /// What a worker has kept of a job.
@@ -45,8 +55,8 @@ pub struct Work {
     pub kind: Kind,
 }
 
-/// What a generation wants of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a generation wants of a worker, in the order in which it may want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// To prepare the data set.
     Prepare,
@@ -114,6 +124,7 @@ impl Duty {
     /// The coordinator does not know this worker any more. What it keeps may be of use when it
     /// has attached again: whether it may be trusted, the next assignment says.
     pub fn forgotten(&mut self) -> Vec<Action> {
+        self.over.clear();
         self.end()
     }
 
@@ -130,11 +141,8 @@ impl Duty {
         kind: Kind,
         disputed: Option<Generation>,
     ) -> Course {
-        let came_before = |work: &Work| {
-            work.job == *job
-                && (work.generation > generation || (work.generation == generation && work.kind == kind))
-        };
-        if self.work.as_ref().is_some_and(came_before) {
+        let is_old = |work: &Work| work.job == *job && (work.generation, work.kind) >= (generation, kind);
+        if self.work.as_ref().is_some_and(is_old) || self.is_over(job, generation) {
             return Course::default();
         }
         let mut actions = self.end();
@@ -159,11 +167,24 @@ impl Duty {
     }
 
     fn release(&mut self, job: &JobId, generation: Generation, keep: bool) -> Vec<Action> {
+        if !self.is_over(job, generation) {
+            self.over.retain(|(other, _)| other != job);
+            self.over.push_back((job.clone(), generation));
+            if self.over.len() > OVER_MAX {
+                self.over.pop_front();
+            }
+        }
         let mut actions = if self.works_on(job, generation) { self.end() } else { Vec::new() };
-        if !keep && self.work.is_none() && self.kept.take_if(|kept| kept.job == *job).is_some() {
+        // What is kept of a later generation is not what this is about.
+        let is_meant = |kept: &mut Keeping| kept.job == *job && kept.generation <= generation;
+        if !keep && self.work.is_none() && self.kept.take_if(is_meant).is_some() {
             actions.push(Action::GiveUp);
         }
         actions
+    }
+
+    fn is_over(&self, job: &JobId, generation: Generation) -> bool {
+        self.over.iter().any(|(of, over)| of == job && generation <= *over)
     }
 
     fn end(&mut self) -> Vec<Action> {
@@ -249,6 +270,7 @@ mod tests {
             (prepare(1, 1), &[], None),
             (train(1, 1, None), &[Action::End], begins(1, 1, Kind::Train)),
             (train(1, 1, None), &[], None),
+            (prepare(1, 1), &[], None),
             (train(1, 2, None), &[Action::End], begins(1, 2, Kind::Train)),
             (train(1, 1, None), &[], None),
             (stop(1, 1), &[], None),
@@ -256,7 +278,20 @@ mod tests {
             (stop(1, 2), &[Action::Stop { save: true }], None),
             (release(1, 2, true), &[Action::End], None),
             (release(1, 2, true), &[], None),
+            (train(1, 2, None), &[], None),
+            (release(1, 1, true), &[], None),
+            (train(1, 2, None), &[], None),
+            (train(1, 3, None), &[], begins(1, 3, Kind::Train)),
         ]);
+    }
+
+    #[test]
+    fn a_coordinator_that_does_not_know_the_worker_begins_anew() {
+        let mut duty = Duty::default();
+        duty.directed(&train(1, 2, None));
+        duty.directed(&release(1, 2, true));
+        assert_eq!(duty.forgotten(), []);
+        assert_eq!(duty.directed(&train(1, 1, None)), (vec![], begins(1, 1, Kind::Train)));
     }
 
     #[test]
@@ -267,6 +302,16 @@ mod tests {
             (release(2, 1, false), &[Action::End, Action::GiveUp], None),
             (release(2, 1, false), &[], None),
             (train(1, 2, None), &[], begins(1, 2, Kind::Train)),
+        ]);
+    }
+
+    #[test]
+    fn a_release_of_an_older_generation_takes_nothing_of_a_later_one() {
+        check(&[
+            (train(1, 2, None), &[], begins(1, 2, Kind::Train)),
+            (release(1, 2, true), &[Action::End], None),
+            (release(1, 1, false), &[], None),
+            (release(1, 2, false), &[Action::GiveUp], None),
         ]);
     }
 

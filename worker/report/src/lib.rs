@@ -4,7 +4,8 @@
 //! is (`identity`), what it was made of (`dataset`), how it was trained (`training`), what its
 //! predictions are worth (`measured`, `classes`, `numbers`), and to whom (`fairness`); then the file
 //! that holds all of it, `report.json` (`json`). From it come the page for people ([`Report::to_html`]:
-//! `page`, drawn with `plot`), and the model card ([`Report::to_model_card`]: `card`).
+//! `page`, drawn with `plot`), and the model card ([`Report::to_model_card`]: `card`). A dataset version has a
+//! page of its own ([`DatasetPage`]: `profile`).
 //!
 //! Architecture invariants: this crate is pure. It knows no tensors, no files, no workers and no
 //! clock. It measures nothing: figures come from `phalanx-evaluate`, and every figure of the page is a
@@ -22,6 +23,7 @@ mod numbers;
 mod page;
 mod plot;
 mod pointer;
+mod profile;
 mod report;
 mod training;
 
@@ -32,5 +34,6 @@ pub use identity::{About, Command, Environment, Identity, Reproduction, Task};
 pub use json::{REPORT_BYTES_MAX, ReportError};
 pub use measured::{Measured, OnSplit, SplitMetrics};
 pub use numbers::{Histogram, NumberPart, PREDICTED_MAX, Predicted};
+pub use profile::{DatasetPage, Profile, ProfileOf};
 pub use report::{FORMAT, Predictions, Report, TextPart};
 pub use training::{StepValue, Training};

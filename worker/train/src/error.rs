@@ -3,8 +3,8 @@
 use phalanx_collective::CollectiveError;
 use phalanx_data::OpenError;
 use phalanx_evaluate::EvaluateError;
-use phalanx_member::is_of_majority;
-use phalanx_protocol::{id::Rank, message::Failure, reference::HashHex};
+use phalanx_member::Setback;
+use phalanx_protocol::{message::Failure, reference::HashHex};
 
 /// A model could not be built from its settings.
 #[derive(Debug, thiserror::Error)]
@@ -170,12 +170,13 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether the state of the rank that met this is still the one after its last step, so that
-    /// the next generation can go on with it.
-    pub(crate) fn leaves_state_sound(&self, rank: Rank) -> bool {
+    /// What it means for the state of the rank that has met it.
+    pub(crate) fn setback(&self) -> Setback<'_> {
         match self {
-            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } | Self::Data(_) => true,
-            Self::Differs { hashes, .. } => is_of_majority(hashes, rank),
+            Self::Collective(_) | Self::Message { .. } | Self::Ledger { .. } | Self::Data(_) => {
+                Setback::Interrupted
+            }
+            Self::Differs { hashes, .. } => Setback::Differs(hashes),
             // What was loaded in part, or failed here.
             Self::Build(_)
             | Self::Snapshot(_)
@@ -188,7 +189,7 @@ impl TrainError {
             | Self::Panic(_)
             | Self::Gpu { .. }
             | Self::Thread { .. }
-            | Self::Loader(_) => false,
+            | Self::Loader(_) => Setback::Broken,
         }
     }
 }

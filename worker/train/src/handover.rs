@@ -6,7 +6,7 @@
 //! Every rank comes to the same decisions, because all know of all.
 
 use phalanx_collective::Group;
-use phalanx_member::{Beginning, Position, begin_with};
+use phalanx_member::{Beginning, Position, all_agree, begin_with};
 use phalanx_protocol::{
     message::{Assignment, StateSource},
     reference::HashHex,
@@ -162,18 +162,17 @@ pub(crate) fn everyones<T: Serialize, U: DeserializeOwned>(
     group.all_gather(&mine)?.iter().enumerate().map(read).collect()
 }
 
-/// What all holders say.
+/// What all holders say. What belongs to a state beside its tensors must be the same, too.
 fn agreed(headers: &[Option<Header>], step: u64) -> Result<Header, TrainError> {
-    let mut holders = headers.iter().flatten();
-    let first = holders.next().expect("invariant: somebody holds the state");
-    let same = |other: &Header| {
-        (&other.state_hash, &other.progress_json) == (&first.state_hash, &first.progress_json)
-    };
-    if holders.all(same) {
-        return Ok(first.clone());
+    let words: [fn(&Header) -> &str; 2] = [|header| &header.state_hash, |header| &header.progress_json];
+    for word in words {
+        let hashes: Vec<Option<HashHex>> =
+            headers.iter().map(|header| header.as_ref().map(|header| word(header).to_owned())).collect();
+        if !all_agree(&hashes) {
+            return Err(TrainError::Differs { step, hashes });
+        }
     }
-    let hash = |header: &Option<Header>| header.as_ref().map(|header| header.state_hash.clone());
-    Err(TrainError::Differs { step, hashes: headers.iter().map(hash).collect() })
+    Ok(headers.iter().flatten().next().expect("invariant: somebody holds the state").clone())
 }
 
 /// The shares of all holders, where they are `wanted`; all ranks send and take part.

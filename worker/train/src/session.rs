@@ -9,6 +9,7 @@
 //!    the last one.
 //! 3. All ranks take the same snapshots: whether one is still busy with the last is reduced
 //!    with the gradient, too. One that is due meanwhile is taken when none is.
+//! 4. All ranks hold the same state after the last step before anything is made of it.
 
 use std::{
     any::Any,
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use phalanx_collective::Group;
 use phalanx_data::{Dataset, Split};
 use phalanx_evaluate::decision::Decision;
+use phalanx_member::{Interlude, Rhythm, StopVote, Votes};
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Progress},
     pace::StepTime,
@@ -64,62 +66,6 @@ pub struct Session {
     pub ledger: Option<Arc<Ledger>>,
     /// The connected generation.
     pub group: Group,
-}
-
-/// What a rank wants after this step. The generation does what any of its ranks wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopVote {
-    /// Go on.
-    Continue,
-    /// Stop.
-    Stop,
-    /// Stop, and save the state first.
-    SaveAndStop,
-}
-
-impl StopVote {
-    /// The vote as numbers that can be summed: wants to stop, wants to save.
-    fn numbers(self) -> [f32; 2] {
-        match self {
-            Self::Continue => [0.0, 0.0],
-            Self::Stop => [1.0, 0.0],
-            Self::SaveAndStop => [1.0, 1.0],
-        }
-    }
-}
-
-/// What a rank tells the others with a step, or all of them together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Votes {
-    pub(crate) stop: StopVote,
-    /// Whether the last checkpoint is still being written.
-    pub(crate) is_saving: bool,
-}
-
-/// How many numbers [`Votes`] are.
-pub(crate) const VOTES: usize = 3;
-
-impl Votes {
-    /// What a rank says.
-    fn of(host: &dyn Host) -> Self {
-        Self { stop: host.stop_vote(), is_saving: host.is_saving() }
-    }
-
-    /// The votes as numbers that can be summed.
-    pub(crate) fn numbers(self) -> [f32; VOTES] {
-        let [stop, save] = self.stop.numbers();
-        [stop, save, f32::from(u8::from(self.is_saving))]
-    }
-
-    /// What the sums of all ranks' votes mean.
-    pub(crate) fn from_numbers([stop, save, is_saving]: [f32; VOTES]) -> Self {
-        let stop = match (stop > 0.0, save > 0.0) {
-            (false, _) => StopVote::Continue,
-            (true, false) => StopVote::Stop,
-            (true, true) => StopVote::SaveAndStop,
-        };
-        Self { stop, is_saving: is_saving > 0.0 }
-    }
 }
 
 /// Who runs the session: hears of it and may stop it. All calls come from the
@@ -228,8 +174,7 @@ pub struct TrainingCurves {
 pub fn run(session: Session, host: &mut dyn Host) -> Ended {
     let rank = session.assignment.rank;
     let leads = rank.is_leader();
-    let saved = session.assignment.resume.as_ref().map_or(0, |resume| resume.step);
-    let verify_at = session.assignment.verify_at;
+    let rhythm = Rhythm::of(&session.assignment);
     let begun = catch_unwind(AssertUnwindSafe(|| Trainer::new(session, host)));
     let (mut trainer, from) = match begun.unwrap_or_else(panicked) {
         Ok(begun) => begun,
@@ -239,12 +184,12 @@ pub fn run(session: Session, host: &mut dyn Host) -> Ended {
         }
     };
     host.event(Event::Formed { step: trainer.steps_done(), from });
-    let ending = catch_unwind(AssertUnwindSafe(|| train(&mut trainer, saved, verify_at, leads, host)));
+    let ending = catch_unwind(AssertUnwindSafe(|| train(&mut trainer, rhythm, leads, host)));
     let ending = ending.unwrap_or_else(panicked);
     if let Err(error) = &ending {
         host.failing(error);
     }
-    let is_sound = ending.as_ref().err().is_none_or(|error| error.leaves_state_sound(rank));
+    let is_sound = ending.as_ref().err().is_none_or(|error| error.setback().leaves_state(rank));
     let held = if is_sound { trainer.into_held() } else { None };
     Ended { ending, held }
 }
@@ -253,16 +198,13 @@ fn panicked<T, E: From<TrainError>>(panic: Box<dyn Any + Send>) -> Result<T, E> 
     Err(TrainError::Panic(panic_text(panic.as_ref())).into())
 }
 
-/// Makes the steps that are left. The newest checkpoint has the state after `saved` steps; that
-/// after `verify_at` is in dispute.
+/// Makes the steps that are left.
 fn train(
     trainer: &mut Trainer,
-    saved: u64,
-    verify_at: Option<u64>,
+    mut rhythm: Rhythm,
     leads: bool,
     host: &mut dyn Host,
 ) -> Result<Ending, TrainError> {
-    let every = trainer.spec().checkpoint.every;
     let loader = Loader::spawn(
         Arc::clone(trainer.dataset()),
         trainer.spec().train.clone(),
@@ -270,57 +212,49 @@ fn train(
         trainer.steps_done()..trainer.total_steps(),
     )?;
     let abort = trainer.abort_handle();
-    let mut saved_at = saved;
     let mut reporter = Reporter::new(trainer);
     validate(trainer, leads, host)?;
     while trainer.goes_on() {
         let begun = Instant::now();
         let gathered = loader.next(&abort)?;
-        let stepped = trainer.step(&gathered, Votes::of(host))?;
+        let votes = Votes { stop: host.stop_vote(), is_saving: host.is_saving() };
+        let stepped = trainer.step(&gathered, votes)?;
         host.stepped(&trainer.step_time(begun));
         let Some(stepped) = stepped else { continue };
         if leads {
             reporter.stepped(trainer, &stepped, host);
         }
         validate(trainer, leads, host)?;
-        match stepped.votes.stop {
-            StopVote::Continue => {}
-            StopVote::Stop => return Ok(Ending::Stopped { step: trainer.steps_done() }),
-            StopVote::SaveAndStop => {
-                host.checkpoint(trainer.snapshot()?);
-                return Ok(Ending::Stopped { step: trainer.steps_done() });
-            }
+        let interlude = rhythm.after_step(trainer.steps_done(), stepped.votes, trainer.goes_on());
+        if interlude.verify || interlude.save {
+            pause(trainer, &trainer.snapshot()?, interlude, leads, host)?;
         }
-        verify(trainer, verify_at, leads, host)?;
-        let is_due = every > 0 && trainer.steps_done() / every > saved_at / every && trainer.goes_on();
-        if is_due && !stepped.votes.is_saving {
-            saved_at = trainer.steps_done();
-            host.checkpoint(trainer.snapshot()?);
+        if interlude.stop {
+            return Ok(Ending::Stopped { step: trainer.steps_done() });
         }
     }
     let end = trainer.snapshot()?;
-    if end.step() > saved_at {
-        // What comes now may fail; training is not done again for that.
-        host.checkpoint(end.clone());
-    }
+    // What comes then may fail; training is not done again for that.
+    pause(trainer, &end, rhythm.at_end(end.step()), leads, host)?;
     finish(trainer, &end, leads, host)
 }
 
-/// Compares the state with that of the other ranks, where it is time or the coordinator asks.
-fn verify(
+/// Compares and saves the state between two steps, as far as that is wanted.
+fn pause(
     trainer: &Trainer,
-    verify_at: Option<u64>,
+    state: &Snapshot,
+    interlude: Interlude,
     leads: bool,
     host: &mut dyn Host,
 ) -> Result<(), TrainError> {
-    let (step, every) = (trainer.steps_done(), trainer.spec().train.verify_every);
-    let is_due = every > 0 && trainer.world_size() > 1 && step.is_multiple_of(every);
-    if !is_due && verify_at != Some(step) {
-        return Ok(());
+    if interlude.verify {
+        trainer.verify(state)?;
+        if leads {
+            host.event(Event::Verified { step: state.step(), state_hash: state.state_hash().to_owned() });
+        }
     }
-    let state_hash = trainer.verify()?;
-    if leads {
-        host.event(Event::Verified { step, state_hash });
+    if interlude.save {
+        host.checkpoint(state.clone());
     }
     Ok(())
 }

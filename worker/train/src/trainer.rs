@@ -5,7 +5,7 @@ use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc, time::Instant};
 use phalanx_collective::{AbortHandle, Buffer};
 use phalanx_data::{Batch, Dataset, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
-use phalanx_member::Position;
+use phalanx_member::{Position, Votes, all_agree};
 use phalanx_protocol::{
     id::{Generation, Rank},
     ledger::Entry,
@@ -30,7 +30,7 @@ use crate::{
     measure::{asked, predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
-    session::{Host, Session, TrainingCurves, VOTES, Votes},
+    session::{Host, Session, TrainingCurves},
     snapshot::Snapshot,
     state::LaneHashes,
     text,
@@ -75,7 +75,7 @@ impl Unbegun {
         learner: Box<dyn Learner>,
         held: Option<(Position, TrainingProgress)>,
     ) -> Self {
-        let held = held.filter(|_| error.leaves_state_sound(rank));
+        let held = held.filter(|_| error.setback().leaves_state(rank));
         Self {
             error: error.into(),
             held: held.map(|(position, progress)| Held { learner, progress, position }),
@@ -295,7 +295,7 @@ impl Trainer {
         for (nth, (lane, batch)) in lanes.zip(batches).enumerate() {
             let seed = lane_seed(self.spec.train.seed, self.position.step, lane);
             // A rank votes once, with its first lane.
-            let votes = if nth == 0 { votes.numbers() } else { [0.0; VOTES] };
+            let votes = if nth == 0 { votes.numbers() } else { [0.0; Votes::COUNT] };
             if self.exchange.borrow().is_on_gpus() {
                 let lane = self.learner.gradient_on_device(batch, seed, votes);
                 self.exchange.borrow_mut().put_on_device(lane);
@@ -350,16 +350,13 @@ impl Trainer {
         }
     }
 
-    /// The hash of the state right after an exchange, which all ranks have found to be theirs.
+    /// Compares `state`, which is this rank's right after an exchange, with those of all others.
     /// Collective.
-    pub(crate) fn verify(&self) -> Result<HashHex, TrainError> {
-        let own = self.snapshot()?.state_hash().to_owned();
+    pub(crate) fn verify(&self, state: &Snapshot) -> Result<(), TrainError> {
+        let own = state.state_hash();
         let all: Vec<HashHex> = self.exchange.borrow_mut().with_group(|group| everyones(group, &own))?;
-        if all.iter().all(|hash| *hash == own) {
-            return Ok(own);
-        }
-        let hashes = all.into_iter().map(Some).collect();
-        Err(TrainError::Differs { step: self.position.step, hashes })
+        let hashes: Vec<_> = all.into_iter().map(Some).collect();
+        if all_agree(&hashes) { Ok(()) } else { Err(TrainError::Differs { step: state.step(), hashes }) }
     }
 
     /// The state between two steps, right after an exchange. Collective: all ranks of the group
@@ -402,10 +399,6 @@ impl Trainer {
 
     pub(crate) fn dataset(&self) -> &Arc<Dataset> {
         &self.dataset
-    }
-
-    pub(crate) fn world_size(&self) -> u32 {
-        self.exchange.borrow_mut().with_group(|group| group.world_size())
     }
 
     pub(crate) fn lanes(&self) -> Range<u32> {

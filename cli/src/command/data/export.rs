@@ -1,7 +1,9 @@
 //! `phalanx data export`: clean rows as a file for other programs.
 
 use std::{
+    fs,
     io::{self, BufWriter, Write},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -149,5 +151,6 @@ impl Export {
 /// A file beside `output` that takes its place when it is whole.
 fn staged(output: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
-    tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
+    let permissions = fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().permissions(permissions).tempfile_in(folder.unwrap_or(Path::new(".")))
 }

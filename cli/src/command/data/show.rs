@@ -1,11 +1,17 @@
 //! `phalanx data show`: what a dataset version is, and how it came about.
 
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
 use clap::Args;
 
 use super::{Named, store};
 use crate::{
     connect::Where,
     error::{CliError, Exit},
+    output::write_whole,
     show,
 };
 
@@ -15,6 +21,7 @@ use crate::{
 Examples:
   phalanx data show examples/adult.toml
   phalanx data show 3f2a
+  phalanx data show 3f2a --html adult.html
   phalanx data show 3f2a --json | jq '.lineage.funnel'")]
 pub(super) struct Show {
     /// The beginning of a version's name, or a job file
@@ -24,6 +31,10 @@ pub(super) struct Show {
     /// Print its manifest, which has all of it, as JSON
     #[arg(long)]
     json: bool,
+
+    /// Write it to this file as a page that browsers show, with a plot of each column
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
 
     #[command(flatten)]
     at: Where,
@@ -35,9 +46,15 @@ impl Show {
         let named = Named::new(&self.data)?;
         let store = store(&self.at).await?;
         let manifest = named.manifest(&store).await?;
+        if let Some(file) = &self.html {
+            let page = show::dataset_page(&manifest).to_html();
+            write_whole(file, |to| to.write_all(page.as_bytes())).map_err(|error: io::Error| {
+                CliError::failed(format!("{} cannot be written: {error}", file.display()))
+            })?;
+        }
         if self.json {
             show::print_json(&manifest)?;
-        } else {
+        } else if self.html.is_none() {
             show::print(&show::dataset(&manifest))?;
         }
         Ok(Exit::Done)

@@ -130,6 +130,21 @@ impl SplitSpec {
         [self.train * rest, self.validation * rest, test]
     }
 
+    /// How rows are divided, in words.
+    pub fn in_words(&self) -> String {
+        let by = match self.by {
+            SplitBy::Random => "at random",
+            SplitBy::Stratified => "stratified by the target",
+            SplitBy::Group => "by group",
+            SplitBy::Time => "by time",
+            SplitBy::Hash => "by a hash of the key",
+            SplitBy::Column => "by a column",
+        };
+        let columns: Vec<String> = self.columns().map(|(_, column)| format!("`{column}`")).collect();
+        let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+        format!("{by}{columns}, seed {}", self.seed)
+    }
+
     /// The columns that decide the division or are checked against it, each with its setting.
     pub fn columns(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let columns =

@@ -56,8 +56,8 @@ pub struct TrainSpec {
     /// It does not change the result.
     #[serde(default = "bucket_bytes")]
     pub bucket_bytes: u32,
-    /// Steps between two comparisons of the whole state among the workers, beside those at checkpoints: a worker that
-    /// computes wrongly is found by them. 0 compares at checkpoints only; 1,000 by default.
+    /// Steps between two comparisons of the whole state among the workers, beside those at checkpoints and at the end: a worker that
+    /// computes wrongly is found by them. 0 compares at those only; 1,000 by default.
     #[serde(default = "verify_every")]
     pub verify_every: u64,
     /// Keep a ledger of the samples that each lane took in each step, in the object store, for `phalanx audit`. Costs a

@@ -14,7 +14,7 @@ use phalanx_protocol::{
 use super::{Job, Phase, listed};
 use crate::{
     context::Context,
-    record::{Dispute, Goal, Process, Vote},
+    record::{Dispute, Distrusted, Goal, Process, Vote},
     worker::Fleet,
 };
 
@@ -43,15 +43,19 @@ impl Job {
             )
         };
         // Nobody goes on from them, in whichever way the job goes on.
-        let untrusted = votes.iter().filter(|vote| is_wrong(&vote.state_hash));
-        untrusted.for_each(|vote| cx.fleet.distrust(vote.worker));
+        let (job, generation) = (self.record.id.clone(), self.record.generation);
+        for vote in votes.iter().filter(|vote| is_wrong(&vote.state_hash)) {
+            cx.fleet.distrust(vote.worker, Distrusted { job: job.clone(), generation });
+        }
+        cx.remember_processes();
         if let Phase::Stopping { goal: goal @ (Goal::Pause | Goal::Cancel), .. } = self.phase {
             return self.reach(cx, goal, Some(format!("its state was not saved: {why}")));
         }
         self.break_up(cx, why, teller);
     }
 
-    /// All ranks hold the same state at `step`.
+    /// All ranks hold the same state at `step`. Who has erred before may have to go for that: the
+    /// job's wishes are to be followed afterwards.
     pub(super) fn verified(&mut self, cx: &mut Context<'_>, step: u64, state_hash: &HashHex) {
         let Some(disputed) = self.record.dispute.as_ref().map(|dispute| dispute.step) else { return };
         let Some(gang) = self.phase.gang().filter(|_| disputed <= step) else { return };
@@ -103,6 +107,8 @@ impl Job {
             )
         };
         cx.remember_processes();
+        // Others may have waited for its place, or it for theirs.
+        cx.turn.placement_due = true;
         self.say(cx, text);
     }
 }

@@ -103,7 +103,7 @@ impl Job {
                 dataset: dataset.clone(),
                 resume: self.record.checkpoints.last().map(|newest| newest.checkpoint.clone()),
                 verify_at: self.record.dispute.as_ref().map(|dispute| dispute.step),
-                disputed: self.record.disputed_in,
+                disputed: self.record.disputed_in.max(cx.fleet.distrusted(*member, &self.record.id)),
                 incumbents: incumbents.clone(),
                 trace: self.record.trace.clone(),
             };

@@ -23,7 +23,7 @@ use crate::{
     Rejected,
     context::Context,
     record::{Goal, Halt},
-    worker::{self, counted},
+    worker::{self, Worker, counted},
 };
 
 impl Job {
@@ -253,6 +253,8 @@ impl Job {
             cx.fleet.get(newcomer).map_or(newcomer.to_string(), |it| worker::describe(newcomer, &it.hello));
         self.say(cx, format!("worker {who} cannot join: {reason}"));
         self.grows_after = Some(cx.after(cx.config.timeouts.step));
+        // It may go to others, and the job may give up workers again.
+        cx.turn.placement_due = true;
         self.release_newcomer(cx, newcomer, told, false);
         self.welcome(cx);
     }
@@ -307,7 +309,7 @@ impl Job {
     pub(super) fn follow_wishes(&mut self, cx: &mut Context<'_>) {
         let (Phase::Training { gang, .. } | Phase::Evaluating { gang, .. }) = &self.phase else { return };
         let too_many = gang.world_size() > self.workers_max();
-        let leaves = gang.members.iter().any(|member| cx.fleet.get(*member).is_some_and(|it| it.draining));
+        let leaves = gang.members.iter().any(|member| cx.fleet.get(*member).is_some_and(Worker::is_to_go));
         if matches!(self.phase, Phase::Evaluating { .. }) {
             // No step is to be finished. The last ones go when their state is saved, or the job is done.
             if leaves && (self.enough_stay(cx) || self.is_saved()) {

@@ -50,7 +50,10 @@ impl Job {
             Event::Formed { step, from } => self.rank_formed(cx, rank, step, from),
             Event::Progress(progress) => self.progressed(cx, rank, progress),
             Event::Validated { step, metrics } => self.validated(cx, rank, step, metrics),
-            Event::Verified { step, state_hash } if rank.is_leader() => self.verified(cx, step, &state_hash),
+            Event::Verified { step, state_hash } if rank.is_leader() => {
+                self.verified(cx, step, &state_hash);
+                self.follow_wishes(cx);
+            }
             Event::Verified { .. } => {}
             Event::CheckpointPart(part) => {
                 // Whoever has written it is answered.

@@ -42,6 +42,7 @@ impl Job {
                 self.verified(cx, step, &whole.state_hash);
                 self.store(cx);
                 self.write_manifest(cx, whole);
+                self.follow_wishes(cx);
             }
             Added::Differs { hashes } => self.differ(cx, step, &hashes, None),
         }

@@ -2,12 +2,15 @@
 
 use phalanx_core::Input;
 use phalanx_protocol::{
-    id::{JobId, WorkerId},
+    id::{Generation, JobId, WorkerId},
     message::{Directive, Event, Failure},
     view::JobState,
 };
 
-use crate::{bench::Bench, support::hello};
+use crate::{
+    bench::{Bench, LEASE},
+    support::hello,
+};
 
 /// The ranks save the state after `step` steps; the state of the `odd`th is another one.
 fn save_odd(bench: &mut Bench, job: &JobId, members: &[WorkerId], step: u64, odd: u32) {
@@ -74,6 +77,47 @@ fn a_worker_that_errs_twice_gets_no_more_work() {
     assert!(bench.coordinator.workers()[2].quarantined, "it is the same process");
     let other = bench.submit(&[]);
     bench.check(&other, JobState::Queued);
+}
+
+#[test]
+fn who_does_not_hear_that_its_state_is_wrong_gives_it_up_when_it_is_back_under_another_number() {
+    let (mut bench, job, members) = Bench::train(3, &[("workers.min", "2")]);
+    confirm(&mut bench, &members);
+    save_odd(&mut bench, &job, &members, 5, 1);
+    // Its lease ends; its process has kept the state.
+    let right = [members[0], members[2]];
+    bench.wait(LEASE * 2, &right);
+    bench.form_held(&job, 5);
+    bench.restart();
+    confirm(&mut bench, &right);
+    let back = bench.attach_as(hello(2));
+    confirm(&mut bench, &[back]);
+    bench.report(back, &job, Event::Fetched);
+    for member in right {
+        bench.report(member, &job, Event::Stopped { step: 6 });
+    }
+    assert_eq!(bench.form_held(&job, 6).len(), 3);
+    assert_eq!(bench.assignment(back).disputed, Some(Generation::new(1)));
+    assert_eq!(bench.assignment(members[0]).disputed, None);
+}
+
+#[test]
+fn a_rank_that_is_known_to_have_erred_twice_leaves_though_all_agree_by_now() {
+    let (mut bench, job, members) = Bench::train(2, &[]);
+    confirm(&mut bench, &members);
+    for (step, states) in [(3, ["a", "b"]), (5, ["c", "d"])] {
+        let hashes = states.map(|hash| Some(hash.to_owned())).to_vec();
+        bench.report(members[0], &job, Event::Failed(Failure::Differs { step, hashes }));
+        confirm(&mut bench, &members);
+        bench.form(&job);
+        bench.report(members[0], &job, Event::Verified { step, state_hash: states[0].to_owned() });
+    }
+    bench.check_said(&job, "worker 2 (host, process 2) has computed wrongly again, at step 5");
+    for member in &members {
+        assert!(matches!(bench.poll(*member).last(), Some(Directive::Stop { save: false, .. })));
+        bench.report(*member, &job, Event::Stopped { step: 6 });
+    }
+    assert_eq!(bench.form_held(&job, 6), [members[0]]);
 }
 
 #[test]

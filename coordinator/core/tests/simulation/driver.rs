@@ -3,7 +3,7 @@
 
 use phalanx_core::{Completion, Config, Coordinator, Effect, Input, Now, Rejected, Reply, WriteFailed};
 use phalanx_protocol::{
-    id::WorkerId,
+    id::{JobId, WorkerId},
     message::{Directive, Timeouts},
     view::ModelVersionRef,
 };
@@ -72,10 +72,11 @@ impl World {
                 self.schedule(1, 2_000, Happening::Sweep { incarnation, leftovers });
             }
             Effect::WriteCheckpointManifest { job, generation, manifest, path } => {
+                let lasts = self.wait_for_store(&job);
                 let result = self.write_file(path);
                 let step = manifest.step;
                 let completion = Completion::CheckpointManifest { job, generation, step, result };
-                self.schedule(1, 80, Happening::Complete { incarnation, completion });
+                self.schedule(lasts + 1, lasts + 80, Happening::Complete { incarnation, completion });
             }
             Effect::DeleteCheckpoint { job, checkpoint, parts } => {
                 self.stores.delete_checkpoint(&job, &checkpoint, &parts)?;
@@ -94,9 +95,19 @@ impl World {
         Ok(())
     }
 
+    /// For how many milliseconds the store is away, of which the coordinator tells the job.
+    fn wait_for_store(&mut self, job: &JobId) -> u64 {
+        let Some(lasts) = self.store_away_until.checked_sub(self.now) else { return 0 };
+        let (incarnation, lasting) = (self.incarnation, Duration::from_millis(1));
+        let why = "connection refused".to_owned();
+        let completion = Completion::StoreAway { job: job.clone(), lasting, why };
+        self.schedule(1, 1, Happening::Complete { incarnation, completion });
+        u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// A directive waits: the worker's long poll is answered.
     fn wake(&mut self, worker: WorkerId) {
-        if let Some(slot) = self.slots.iter().position(|slot| slot.id() == Some(worker)) {
+        if let Some(slot) = self.slots.iter().position(|slot| slot.id == Some(worker)) {
             let life = self.slots[slot].life;
             self.schedule(1, 20, Happening::Poll { slot, life, regular: false });
         }

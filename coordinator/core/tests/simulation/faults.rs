@@ -11,7 +11,9 @@ use phalanx_protocol::{
 };
 
 use crate::{
+    driver::config,
     support::spec,
+    work::Act,
     world::{Happening, World},
 };
 
@@ -25,11 +27,15 @@ pub(crate) struct Odds {
     pub(crate) crash: u32,
     /// An error of one rank before its state is compared.
     pub(crate) differing: u32,
+    /// A worker that is out of reach right when its state is known to be wrong.
+    pub(crate) cut_off_when_wrong: u32,
     /// A checkpoint that a rank finds damaged.
     pub(crate) damaged: u32,
-    /// A word of a rank on an outage of the store, after some steps.
-    pub(crate) store_away: u32,
-    /// A report that arrives twice.
+    /// A newcomer that cannot read the data set.
+    pub(crate) not_fetched: u32,
+    /// A connection that breaks while ranks hand their state over.
+    pub(crate) cut_while_forming: u32,
+    /// A report that arrives twice, and an answer to a poll that does not.
     pub(crate) twice: u32,
     /// Milliseconds between two troubles.
     pub(crate) trouble_ms: u64,
@@ -40,9 +46,11 @@ impl Odds {
         let mut pick = |choices: [u32; 4]| choices[rng.usize(0..4)];
         Self {
             crash: pick([0, 0, 4, 20]),
-            differing: pick([0, 0, 10, 100]),
+            differing: pick([0, 10, 50, 150]),
+            cut_off_when_wrong: pick([0, 300, 600, 600]),
             damaged: pick([0, 0, 50, 200]),
-            store_away: pick([0, 0, 50, 200]),
+            not_fetched: pick([0, 0, 50, 200]),
+            cut_while_forming: pick([0, 50, 100, 200]),
             twice: pick([0, 50, 50, 200]),
             trouble_ms: u64::from(pick([400, 800, 1_500, 3_000])),
         }
@@ -79,7 +87,7 @@ impl World {
         let (least, most) = (self.odds.trouble_ms / 4, self.odds.trouble_ms * 2);
         self.schedule(least, most, Happening::Trouble);
         let slot = self.rng.usize(0..self.slots.len());
-        match self.rng.u32(0..24) {
+        match self.rng.u32(0..28) {
             0..5 => self.submit(),
             5 | 6 => {
                 self.kill(slot);
@@ -94,8 +102,9 @@ impl World {
             }
             8 => self.detach(slot),
             9 => {
-                self.slots[slot].forget();
-                self.note(|| format!("slot {slot} loses its connection"));
+                self.store_away_until = self.now + Duration::from_millis(self.rng.u64(500..8_000));
+                self.note(|| "the object store is away".to_owned());
+                self.ended.store_away += 1;
                 Ok(())
             }
             10 => {
@@ -116,11 +125,23 @@ impl World {
                 self.call(Input::SetAlias { model: "demo".to_owned(), alias, version, by }).map(|_| ())
             }
             15 => self.drain(slot),
+            20 => {
+                let life = self.slots[slot].life;
+                if self.slots[slot].is_alive() {
+                    self.schedule(0, 0, Happening::Depart { slot, life });
+                }
+                Ok(())
+            }
+            21 => {
+                self.get_stuck(slot);
+                Ok(())
+            }
+            22 => {
+                self.lose_power();
+                Ok(())
+            }
             17 => {
-                let until = self.now + Duration::from_millis(self.rng.u64(100..5_000));
-                self.note(|| format!("slot {slot} is cut off from the coordinator until {until:?}"));
-                self.slots[slot].cut_off_until = until;
-                self.ended.cut_off += 1;
+                self.cut_off(slot);
                 Ok(())
             }
             18 => {
@@ -135,6 +156,38 @@ impl World {
             19 => self.babble(slot),
             _ => self.act(|job| Input::Resume { job, workers: None }),
         }
+    }
+
+    /// A worker does not reach the coordinator for a while, which may be longer than its lease.
+    pub(crate) fn cut_off(&mut self, slot: usize) {
+        let until = self.now + Duration::from_millis(self.rng.u64(100..8_000));
+        self.note(|| format!("slot {slot} is cut off from the coordinator until {until:?}"));
+        self.slots[slot].cut_off_until = until;
+        self.ended.cut_off += 1;
+    }
+
+    /// Several processes die at once.
+    fn lose_power(&mut self) {
+        for slot in 0..self.slots.len() {
+            if self.rng.bool() {
+                self.kill(slot);
+                self.schedule(100, 3_000, Happening::Respawn { slot });
+            }
+        }
+    }
+
+    /// The thread that trains hangs. Its worker finds that out when a step should have been over.
+    fn get_stuck(&mut self, slot: usize) {
+        // It takes long, and nothing else happens meanwhile.
+        if self.ended.stuck > 0 || self.rng.bool() {
+            return;
+        }
+        let until = self.now + config().timeouts.step;
+        let Some(work) = self.slots[slot].work.as_mut().filter(|work| work.is_training()) else { return };
+        work.stuck_until = Some(until);
+        let place = (slot, work.number);
+        self.note(|| format!("the thread of slot {slot} hangs"));
+        self.at(until, Happening::Work { place, act: Act::FoundStuck });
     }
 
     pub(crate) fn is_disk_full(&self) -> bool {
@@ -161,14 +214,14 @@ impl World {
 
     /// A worker is told that its machine will soon be gone.
     fn drain(&mut self, slot: usize) -> Result<(), String> {
-        let Some(worker) = self.slots[slot].id() else { return Ok(()) };
+        let Some(worker) = self.slots[slot].id else { return Ok(()) };
         self.note(|| format!("worker {worker} is drained"));
         self.call(Input::Drain { worker }).map(|_| ())
     }
 
     /// A worker tells what cannot be true, and nobody believes it.
     fn babble(&mut self, slot: usize) -> Result<(), String> {
-        let Some(worker) = self.slots[slot].id() else { return Ok(()) };
+        let Some(worker) = self.slots[slot].id else { return Ok(()) };
         let refused = |reply: &Rejected| matches!(reply, Rejected::Call(_));
         let polled = self.call(Input::Poll { worker, after: u64::MAX, pace: None })?;
         let job = self.jobs().first().map(|job| (job.id.clone(), job.generation));
@@ -204,6 +257,7 @@ impl World {
         self.note(|| "all faults cease".to_owned());
         self.calm = true;
         self.split_until = Duration::ZERO;
+        self.store_away_until = Duration::ZERO;
         for slot in 0..self.slots.len() {
             self.slots[slot].hangs_until = Duration::ZERO;
             self.slots[slot].cut_off_until = Duration::ZERO;
@@ -218,7 +272,7 @@ impl World {
     fn replace_quarantined(&mut self) -> Result<(), String> {
         let workers = self.coordinator.as_ref().map(|coordinator| coordinator.workers()).unwrap_or_default();
         for worker in workers.into_iter().filter(|worker| worker.quarantined) {
-            if let Some(slot) = self.slots.iter().position(|slot| slot.id() == Some(worker.id)) {
+            if let Some(slot) = self.slots.iter().position(|slot| slot.id == Some(worker.id)) {
                 self.ended.quarantined += 1;
                 self.detach(slot)?;
             }

@@ -1,25 +1,35 @@
-//! Simulation of the coordinator with workers, stores and users in one thread
-//! and in virtual time. A seed decides everything: delays, duplicates and reordering of
-//! messages, losses of workers, workers that hang or are cut off from the coordinator or from
-//! each other, damaged and differing state, a full disk, a store that is away, what users do, which workers
-//! are slow, and at which effect the coordinator crashes.
+//! Simulation of the cluster in one thread and in virtual time. The coordinator's state machine and
+//! the workers' decisions (`phalanx_member`) are the real ones; modelled is what is around them: the
+//! agent's delays, the collective, the stores, and users.
 //!
-//! After each event the numbered invariants of the crate are checked, those on
-//! durable state by `stores`. In the end all faults cease, and every job must
-//! come to its end in the bits that its seed stands for.
+//! A seed decides everything: delays, duplicates and losses of messages, reports that arrive long
+//! after what was said since, at which effect the coordinator crashes, workers that die, hang, leave, are
+//! slow, or are cut off from the coordinator or from each other, steps that only some ranks finish, connections
+//! that break while ranks hand their state over, damaged and wrong state, slow and full disks, a store
+//! that is away, and what users do.
 //!
-//! A failing seed prints its event log. `SIMULATION_SEED=N` runs one seed alone.
+//! After each event the numbered invariants of the crate are checked: those that can be seen from inside by the
+//! coordinator itself, those on durable state by `stores`, the others where they could be broken. In the end
+//! all faults cease, and every job must come to its end in the bits that its seed stands for.
+//!
+//! A failing seed prints its event log. `SIMULATION_SEED=N` runs one seed alone. What a seed has found stays
+//! as a scenario (`tests/scenarios`), since a change of the simulation gives each seed another history.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod beginning;
+mod collective;
 mod driver;
 mod faults;
 mod log;
 mod paces;
+mod process;
+mod reports;
 mod states;
+mod steps;
 mod stores;
-mod workers;
+mod work;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

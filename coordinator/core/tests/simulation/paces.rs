@@ -1,16 +1,16 @@
-//! How fast simulated workers are: one process in four is slow for its whole life.
+//! How fast simulated workers are: one process in three is slow for its whole life.
 
 use std::time::Duration;
 
 use phalanx_protocol::{pace::Pace, view::JobView};
 
-use crate::{workers::Slot, world::World};
+use crate::{process::Slot, world::World};
 
 impl Slot {
     /// What its worker tells with a poll. Where it does not train yet, it speaks too early.
     pub(crate) fn pace(&self) -> Option<Pace> {
-        let (life, job, generation) = self.work()?;
-        let is_slow = life % 4 == 0;
+        let (life, job, generation) = self.trains()?;
+        let is_slow = life % 3 == 0;
         Some(Pace {
             job: job.clone(),
             generation,

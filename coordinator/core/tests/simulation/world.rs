@@ -8,16 +8,20 @@ use std::{
 use phalanx_core::{Completion, Coordinator, Input, Leftovers};
 use phalanx_protocol::{
     id::{Generation, JobId, WorkerId},
+    message::Report,
     view::{JobState, JobView},
 };
 
 use crate::{
+    collective::Group,
     driver::config,
     faults::Odds,
+    process::{Letter, Slot},
+    reports::Told,
     states::Wrong,
     stores::Stores,
     support::state_hash,
-    workers::{Group, Slot, Telling},
+    work::{Act, Place},
 };
 
 /// Faults cease after this.
@@ -31,14 +35,26 @@ const TIME_MAX: Duration = Duration::from_secs(600);
 pub(crate) enum Happening {
     /// A worker asks for directives; if `regular`, then again and again.
     Poll { slot: usize, life: u64, regular: bool },
-    /// A worker's report arrives.
-    Deliver(Box<Telling>),
-    /// All ranks of a generation have met.
-    Form { job: JobId, generation: Generation },
+    /// Control of a worker looks at what it was told.
+    Control { slot: usize, life: u64 },
+    /// A directive arrives once more, from a coordinator that led before.
+    LateLetter { slot: usize, life: u64, letter: Box<Letter> },
+    /// A worker sends the next report.
+    Send { slot: usize, life: u64 },
+    /// A copy of a report arrives.
+    Late { worker: WorkerId, report: Box<Report>, told: Told },
+    /// Something happens to the work of a worker.
+    Work { place: Place, act: Act },
+    /// The ranks of a generation do something together.
+    Together { job: JobId, generation: Generation },
+    /// A worker is told to end, or tries to hand its work over again.
+    Depart { slot: usize, life: u64 },
+    /// It has waited for that too long.
+    Detach { slot: usize, life: u64 },
+    /// A process ends itself.
+    Die { slot: usize, life: u64 },
     /// A dead worker's connection is seen to be gone.
     Disconnect { worker: WorkerId },
-    /// A generation finishes some steps.
-    Step { job: JobId, generation: Generation },
     /// The outcome of an effect is there, if the coordinator that wanted it still is.
     Complete { incarnation: u64, completion: Completion },
     /// Leftovers are deleted, if the coordinator that wanted it still is.
@@ -69,6 +85,17 @@ pub(crate) struct Ended {
     pub(crate) differing: u64,
     pub(crate) damaged: u64,
     pub(crate) stale: u64,
+    /// Directives that came once more, long after.
+    pub(crate) late: u64,
+    /// Workers that have learned from an answer that their generation is over.
+    pub(crate) superseded: u64,
+    /// Ranks that have finished a step which others have not.
+    pub(crate) ahead: u64,
+    pub(crate) cut_while_forming: u64,
+    pub(crate) stuck: u64,
+    pub(crate) store_away: u64,
+    /// States that were kept by who was away when they were found wrong, or disputed, and given up later.
+    pub(crate) given_up: u64,
     /// Workers that took the state from others.
     pub(crate) healed: u64,
     /// Comparisons that have shown an error to the coordinator.
@@ -101,6 +128,13 @@ impl Ended {
         self.differing += other.differing;
         self.damaged += other.damaged;
         self.stale += other.stale;
+        self.late += other.late;
+        self.superseded += other.superseded;
+        self.ahead += other.ahead;
+        self.cut_while_forming += other.cut_while_forming;
+        self.stuck += other.stuck;
+        self.store_away += other.store_away;
+        self.given_up += other.given_up;
         self.healed += other.healed;
         self.judged += other.judged;
         self.named += other.named;
@@ -126,6 +160,13 @@ impl Ended {
             ("differing", self.differing),
             ("damaged", self.damaged),
             ("stale", self.stale),
+            ("late", self.late),
+            ("superseded", self.superseded),
+            ("given_up", self.given_up),
+            ("ahead", self.ahead),
+            ("cut_while_forming", self.cut_while_forming),
+            ("stuck", self.stuck),
+            ("store_away", self.store_away),
             ("healed", self.healed),
             ("judged", self.judged),
             ("named", self.named),
@@ -154,10 +195,15 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<(JobId, Generation), Group>,
     /// Whose state was wrong in comparisons of which the coordinator may hear.
     pub(crate) compared: BTreeMap<(JobId, Generation, u64), Wrong>,
-    /// Workers that have ever made an error.
-    pub(crate) erred: BTreeSet<WorkerId>,
+    /// Processes that have ever made an error.
+    pub(crate) erred: BTreeSet<u64>,
+    /// The process that got each worker's number.
+    pub(crate) lives: BTreeMap<WorkerId, u64>,
+    /// The number of the last word of each work that has told one.
+    pub(crate) last_words: BTreeMap<u64, u64>,
     pub(crate) odds: Odds,
     pub(crate) disk_full_until: Duration,
+    pub(crate) store_away_until: Duration,
     /// Slots that do not reach the others, nor these them, and until when.
     pub(crate) split_slots: BTreeSet<usize>,
     pub(crate) split_until: Duration,
@@ -169,7 +215,7 @@ pub(crate) struct World {
     pub(crate) log: Vec<String>,
     logging: bool,
     scheduled: u64,
-    lives: u64,
+    numbers: u64,
 }
 
 impl World {
@@ -188,8 +234,11 @@ impl World {
             groups: BTreeMap::new(),
             compared: BTreeMap::new(),
             erred: BTreeSet::new(),
+            lives: BTreeMap::new(),
+            last_words: BTreeMap::new(),
             odds,
             disk_full_until: Duration::ZERO,
+            store_away_until: Duration::ZERO,
             split_slots: BTreeSet::new(),
             split_until: Duration::ZERO,
             first_job: seed % 12,
@@ -199,7 +248,7 @@ impl World {
             log: Vec::new(),
             logging,
             scheduled: 0,
-            lives: 0,
+            numbers: 0,
         };
         for slot in 0..workers {
             world.schedule(0, 500, Happening::Respawn { slot });
@@ -235,13 +284,34 @@ impl World {
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
             Happening::Poll { slot, life, regular } => self.poll(slot, life, regular),
-            Happening::Deliver(telling) => self.deliver(*telling),
-            Happening::Form { job, generation } => self.form(&job, generation),
-            Happening::Disconnect { worker } => self.call(Input::Disconnected { worker }).map(|_| ()),
-            Happening::Step { job, generation } => {
-                self.step(&job, generation);
+            Happening::Control { slot, life } => self.control(slot, life),
+            Happening::LateLetter { slot, life, letter } => {
+                if self.slots[slot].life == life {
+                    self.ended.late += 1;
+                    self.write_to(slot, *letter);
+                }
                 Ok(())
             }
+            Happening::Send { slot, life } => self.send(slot, life),
+            Happening::Late { worker, report, told } => self.late(worker, *report, told),
+            Happening::Work { place, act } => self.work(place, act),
+            Happening::Together { job, generation } => self.together(&job, generation),
+            Happening::Depart { slot, life } => self.depart(slot, life),
+            Happening::Detach { slot, life } => {
+                if self.slots[slot].life == life {
+                    self.detach(slot)
+                } else {
+                    Ok(())
+                }
+            }
+            Happening::Die { slot, life } => {
+                if self.slots[slot].life == life {
+                    self.kill(slot);
+                    self.schedule(100, 3_000, Happening::Respawn { slot });
+                }
+                Ok(())
+            }
+            Happening::Disconnect { worker } => self.call(Input::Disconnected { worker }).map(|_| ()),
             Happening::Complete { incarnation, completion } => {
                 if incarnation == self.incarnation {
                     self.note(|| format!("{completion:?}"));
@@ -301,9 +371,10 @@ impl World {
         Ok(std::mem::take(&mut self.ended))
     }
 
-    pub(crate) fn next_life(&mut self) -> u64 {
-        self.lives += 1;
-        self.lives
+    /// A number that nothing else has.
+    pub(crate) fn next_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     /// Lets something happen after a random time between these milliseconds.

@@ -280,7 +280,24 @@ fn raw(row: &ByteRecord, delimiter: u8) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn rows(text: &str) -> Vec<Vec<String>> {
+        let cells =
+            |row: ByteRecord| row.iter().map(|cell| String::from_utf8_lossy(cell).into_owned()).collect();
+        reader(b',', text.as_bytes()).byte_records().map(|row| cells(row.unwrap())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_rows_of_two_pieces_are_those_of_the_whole(text in "[ab,\"\n\r ]{0,80}") {
+            let end = ByRow { delimiter: b',' }.last_end(text.as_bytes());
+            let pieces = [rows(&text[..end]), rows(&text[end..])].concat();
+            prop_assert_eq!(pieces, rows(&text));
+        }
+    }
 
     #[test]
     fn rows_end_where_the_csv_crate_ends_them() {

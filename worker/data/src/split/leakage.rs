@@ -273,20 +273,17 @@ impl EqualRows {
 
     fn finding(self) -> Option<LeakageFinding> {
         let (one, other) = self.example?;
-        let (count, of) = self
-            .held_out
-            .values()
-            .map(HeldOut::leaked)
-            .fold((0, 0), |sum, (leaked, of)| (sum.0 + u64::from(leaked), sum.1 + u64::from(of)));
+        let rows = || self.held_out.values().map(HeldOut::leaked);
+        let count: u64 = rows().map(|(leaked, _)| u64::from(leaked)).sum();
+        let of: u64 = rows().map(|(_, measured)| u64::from(measured)).sum();
         if count == 0 {
             // The sample has become so small that the example is not in it any more.
             return None;
         }
         let checked = 0.5_f64.powi(self.zeros.try_into().unwrap_or(i32::MAX));
-        let sample = if self.zeros == 0 {
-            String::new()
-        } else {
-            format!(", of a sample of {:.1} %", checked * 100.0)
+        let sample = match self.zeros {
+            0 => String::new(),
+            _ => format!(", of a sample of {:.1} %", checked * 100.0),
         };
         let equal = if count == 1 { "row equals" } else { "rows equal" };
         let share = count as f64 / of as f64 * 100.0;

@@ -13,6 +13,7 @@ mod comparison;
 mod confusion;
 mod curves;
 mod data;
+mod dataset;
 mod fairness;
 mod figure;
 mod gates;
@@ -48,33 +49,39 @@ impl Report {
             Some(version) => format!("{} {version}: model report", self.identity.model),
             None => format!("{}: model report", self.identity.model),
         };
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content=(POLICY);
-                    title { (title) }
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    a.skip href="#content" { "To the content" }
-                    (contents(&sections))
-                    main id="content" {
-                        (summary::header(self))
-                        @for section in &sections { (section.draw()) }
-                        footer {
-                            p { "Every figure here is a field of " code { "report.json" } ", which lies beside this page; "
-                                "each carries its place there (" code { "data-at" } ", a JSON pointer)." }
-                        }
-                    }
+        let foot = html! {
+            p { "Every figure here is a field of " code { "report.json" } ", which lies beside this page; "
+                "each carries its place there (" code { "data-at" } ", a JSON pointer)." }
+        };
+        document(&title, &summary::header(self), &sections, &foot)
+    }
+}
+
+/// A page of its own.
+fn document(title: &str, header: &Markup, sections: &[Section], foot: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#content" { "To the content" }
+                (contents(sections))
+                main id="content" {
+                    (header)
+                    @for section in sections { (section.draw()) }
+                    footer { (foot) }
                 }
             }
-        };
-        page.into_string()
-    }
+        }
+    };
+    page.into_string()
 }
 
 fn sections(report: &Report) -> Vec<Section> {

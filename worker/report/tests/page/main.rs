@@ -1,5 +1,6 @@
 //! Pages, cards and JSON of reports: of four samples, and of whatever else a report can be.
 
+mod dataset;
 mod html;
 #[path = "../sample/mod.rs"]
 mod sample;

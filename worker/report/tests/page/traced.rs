@@ -10,12 +10,16 @@ use crate::html::{Page, Text};
 /// Words of the page itself that have digits in them.
 const WORDS: &[&str] = &["F1", "BLAKE3", "< 0.001"];
 
-/// Reads a page and follows each of its figures.
+/// Reads the page of a report and follows each of its figures.
 pub(crate) fn check(report: &Report) -> anyhow::Result<usize> {
-    let json: Value = serde_json::from_str(&report.to_json()?)?;
-    let page = Page::read(&report.to_html())?;
+    check_page(&serde_json::from_str(&report.to_json()?)?, &report.to_html())
+}
+
+/// Reads a page and follows each of its figures into `json`.
+pub(crate) fn check_page(json: &Value, html: &str) -> anyhow::Result<usize> {
+    let page = Page::read(html)?;
     let mut known = Vec::new();
-    strings(&json, &mut known);
+    strings(json, &mut known);
     known.extend(METRICS.iter().map(|metric| metric.about.to_owned()));
     known.retain(|name| name.contains(|c: char| c.is_ascii_digit()));
     // The longest first, since one may be a part of another.

@@ -10,7 +10,7 @@ use phalanx_data::{
 };
 use phalanx_protocol::{
     rpc::VERSION,
-    spec::{JobSpec, Precision, SplitBy, SplitSpec, Then},
+    spec::{JobSpec, Precision, Then},
     view::ModelVersion,
 };
 use phalanx_report::{
@@ -171,28 +171,13 @@ fn dataset(manifest: &DatasetManifest, spec: &JobSpec) -> Dataset {
         name: spec.name.clone(),
         sources,
         splits: Split::ALL.into_iter().map(rows).collect(),
-        split_by: Some(split_by(&spec.data.split)),
+        split_by: Some(spec.data.split.in_words()),
         funnel: lineage.funnel.as_ref().map(funnel),
         expectations: lineage.outcomes.iter().map(expectation).collect(),
         columns: manifest.columns.iter().map(column).collect(),
         recipe: None,
         code_version: lineage.code_version.clone(),
     }
-}
-
-/// How rows were divided, in words.
-fn split_by(split: &SplitSpec) -> String {
-    let by = match split.by {
-        SplitBy::Random => "at random",
-        SplitBy::Stratified => "stratified by the target",
-        SplitBy::Group => "by group",
-        SplitBy::Time => "by time",
-        SplitBy::Hash => "by a hash of the key",
-        SplitBy::Column => "by a column",
-    };
-    let columns: Vec<String> = split.columns().map(|(_, column)| format!("`{column}`")).collect();
-    let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
-    format!("{by}{columns}, seed {}", split.seed)
 }
 
 fn funnel(funnel: &phalanx_data::Funnel) -> Funnel {

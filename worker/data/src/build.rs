@@ -156,9 +156,9 @@ fn build_table(
     table: &Table,
     spec: &DataSpec,
     dialect: &Dialect,
-    given: Option<Vec<Split>>,
+    given: Option<Vec<Option<Split>>>,
     outlet: &Outlet,
-) -> Result<(Built, Vec<Split>), PrepareError> {
+) -> Result<(Built, Vec<Option<Split>>), PrepareError> {
     let mut plan = Plan::new(table, spec)?;
     let mut survey = Survey::new(&spec.split);
     let profile = profile(table, &mut plan, &mut survey, outlet.tell(Stage::Profile))?;

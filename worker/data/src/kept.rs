@@ -32,7 +32,7 @@ const KEPT: [Split; 2] = [Split::Validation, Split::Test];
 /// Sends the rows to `outlet` that `splits` puts into the splits that are kept, and takes a census of all.
 pub(crate) fn send(
     batches: &Batches<'_>,
-    splits: &[Split],
+    splits: &[Option<Split>],
     outlet: &Outlet,
 ) -> Result<Vec<ColumnProfile>, PrepareError> {
     let changed = || PrepareError::Changed { path: "the source".into() };
@@ -67,8 +67,8 @@ impl Kept {
         Self { split, number: 0, rows: 0, writer: None }
     }
 
-    fn add(&mut self, batch: &RecordBatch, splits: &[Split], outlet: &Outlet) -> Result<(), PrepareError> {
-        let ours: BooleanArray = splits.iter().map(|split| Some(*split == self.split)).collect();
+    fn add(&mut self, batch: &RecordBatch, splits: &[Option<Split>], outlet: &Outlet) -> Result<(), PrepareError> {
+        let ours: BooleanArray = splits.iter().map(|split| Some(*split == Some(self.split))).collect();
         let rows = filter_record_batch(batch, &ours).map_err(|error| failed(&error))?;
         if rows.num_rows() == 0 || rows.num_columns() == 0 {
             return Ok(());

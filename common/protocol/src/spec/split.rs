@@ -43,9 +43,14 @@ pub struct SplitSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_from: Option<String>,
     /// The test split is one of so many folds, in the place of the fraction `test`. The folds of one seed are apart
-    /// from each other and hold all rows together; `phalanx cross-validate` trains a job for each.
+    /// from each other and hold all rows together; `phalanx cross-validate` trains a job for each. Divided by `time`, what
+    /// is before the fold is trained on and what is after it left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fold: Option<FoldSpec>,
+    /// The share of the training split's rows that is trained on; the others are left out. A smaller share holds no row
+    /// that a greater one does not. `phalanx learning-curve` trains jobs with several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_share: Option<f64>,
     /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test
     /// splits that equal (features and target) one of another split. By default it is refused; up to ten equal rows,
     /// or one in a hundred, are told: in tables of few values they need not be the same thing seen twice.
@@ -110,6 +115,7 @@ impl Default for SplitSpec {
             validation_from: None,
             test_from: None,
             fold: None,
+            train_share: None,
             leakage: None,
         }
     }
@@ -121,11 +127,17 @@ impl SplitSpec {
         self.by == SplitBy::Column || self.validation_from.is_some() || self.test_from.is_some()
     }
 
-    /// The fractions of the training, the validation and the test split. They add up to 1; a fold takes its part from
-    /// the other two in proportion.
+    /// The fractions of the training, the validation and the test split of the rows that are used. They add up to 1; a
+    /// fold takes its part from the other two in proportion.
     pub fn fractions(&self) -> [f64; 3] {
         let Some(fold) = self.fold else { return [self.train, self.validation, self.test] };
-        let test = 1.0 / f64::from(fold.of);
+        let test = match self.by {
+            // Of so many stretches and those before them.
+            SplitBy::Time => 1.0 / f64::from(fold.number.saturating_add(1)),
+            SplitBy::Random | SplitBy::Stratified | SplitBy::Group | SplitBy::Hash | SplitBy::Column => {
+                1.0 / f64::from(fold.of)
+            }
+        };
         let rest = (1.0 - test) / (self.train + self.validation);
         [self.train * rest, self.validation * rest, test]
     }
@@ -179,6 +191,10 @@ mod tests {
         let [train, validation, test] = split.fractions();
         assert!((train - 0.6).abs() < 1e-12 && (validation - 0.2).abs() < 1e-12, "{train} {validation}");
         assert_eq!(test, 0.2);
+        let in_time = SplitSpec { by: SplitBy::Time, fold: Some(FoldSpec { number: 3, of: 5 }), ..split };
+        let [train, validation, test] = in_time.fractions();
+        assert!((train - 0.5625).abs() < 1e-12 && (validation - 0.1875).abs() < 1e-12, "{train} {validation}");
+        assert_eq!(test, 0.25);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The division: which split each row goes to, row after row in the order of the source.
+//! The division: which split each row goes to, row after row in the order of the source; some go to none.
 //!
 //! A fold of a cross-validation is a stretch of the same order that divides the rows without folds; the order is turned
-//! until that stretch lies at its end, where the test split is.
+//! until that stretch lies at its end, where the test split is. Folds of times are stretches of the time: rows before that of
+//! the fold are trained on, and those after it are left out.
 
 use std::{collections::HashMap, path::Path};
 
@@ -24,14 +25,14 @@ pub(crate) enum Division {
     Strata { of: StratumOf, strata: Vec<Stratum> },
     /// By the group, known by its hash.
     Groups(HashMap<u128, Split>),
-    /// By the first time of the validation and of the test split.
-    Times { validation: f64, test: f64 },
+    /// By the first time of the validation and of the test split, and by that from which on rows are left out.
+    Times { validation: f64, test: f64, end: f64 },
     /// By a hash of the key under this seed.
     Keys { seed: u64, fold: Option<FoldSpec>, borders: [f64; 2] },
     /// By name.
     Named,
     /// As it was decided before, row by row: cleaning has learnt from the training split already.
-    Given(Vec<Split>),
+    Given(Vec<Option<Split>>),
 }
 
 /// What tells the stratum of a row.
@@ -143,67 +144,86 @@ impl Division {
     }
 
     /// Tells the split of row after row.
-    pub(crate) fn walk(&self) -> Walk<'_> {
+    pub(crate) fn walk(&self, spec: &SplitSpec) -> Walk<'_> {
         let strata = match self {
             Self::Strata { strata, .. } => strata.len(),
             Self::Groups(_) | Self::Times { .. } | Self::Keys { .. } | Self::Named | Self::Given(_) => 0,
         };
-        Walk { division: self, seen: vec![0; strata], rows: [0; 3] }
+        let is_given = matches!(self, Self::Given(_));
+        let thinned = spec.train_share.filter(|_| !is_given).map(|share| (share, spec.seed));
+        Walk { division: self, thinned, seen: vec![0; strata], told: 0, rows: [0; 3] }
     }
 }
 
 /// Walks over all rows of a source in their order.
 pub(crate) struct Walk<'a> {
     division: &'a Division,
+    /// The share of the training split that is kept, and what decides which rows those are.
+    thinned: Option<(f64, u64)>,
     /// Rows seen of each stratum.
     seen: Vec<u64>,
+    /// Rows told of, those that are left out among them.
+    told: u64,
     /// Rows told of each split.
     rows: [u64; 3],
 }
 
 impl Walk<'_> {
-    /// The splits of the rows of the next chunk.
+    /// The splits of the rows of the next chunk; `None` of one that is left out.
     pub(crate) fn next(
         &mut self,
         plan: &SplitPlan,
         chunk: &Chunk,
         targets: &TargetValues,
         path: &Path,
-    ) -> Result<Vec<Split>, PrepareError> {
+    ) -> Result<Vec<Option<Split>>, PrepareError> {
         let changed = || PrepareError::Changed { path: path.to_owned() };
-        let by_cell = |role, split: &dyn Fn(&str) -> Result<Split, CellProblem>| {
+        let by_cell = |role, split: &dyn Fn(&str) -> Result<Option<Split>, CellProblem>| {
             let (column, cells) = plan.cells(role, chunk).ok_or_else(changed)?;
             each_cell(column, cells, chunk, path, split)
         };
-        let splits = match self.division {
+        let mut splits = match self.division {
             Division::Strata { of, strata } => {
                 let mut splits = Vec::with_capacity(chunk.rows);
                 for row in 0..chunk.rows {
                     let index = of.index(targets, row);
                     let stratum = strata.get(index).ok_or_else(changed)?;
                     // More rows than the first pass has counted have no place.
-                    splits.push(stratum.next(&mut self.seen[index]).ok_or_else(changed)?);
+                    splits.push(Some(stratum.next(&mut self.seen[index]).ok_or_else(changed)?));
                 }
                 splits
             }
             Division::Groups(groups) => by_cell(Role::Group, &|cell| {
                 let split = groups.get(&hash(cell)).copied();
-                split.ok_or_else(|| CellProblem::NotASplit { found: shown(cell) })
+                split.map(Some).ok_or_else(|| CellProblem::NotASplit { found: shown(cell) })
             })?,
-            Division::Times { validation, test } => {
-                by_cell(Role::Time, &|cell| Ok(by_time(time(cell)?, *validation, *test)))?
-            }
+            Division::Times { validation, test, end } => by_cell(Role::Time, &|cell| {
+                let time = time(cell)?;
+                Ok((time < *end).then(|| by_time(time, *validation, *test)))
+            })?,
             Division::Keys { seed, fold, borders } => {
-                by_cell(Role::Key, &|cell| Ok(by_key(cell, *seed, *fold, *borders)))?
+                by_cell(Role::Key, &|cell| Ok(Some(by_key(cell, *seed, *fold, *borders))))?
             }
-            Division::Named => by_cell(Role::Column, &by_name)?,
+            Division::Named => by_cell(Role::Column, &|cell| by_name(cell).map(Some))?,
             Division::Given(splits) => {
-                let from = self.rows.iter().sum::<u64>() as usize;
+                let from = self.told as usize;
                 splits.get(from..from + chunk.rows).ok_or_else(changed)?.to_vec()
             }
         };
-        splits.iter().for_each(|split| self.rows[*split as usize] += 1);
+        for split in &mut splits {
+            let left_out = |(share, seed)| share_of(seed, &self.told.to_le_bytes()) >= share;
+            if *split == Some(Split::Train) && self.thinned.is_some_and(left_out) {
+                *split = None;
+            }
+            self.told += 1;
+            split.iter().for_each(|split| self.rows[*split as usize] += 1);
+        }
         Ok(splits)
+    }
+
+    /// Rows told of so far, those that are left out among them.
+    pub(crate) fn told(&self) -> u64 {
+        self.told
     }
 
     /// Rows told so far of each split.
@@ -268,8 +288,7 @@ fn by_time(time: f64, validation: f64, test: f64) -> Split {
 }
 
 fn by_key(cell: &str, seed: u64, fold: Option<FoldSpec>, borders: [f64; 2]) -> Split {
-    // 53 bits, as many as a fraction has.
-    let place = (xxh3_64_with_seed(cell.as_bytes(), seed) >> 11) as f64 / (1_u64 << 53) as f64;
+    let place = share_of(seed, cell.as_bytes());
     let Some(FoldSpec { number, of }) = fold else { return by_time(place, borders[0], borders[1]) };
     let folds = f64::from(of);
     if ((place * folds) as u32).min(of - 1) == number - 1 {
@@ -277,6 +296,11 @@ fn by_key(cell: &str, seed: u64, fold: Option<FoldSpec>, borders: [f64; 2]) -> S
     }
     let turned = (place + f64::from(of - number) / folds).fract();
     by_time(turned, borders[0], f64::INFINITY)
+}
+
+/// A place from 0 up to 1 that `content` has for good under `seed`: 53 bits, as many as a fraction has.
+fn share_of(seed: u64, content: &[u8]) -> f64 {
+    (xxh3_64_with_seed(content, seed) >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// The sizes of a stratum's splits, and how far its order is turned, for a fold. Strata of fewer rows than there are
@@ -312,7 +336,8 @@ pub(super) fn at_once(spec: &SplitSpec) -> Option<Division> {
                 return None;
             }
             let test = date(&spec.test_from).unwrap_or(f64::INFINITY);
-            Some(Division::Times { validation: date(&spec.validation_from).unwrap_or(test), test })
+            let validation = date(&spec.validation_from).unwrap_or(test);
+            Some(Division::Times { validation, test, end: f64::INFINITY })
         }
         SplitBy::Random | SplitBy::Stratified | SplitBy::Group => None,
     }

@@ -92,6 +92,37 @@ async fn times_are_in_order_and_equal_ones_together() {
 }
 
 #[tokio::test]
+async fn folds_of_times_are_measured_on_what_comes_after_what_they_are_trained_on() {
+    let bench = Bench::new();
+    // Ten rows a day, in no order: thirty days in six stretches of five.
+    let content: String = (0..300).map(|row| row * 7 % 300).map(|row| format!("{row},{},{row}\n", row / 10)).collect();
+    let content = format!("x,day,y\n{content}");
+    for (number, sizes) in [(1, [40, 10, 50]), (5, [220, 30, 50])] {
+        let split = format!(r#""by": "time", "time": "day", "fold": {{"number": {number}, "of": 5}}"#);
+        let mut numbers = numbers(&open(&bench, &content, &split).await);
+        assert_eq!([0, 1, 2].map(|split: usize| numbers[split].len()), sizes, "{split}");
+        numbers.iter_mut().for_each(|split| split.sort_by(f32::total_cmp));
+        let used: Vec<f32> = numbers.concat();
+        assert_eq!(used, (0..used.len()).map(|row| row as f32).collect::<Vec<_>>(), "{split}");
+    }
+}
+
+#[tokio::test]
+async fn a_smaller_share_to_train_on_is_a_part_of_a_greater_one() {
+    let bench = Bench::new();
+    let content: String = (0..2_000).map(|row| format!("{row},{row}\n")).collect();
+    let content = format!("x,y\n{content}");
+    let of = async |more: &str| numbers(&open(&bench, &content, &format!(r#""seed": 3{more}"#)).await);
+    let whole = of("").await;
+    let half = of(r#", "train_share": 0.5"#).await;
+    let tenth = of(r#", "train_share": 0.1"#).await;
+    assert_eq!((&half[1], &half[2]), (&whole[1], &whole[2]), "what is measured on stays");
+    assert!((720..880).contains(&half[0].len()) && (120..200).contains(&tenth[0].len()), "{}", half[0].len());
+    assert!(half[0].iter().all(|row| whole[0].contains(row)));
+    assert!(tenth[0].iter().all(|row| half[0].contains(row)));
+}
+
+#[tokio::test]
 async fn a_hashed_key_keeps_its_split_as_data_grows() {
     let bench = Bench::new();
     let rows = |count: u32| {

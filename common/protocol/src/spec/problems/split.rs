@@ -15,13 +15,17 @@ pub(super) fn check(sections: &Sections<'_>, data: &DataSpec, rules: &mut Rules)
     columns(split, rules);
     dates(split, rules);
     fold(split, rules);
+    if let Some(share) = split.train_share {
+        rules.number("data.split.train_share", share, share > 0.0 && share <= 1.0, "above 0 and at most 1");
+    }
     for (setting, column) in split.columns() {
         rules.require(Some(column) != data.target.as_deref(), ["data.split", "data.target"], || {
             format!("`data.split.{setting}` must not be the target \"{column}\"")
         });
     }
     if matches!(data.source(), Some(SourceSpec::Text(_))) {
-        let holds = split.by == SplitBy::Random && split.columns().next().is_none() && split.fold.is_none();
+        let is_whole = split.fold.is_none() && split.train_share.is_none();
+        let holds = split.by == SplitBy::Random && split.columns().next().is_none() && is_whole;
         rules.require(holds, ["data.split", "data.split.by", "data"], || {
             "`data.split` of a text can say fractions only: a text has no classes, columns and folds, and is cut into \
              three stretches"
@@ -102,7 +106,7 @@ fn dates(split: &SplitSpec, rules: &mut Rules) {
     }
 }
 
-/// Folds hold all rows together, which stretches of time and given splits do not.
+/// Folds need rows that may be divided anew, which given dates and splits are not.
 fn fold(split: &SplitSpec, rules: &mut Rules) {
     let Some(fold) = split.fold else { return };
     rules.whole("data.split.fold.of", fold.of, 2..=FOLDS_MAX);
@@ -118,11 +122,12 @@ fn fold(split: &SplitSpec, rules: &mut Rules) {
     );
     let is_divided = match split.by {
         SplitBy::Random | SplitBy::Stratified | SplitBy::Group | SplitBy::Hash => true,
-        SplitBy::Time | SplitBy::Column => false,
+        SplitBy::Time => !split.sizes_are_given(),
+        SplitBy::Column => false,
     };
     rules.require(is_divided, ["data.split.fold", "data.split.by"], || {
         "`data.split.fold` needs rows that may be divided anew: set `data.split.by` to \"random\", \"stratified\", \
-         \"group\" or \"hash\", or take the fold out"
+         \"group\", \"hash\" or, without dates, \"time\", or take the fold out"
             .to_owned()
     });
 }

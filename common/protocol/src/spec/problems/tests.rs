@@ -198,11 +198,12 @@ fn splits_are_shares_of_a_whole() {
         &[],
         &["`data.split.fold.number` must be 1 to 5, how many folds there are, got 6"],
     );
-    fold(
-        "{number=1,of=5}",
-        &["data.split.by=time", "data.split.time=when"],
-        &["rows that may be divided anew"],
-    );
+    let in_time = ["data.split.by=time", "data.split.time=when"];
+    fold("{number=1,of=5}", &in_time, &[]);
+    let dated = [in_time[0], in_time[1], "data.split.test_from='2024-01-01'"];
+    fold("{number=1,of=5}", &dated, &["rows that may be divided anew"]);
+    check(TABLE, &["data.split.train_share=0.25"], &[]);
+    check(TABLE, &["data.split.train_share=0"], &["`data.split.train_share` must be above 0 and at most 1"]);
     let all = "data.split={train=1,validation=0,test=0}";
     check(TABLE, &[all], &[]);
     check(TABLE, &[all, "train.early_stop.metric=accuracy"], &["`data.split.validation` must be above 0"]);

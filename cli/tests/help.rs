@@ -31,6 +31,7 @@ const COMMANDS: &[&str] = &[
     "evaluate",
     "compare",
     "cross-validate",
+    "learning-curve",
     "report",
     "submit",
     "workers",

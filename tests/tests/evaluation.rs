@@ -77,6 +77,8 @@ fn everything_that_is_asked_for_is_in_the_report() {
     done(&home.phalanx(&["report", "income", "--html", page.to_str().expect("UTF-8")]));
     let page = fs::read_to_string(page).expect("it was written");
     assert!(page.starts_with("<!") && page.contains("equalized") && page.contains("income"), "a page");
+    let traced = every_figure_is_a_field(&page, &report);
+    assert!(traced > 1_000, "{traced} figures");
     let card = home.phalanx(&["report", "income", "--card"]);
     assert!(card.stdout.starts_with("---\n"), "{}", card.stdout);
     let artifact = home.job("mlp-1").artifact.expect("it is done");
@@ -196,6 +198,18 @@ fn a_job_is_cross_validated_by_jobs_side_by_side() {
     assert!(auc["mean"].as_f64().is_some_and(|mean| mean > 0.8), "{auc}");
     assert!(auc["deviation"].as_f64().is_some_and(|deviation| deviation > 0.0 && deviation < 0.05), "{auc}");
     assert!(fs::read(file).is_ok_and(|content| content.starts_with(b"PAR1")));
+    let curve = home.folder().join("curve.html");
+    let curve = curve.to_str().expect("UTF-8");
+    let shares = ["learning-curve", job, "--shares", "0.1,0.2,0.5,1", "--json", "--html", curve];
+    let ended = cluster.ask(&shares);
+    done(&ended);
+    let curves: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let of_auc = |curve: &&Value| curve["metric"] == "roc_auc";
+    let auc = curves.as_array().and_then(|curves| curves.iter().find(of_auc)).expect("ROC-AUC");
+    let rows = auc["points"].as_array().expect("points").iter().map(|point| point["rows"].as_u64());
+    assert!(rows.clone().is_sorted() && rows.count() == 4, "{auc}");
+    assert!(auc["power_law"]["limit"].is_f64(), "{auc}");
+    assert!(fs::read_to_string(curve).is_ok_and(|page| page.contains("What more rows would bring")));
     assert!(cluster.job("mlp-fold-3-3").is_some_and(|job| job.model.is_none()), "folds register nothing");
 
     let by_column =
@@ -203,6 +217,24 @@ fn a_job_is_cross_validated_by_jobs_side_by_side() {
     let ended = cluster.ask(&by_column);
     assert_eq!(ended.code, Some(2), "{ended:#?}");
     assert!(ended.stderr.contains("needs rows that may be divided anew"), "{}", ended.stderr);
+}
+
+/// Follows each figure of a page to its place in the JSON; tells how many there are.
+#[track_caller]
+fn every_figure_is_a_field(page: &str, report: &Value) -> usize {
+    let mut figures = 0;
+    for element in page.split("<data ").skip(1) {
+        let attribute = |name: &str| {
+            let (_, rest) = element.split_once(&format!("{name}=\"")).expect("a figure has it");
+            let text = rest.split('"').next().unwrap_or_default();
+            text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+        };
+        let (value, at) = (attribute("value"), attribute("data-at"));
+        let field = report.pointer(&at).unwrap_or_else(|| panic!("{at} is no field"));
+        assert_eq!(field.as_f64(), value.parse().ok(), "{at}");
+        figures += 1;
+    }
+    figures
 }
 
 /// The header and the first rows of a CSV file, as another one.

@@ -9,32 +9,37 @@ use clap::Args;
 use phalanx_agent::evaluation::{FoldPredictions, read_predictions, write_folds};
 use phalanx_evaluate::cross_validation::{CrossValidated, cross_validated};
 use phalanx_protocol::{
-    id::JOB_NAME_CHARS_MAX,
-    spec::{Bound, FoldSpec, JobSpec},
+    spec::{FoldSpec, JobSpec, SplitBy},
     view::{JobState, JobView},
 };
+use phalanx_report::Report;
 use serde::Serialize;
 
-use super::{job_file::JobFileArgs, registered::open};
+use super::{
+    job_file::JobFileArgs,
+    registered::open,
+    side_by_side::{self, one_of_several, report_of_several},
+};
 use crate::{
-    client::{Client, ClientError},
+    client::Client,
     connect::Where,
     error::{CliError, Exit},
+    output::write_text,
     show::{self, DIM},
-    signal::StopSignals,
 };
 
 /// Train a job once for each fold of its rows, and say how far its metrics vary
 ///
 /// The folds divide all rows, as `data.split` says (by chance, within classes, by group, by key); each
-/// is the test split of one job, and the others are trained on. The jobs run side by side as far as
-/// there are workers, and register nothing: gates are judged fold by fold.
+/// is the test split of one job, and the others are trained on. Divided by time, a fold is a stretch of
+/// it, and what comes before is trained on. The jobs run side by side as far as there are workers, and
+/// register nothing: gates are judged fold by fold.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   phalanx cross-validate examples/adult.toml --coordinator http://host:7700
   phalanx cross-validate examples/adult.toml --folds 10 --repeats 3 --json
-  phalanx cross-validate examples/adult.toml --predictions folds.parquet")]
+  phalanx cross-validate examples/adult.toml --predictions folds.parquet --html folds.html")]
 pub(crate) struct CrossValidate {
     #[command(flatten)]
     job: JobFileArgs,
@@ -50,6 +55,10 @@ pub(crate) struct CrossValidate {
     /// Write what each job says of the rows that it has not seen to this Parquet file
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
+
+    /// Write it to this file as a page that browsers show
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
 
     /// Print it as JSON
     #[arg(long)]
@@ -81,33 +90,23 @@ impl CrossValidate {
         let of_one =
             self.job.clone().with("data.split.fold.number", 1).with("data.split.fold.of", self.folds);
         let spec = of_one.read()?;
-        let Some(connection) = self.at.living().await? else {
-            return Err(CliError::usage("no coordinator is running here that could take the jobs").hint(
-                "`phalanx coordinator` and `phalanx worker` make a cluster; --coordinator URL names one elsewhere",
-            ));
-        };
-        let client = connection.client();
-        let mut signals = StopSignals::listen()?;
-        let mut ids = Vec::new();
-        for spec in self.specs(&spec) {
-            let job = client.submit(spec).await?;
-            ids.push(job.id.as_str().to_owned());
+        if spec.data.split.by == SplitBy::Time && self.repeats > 1 {
+            return Err(CliError::usage("--repeats must be 1: folds of time are the same with every seed"));
         }
-        let ended = tokio::select! {
-            ended = all(client, &ids) => Some(ended),
-            () = signals.next() => None,
-        };
-        if !matches!(ended, Some(Ok(_))) {
-            cancel(client, &ids).await;
-        }
-        let Some(jobs) = ended.transpose()? else {
-            anstream::eprintln!("the folds are cancelled");
+        let connection = side_by_side::connect(&self.at).await?;
+        let specs = self.specs(&spec);
+        let Some(jobs) = side_by_side::train(&connection, specs.clone()).await? else {
             return Ok(Exit::Interrupted);
         };
+        let client = connection.client();
         if let Some(file) = &self.predictions {
             self.write(client, &jobs, file).await?;
         }
-        let folds = self.sum_up(&spec, &jobs)?;
+        let folds = self.sum_up(&specs, &jobs)?;
+        if let Some(file) = &self.html {
+            let report = report_of_several(client, &spec, &jobs).await?;
+            write_text(file, &Report { cross_validation: folds.metrics.clone(), ..report }.to_html())?;
+        }
         if self.json {
             show::print_json(&folds)?;
         } else {
@@ -116,38 +115,31 @@ impl CrossValidate {
         Ok(Exit::Done)
     }
 
-    /// A job for each fold of each repeat. Versions are compared on the test split that they share, which folds do not.
+    /// A job for each fold of each repeat.
     fn specs(&self, spec: &JobSpec) -> Vec<JobSpec> {
-        let count = self.folds * self.repeats;
         let of_fold = |index: u32| {
-            let mut spec = spec.clone();
-            let suffix = format!("-fold-{}", index + 1);
-            spec.name.truncate(JOB_NAME_CHARS_MAX - suffix.len());
-            spec.name.push_str(&suffix);
+            let mut spec = one_of_several(spec, &format!("-fold-{}", index + 1));
             spec.data.split.seed = spec.data.split.seed.wrapping_add(u64::from(index / self.folds));
             spec.data.split.fold = Some(FoldSpec { number: index % self.folds + 1, of: self.folds });
-            spec.register = None;
-            spec.evaluate.gates.retain(|gate| match gate.bound {
-                Bound::Number(_) => true,
-                Bound::Version { .. } => false,
-            });
             spec
         };
-        (0..count).map(of_fold).collect()
+        (0..self.folds * self.repeats).map(of_fold).collect()
     }
 
-    fn sum_up(&self, spec: &JobSpec, jobs: &[JobView]) -> Result<Folds, CliError> {
-        let test_share = 1.0 / f64::from(self.folds);
-        let [train, ..] = spec.data.split.fractions();
-        let level = spec.evaluate.intervals.level;
+    fn sum_up(&self, specs: &[JobSpec], jobs: &[JobView]) -> Result<Folds, CliError> {
+        let tested = |spec: &JobSpec| {
+            let [train, _, test] = spec.data.split.fractions();
+            test / train
+        };
+        let test_share = specs.iter().map(tested).sum::<f64>() / specs.len() as f64;
+        let level = specs.first().map_or(0.95, |spec| spec.evaluate.intervals.level);
         let mut metrics = Vec::new();
         for name in jobs.iter().take(1).flat_map(|job| job.metrics.keys()) {
             let values: Option<Vec<f64>> = jobs.iter().map(|job| job.metrics.get(name).copied()).collect();
             let Some(values) = values.filter(|values| values.iter().all(|value| value.is_finite())) else {
                 continue;
             };
-            metrics
-                .push(cross_validated(name, &values, test_share / train, level).map_err(CliError::failed)?);
+            metrics.push(cross_validated(name, &values, test_share, level).map_err(CliError::failed)?);
         }
         Ok(Folds {
             folds: self.folds,
@@ -177,38 +169,5 @@ impl CrossValidate {
         fs::write(file, content).map_err(|error| CliError::usage(format!("{}: {error}", file.display())))?;
         anstream::eprintln!("{DIM}written{DIM:#} {}", file.display());
         Ok(())
-    }
-}
-
-/// Waits until all jobs have measured their folds.
-async fn all(client: &Client, ids: &[String]) -> Result<Vec<JobView>, CliError> {
-    let mut jobs = Vec::new();
-    for id in ids {
-        let mut follow = client.follow(id);
-        let job = loop {
-            let job = follow.next().await?;
-            if job.state.is_over() {
-                break job;
-            }
-        };
-        // A job whose gates do not hold has failed, too, and has measured its fold.
-        if job.artifact.is_none() {
-            let why = job.reason.unwrap_or_else(|| "for a reason that is not known".to_owned());
-            let message = format!("{id} is {}, and the other folds are cancelled: {why}", job.state.as_str());
-            return Err(CliError::failed(message));
-        }
-        anstream::eprintln!("{DIM}{} of {}{DIM:#} {id}", jobs.len() + 1, ids.len());
-        jobs.push(job);
-    }
-    Ok(jobs)
-}
-
-/// Cancels what is not over yet.
-async fn cancel(client: &Client, ids: &[String]) {
-    for id in ids {
-        match client.cancel(id).await {
-            Ok(_) | Err(ClientError::Refused { .. }) => {}
-            Err(error) => anstream::eprintln!("{id} could not be cancelled: {error}"),
-        }
     }
 }

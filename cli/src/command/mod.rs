@@ -20,6 +20,7 @@ mod gc;
 mod job;
 mod job_file;
 mod jobs;
+mod learning_curve;
 mod model;
 mod models;
 mod predict;
@@ -28,6 +29,7 @@ mod report;
 mod resume;
 mod run;
 mod scale;
+mod side_by_side;
 mod submit;
 mod telemetry;
 mod worker;
@@ -93,6 +95,8 @@ pub(crate) enum Asked {
     Evaluate(evaluate::Evaluate),
     Compare(compare::Compare),
     CrossValidate(cross_validate::CrossValidate),
+    #[command(name = "learning-curve")]
+    LearningCurves(learning_curve::LearningCurves),
     Report(report::Report),
     Submit(submit::Submit),
     Workers(workers::Workers),
@@ -126,6 +130,7 @@ impl Asked {
             Self::Evaluate(command) => command.run().await,
             Self::Compare(command) => command.run().await,
             Self::CrossValidate(command) => Box::pin(command.run()).await,
+            Self::LearningCurves(command) => Box::pin(command.run()).await,
             Self::Report(command) => command.run().await,
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,

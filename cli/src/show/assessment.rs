@@ -4,6 +4,7 @@
 use phalanx_evaluate::{
     compare::{Comparison, Side},
     cross_validation::CrossValidated,
+    learning_curve::{LearningCurve, LearningPoint},
     interval::Interval,
     robustness::{Disturbance, Disturbed},
 };
@@ -210,6 +211,32 @@ pub(crate) fn folds(metrics: &[CrossValidated], jobs: usize, gates_hold: usize) 
     if gates_hold < jobs {
         text.push_str(&format!("  {BAD}gates hold in {gates_hold} of {jobs} jobs{BAD:#}\n"));
     }
+    text
+}
+
+/// What metrics are with more and more rows to learn from.
+pub(crate) fn learning_curves(curves: &[LearningCurve], jobs: usize) -> String {
+    let mut rows = table(&[
+        Column::Text("metric"),
+        Column::Figure("rows"),
+        Column::Figure("mean"),
+        Column::Figure("deviation"),
+        Column::Text(""),
+    ]);
+    for curve in curves.iter().filter(|curve| !curve.metric.contains('[')) {
+        let mut name = curve.metric.as_str();
+        for LearningPoint { rows: learned, mean, deviation, .. } in &curve.points {
+            rows.add_row([name.to_owned(), count(*learned), figure(*mean), figure(*deviation), String::new()]);
+            name = "";
+        }
+        if let (Some(guess), Some(last)) = (curve.with_twice_the_rows, curve.points.last()) {
+            let doubled = last.rows.saturating_mul(2);
+            let blank = String::new();
+            rows.add_row([blank.clone(), count(doubled), figure(guess), blank, "a guess".to_owned()]);
+        }
+    }
+    let mut text = indented(&rows);
+    text.push_str(&format!("\n  {DIM}{jobs} jobs, all of a seed measured on the same rows{DIM:#}\n"));
     text
 }
 

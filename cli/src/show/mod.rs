@@ -30,7 +30,7 @@ use std::{
 
 use serde::Serialize;
 
-pub(crate) use assessment::{assessment, comparison, folds};
+pub(crate) use assessment::{assessment, comparison, folds, learning_curves};
 pub(crate) use audit::{AuditProgress, audit};
 pub(crate) use data::{dataset, diff, validation};
 pub(crate) use dataset_page::dataset_page;

@@ -123,6 +123,24 @@ fn a_fairness_gate_that_fails_keeps_the_model_out_and_the_report_says_why() {
 }
 
 #[test]
+fn reweighing_before_training_brings_groups_nearer_and_the_report_has_the_weights() {
+    let home = Home::new();
+    let apart = |name: &str, reweigh: &str| {
+        let job = home.write_job(&census(name, "sensitive = [\"sex\"]"));
+        let job = job.to_str().expect("UTF-8");
+        done(&home.phalanx(&["run", job, "--workers", "1", "--set", reweigh]));
+        let report = json(&home, &["report", name, "--json"]);
+        let found = &report["fairness"]["found"];
+        let parity = &found["columns"][0]["classes"][0]["demographic_parity"]["difference"];
+        (parity.as_f64().expect("a difference"), found["mitigations"][0].clone())
+    };
+    let (before, _) = apart("plain", "data.reweigh=[]");
+    let (after, weights) = apart("weighed", "data.reweigh=[\"sex\"]");
+    assert!(after < 0.7 * before, "{after}, before {before}");
+    assert_eq!(weights["reweighing"]["cells"].as_array().map(Vec::len), Some(4), "{weights}");
+}
+
+#[test]
 fn a_column_that_is_not_there_fails_its_gate_with_those_that_are() {
     let home = Home::new();
     let gates = "gates = [\"fairness.equal_opportunity_ratio[gender] >= 0.5\"]";

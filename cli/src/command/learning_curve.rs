@@ -105,11 +105,14 @@ impl LearningCurves {
             let value = |job: &JobView| job.metrics.get(name).copied().filter(|value| value.is_finite());
             let learned = |point: usize| -> Option<Learned> {
                 let of_point: Vec<&JobView> = jobs.iter().skip(point).step_by(self.shares.len()).collect();
-                let rows = of_point.iter().filter_map(|job| Some(job.dataset.as_ref()?.train_rows)).sum::<u64>();
+                let rows =
+                    of_point.iter().filter_map(|job| Some(job.dataset.as_ref()?.train_rows)).sum::<u64>();
                 let values = of_point.iter().map(|job| value(job)).collect::<Option<Vec<f64>>>()?;
                 Some(Learned { rows: rows / of_point.len() as u64, values })
             };
-            let Some(points) = (0..self.shares.len()).map(learned).collect::<Option<Vec<_>>>() else { continue };
+            let Some(points) = (0..self.shares.len()).map(learned).collect::<Option<Vec<_>>>() else {
+                continue;
+            };
             curves.push(learning_curve(name, points).map_err(CliError::failed)?);
         }
         Ok(curves)
@@ -119,5 +122,7 @@ impl LearningCurves {
 /// Reads a share of the rows.
 fn share(text: &str) -> Result<f64, String> {
     let share: Option<f64> = text.trim().parse().ok();
-    share.filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| "expected a number above 0 and at most 1".to_owned())
+    share
+        .filter(|share| *share > 0.0 && *share <= 1.0)
+        .ok_or_else(|| "expected a number above 0 and at most 1".to_owned())
 }

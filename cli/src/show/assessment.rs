@@ -4,8 +4,8 @@
 use phalanx_evaluate::{
     compare::{Comparison, Side},
     cross_validation::CrossValidated,
-    learning_curve::{LearningCurve, LearningPoint},
     interval::Interval,
+    learning_curve::{LearningCurve, LearningPoint},
     robustness::{Disturbance, Disturbed},
 };
 use phalanx_report::{FairnessOf, OnSplit, Report, SplitMetrics};
@@ -226,7 +226,13 @@ pub(crate) fn learning_curves(curves: &[LearningCurve], jobs: usize) -> String {
     for curve in curves.iter().filter(|curve| !curve.metric.contains('[')) {
         let mut name = curve.metric.as_str();
         for LearningPoint { rows: learned, mean, deviation, .. } in &curve.points {
-            rows.add_row([name.to_owned(), count(*learned), figure(*mean), figure(*deviation), String::new()]);
+            rows.add_row([
+                name.to_owned(),
+                count(*learned),
+                figure(*mean),
+                figure(*deviation),
+                String::new(),
+            ]);
             name = "";
         }
         if let (Some(guess), Some(last)) = (curve.with_twice_the_rows, curve.points.last()) {

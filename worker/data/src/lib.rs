@@ -66,6 +66,7 @@ mod sql;
 mod stream;
 mod tokens;
 mod versions;
+mod weigh;
 mod write;
 
 #[doc(hidden)]
@@ -87,7 +88,7 @@ pub use inspect::{Validation, clean_rows, validate};
 pub use intake::SourceRecord;
 pub use label_noise::{LabelIssue, LabelNoise, LabelNoiseError, label_noise};
 pub use manifest::{
-    ColumnSummary, ColumnValues, DatasetManifest, Lineage, SHARD_BYTES, ShardRef, SplitManifest,
+    ColumnSummary, ColumnValues, DatasetManifest, Lineage, SHARD_BYTES, ShardRef, SplitManifest, Weights,
 };
 pub use order::Order;
 pub use prepare::{Prepared, Progress, Stage, prepare};

@@ -111,7 +111,7 @@ impl Iterator for RowReader {
         let changed = |_: ArrowError| PrepareError::Changed { path: self.path.clone() };
         Some(plain.map_err(changed).and_then(|plain| {
             let features = self.encoder.encode(chunk, &self.path)?;
-            Ok((Batch { rows, features, targets: Targets::None }, plain))
+            Ok((Batch::new(rows, features, Targets::None), plain))
         }))
     }
 }
@@ -172,7 +172,7 @@ impl RawRows {
         let chunks = batches_as_chunks(path(), self.batches().to_vec(), selected);
         let batch = |chunk: Result<crate::source::Chunk, PrepareError>| {
             let chunk = chunk?;
-            Ok(Batch { rows: chunk.rows, features: encoder.encode(chunk, &path())?, targets: Targets::None })
+            Ok(Batch::new(chunk.rows, encoder.encode(chunk, &path())?, Targets::None))
         };
         chunks.map(batch).collect()
     }

@@ -23,7 +23,7 @@ use crate::{
     mean::Mean,
     on_device, optimizer, precision, random,
     state::State,
-    task::{Samples, Task},
+    task::{self, Samples, Task},
 };
 
 /// Tensors of a model, by path.
@@ -303,10 +303,7 @@ impl<T: Task> Learner for Model<T> {
 
     fn surprise(&self, batch: &Batch) -> Vec<f32> {
         let samples = Samples::new(batch, &self.schema, &self.device);
-        let scores = self.module().valid().scores(&samples);
-        let log_probabilities = burn::tensor::activation::log_softmax(scores, 1);
-        let truth = samples.classes().unsqueeze_dim::<2>(1);
-        floats(log_probabilities.gather(1, truth).neg().into_data())
+        floats(task::surprise(self.module().valid().scores(&samples), samples.classes()).into_data())
     }
 
     fn input_gradient(&self, batch: &Batch, output: Output) -> Option<Vec<f32>> {

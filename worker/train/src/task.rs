@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use burn::{
     module::Module,
     nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},
-    tensor::{Device, FloatDType, Int, Tensor, TensorData},
+    tensor::{Device, FloatDType, Int, Tensor, TensorData, activation::log_softmax},
 };
 use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
 
@@ -33,16 +33,29 @@ pub trait Task: Module + 'static {
     fn scores(&self, samples: &Samples<'_>) -> Tensor<2>;
 
     /// The loss that training lowers: the mean over `samples`, shape `[1]`. By
-    /// default cross-entropy for classes, bytes and tokens, the squared error for numbers.
+    /// default cross-entropy for classes, bytes and tokens, the squared error for numbers. With
+    /// `data.reweigh` each row counts by its weight ([`Samples::weights`]).
     fn loss(&self, samples: &Samples<'_>) -> Tensor<1> {
         let scores = self.scores(samples).cast(FloatDType::F32);
         match &samples.schema.target {
             TargetKind::Classes(_) | TargetKind::NextByte | TargetKind::NextToken { .. } => {
-                CrossEntropyLossConfig::new().init(samples.device).forward(scores, samples.classes())
+                match samples.weights() {
+                    None => {
+                        CrossEntropyLossConfig::new().init(samples.device).forward(scores, samples.classes())
+                    }
+                    Some(weights) => (surprise(scores, samples.classes()) * weights).mean(),
+                }
             }
+            // Only classes are weighed.
             TargetKind::Number { .. } => MseLoss::new().forward(scores, samples.numbers(), Reduction::Mean),
         }
     }
+}
+
+/// The loss of each row: `-ln p` of its class.
+pub(crate) fn surprise(scores: Tensor<2>, classes: Tensor<1, Int>) -> Tensor<1> {
+    let log_probabilities = log_softmax(scores, 1);
+    log_probabilities.gather(1, classes.unsqueeze_dim::<2>(1)).neg().squeeze_dim(1)
 }
 
 /// A batch of rows on a device, with what the data set's schema says of them.
@@ -147,6 +160,14 @@ impl<'a> Samples<'a> {
         };
         let rows = values.len();
         Tensor::from_data(TensorData::new(values, [rows]), self.device)
+    }
+
+    /// How much each row counts in the loss, `[rows]`: 1 on average over the training split. `None` where all count the
+    /// same, as they do when they are measured.
+    pub fn weights(&self) -> Option<Tensor<1>> {
+        let weights = self.batch.weights.clone()?;
+        let rows = weights.len();
+        Some(Tensor::from_data(TensorData::new(weights, [rows]), self.device))
     }
 
     /// The numbers to predict, `[rows, 1]`, standardised with the training split's

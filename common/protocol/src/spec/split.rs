@@ -193,7 +193,10 @@ mod tests {
         assert_eq!(test, 0.2);
         let in_time = SplitSpec { by: SplitBy::Time, fold: Some(FoldSpec { number: 3, of: 5 }), ..split };
         let [train, validation, test] = in_time.fractions();
-        assert!((train - 0.5625).abs() < 1e-12 && (validation - 0.1875).abs() < 1e-12, "{train} {validation}");
+        assert!(
+            (train - 0.5625).abs() < 1e-12 && (validation - 0.1875).abs() < 1e-12,
+            "{train} {validation}"
+        );
         assert_eq!(test, 0.25);
     }
 

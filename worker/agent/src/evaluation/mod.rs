@@ -19,7 +19,7 @@ use phalanx_assess::{Assessment, Exam, NoTable, Table, Validation, assess};
 use phalanx_data::{Dataset, Split, TargetKind};
 use phalanx_evaluate::Predictions;
 use phalanx_protocol::message::Assignment;
-use phalanx_report::{OnSplit, Report};
+use phalanx_report::{Mitigation, OnSplit, Report};
 use phalanx_train::{Examined, Outcome, Tasks};
 use rayon::ThreadPoolBuilder;
 
@@ -78,6 +78,9 @@ impl Evaluation {
         self.examined(&mut report);
         if let Some(assessment) = assessment.clone() {
             assessment.fill(&mut report);
+        }
+        if let (Some(fairness), Some(weights)) = (&mut report.fairness, &self.dataset.manifest().weights) {
+            fairness.found.mitigations.insert(0, Mitigation::Reweighing(weights.of.clone()));
         }
         for split in report.splits.iter_mut().take(1) {
             split.undefined.extend(self.outcome.examined.without.clone());

@@ -249,7 +249,8 @@ impl<'a> Cleaning<'a> {
         }
         self.write(|_| Ok(()), |()| Ok(()))?;
         if let Batches::Table(table) = &self.batches {
-            let of_rows = divide(table)?.into_iter().map(|split| split.map_or(NO_SPLIT, |split| split as u8)).collect();
+            let of_rows =
+                divide(table)?.into_iter().map(|split| split.map_or(NO_SPLIT, |split| split as u8)).collect();
             self.pipeline.split(Arc::new(Splits { of_rows, starts: table.starts.clone() }));
         }
         self.divided = true;

@@ -40,6 +40,7 @@ pub(super) fn check(sections: &Sections<'_>, target: Option<MeasuredOn>, rules: 
         self::robustness(robustness, rules);
     }
     fitting_target(evaluate, target, rules);
+    reweigh(sections, target, rules);
     let split = sections.data.map(|data| &data.split);
     let has_validation = split.is_none_or(|split| split.sizes_are_given() || split.validation != 0.0);
     for (setting, is_asked) in chosen_on_validation(evaluate) {
@@ -47,6 +48,22 @@ pub(super) fn check(sections: &Sections<'_>, target: Option<MeasuredOn>, rules: 
             format!("`data.split.validation` must be above 0, since `{setting}` is chosen on that split")
         });
     }
+}
+
+/// Weights are for classes, and what comes of them is measured.
+fn reweigh(sections: &Sections<'_>, target: Option<MeasuredOn>, rules: &mut Rules) {
+    let (Some(data), Some(evaluate)) = (sections.data, sections.evaluate) else { return };
+    texts("data.reweigh", &data.reweigh, SENSITIVE_MAX, rules);
+    for column in &data.reweigh {
+        rules.require(evaluate.sensitive.contains(column), ["data.reweigh", "evaluate.sensitive"], || {
+            format!("`data.reweigh` names `{column}`, which must be in `evaluate.sensitive`, too: that shows what comes of it")
+        });
+    }
+    let has_classes = matches!(target, None | Some(MeasuredOn::Classes));
+    rules.require(data.reweigh.is_empty() || has_classes, ["data.reweigh", "data"], || {
+        let noun = target.map_or("the target", MeasuredOn::noun);
+        format!("`data.reweigh` is about classes, which {noun} does not have: take it out")
+    });
 }
 
 fn chosen_on_validation(evaluate: &EvaluateSpec) -> [(&'static str, bool); 2] {

@@ -229,7 +229,8 @@ async fn weighed_rows_have_the_same_shares_of_classes_in_every_group() {
         0 => (row, "f", row % 4 == 0),
         _ => (row, "m", row % 20 == 1),
     };
-    let line = |(row, sex, yes): (u32, &str, bool)| format!("{row},{sex},{}\n", if yes { "yes" } else { "no" });
+    let line =
+        |(row, sex, yes): (u32, &str, bool)| format!("{row},{sex},{}\n", if yes { "yes" } else { "no" });
     let content: String = (0..400).map(row).map(line).collect();
     let settings = r#""target": "y", "reweigh": ["sex"], "ignore": ["sex"], "encode": {"numbers": "none"}"#;
     let data = spec("csv", &bench.file("a.csv", &format!("x,sex,y\n{content}")), settings);
@@ -237,7 +238,9 @@ async fn weighed_rows_have_the_same_shares_of_classes_in_every_group() {
     let all = |split| dataset.gather(split, &(0..dataset.rows(split)).collect::<Vec<_>>()).unwrap();
     assert_eq!(all(Split::Test).weights, None);
     let train = all(Split::Train);
-    let (Features::Floats(numbers), Some(weights)) = (train.features, train.weights) else { panic!("no weights") };
+    let (Features::Floats(numbers), Some(weights)) = (train.features, train.weights) else {
+        panic!("no weights")
+    };
     let mut sums = BTreeMap::new();
     for (number, weight) in numbers.into_iter().zip(weights) {
         let (_, sex, yes) = row(number as u32);
@@ -248,7 +251,8 @@ async fn weighed_rows_have_the_same_shares_of_classes_in_every_group() {
     assert!((sums.values().sum::<f64>() - train.rows as f64).abs() < 1e-2, "{sums:?}");
     let cells = dataset.manifest().weights.as_ref().map(|weights| weights.of.cells.len());
     assert_eq!(cells, Some(4));
-    let numbers = spec("csv", &bench.file("b.csv", "x,y\n1,0.5\n2,1.5\n3,2.5\n"), r#""target": "y", "reweigh": ["x"]"#);
+    let numbers =
+        spec("csv", &bench.file("b.csv", "x,y\n1,0.5\n2,1.5\n3,2.5\n"), r#""target": "y", "reweigh": ["x"]"#);
     let error = bench.prepare(&train_only(numbers)).await.unwrap_err().to_string();
     assert!(error.contains("`reweigh` needs a target of classes"), "{error}");
 }

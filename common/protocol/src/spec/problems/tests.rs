@@ -204,7 +204,11 @@ fn splits_are_shares_of_a_whole() {
     fold("{number=1,of=5}", &dated, &["rows that may be divided anew"]);
     check(TABLE, &["data.split.train_share=0.25"], &[]);
     check(TABLE, &["data.reweigh=['sex']", "evaluate.sensitive=['sex']"], &[]);
-    check(TABLE, &["data.reweigh=['sex']"], &["`data.reweigh` names `sex`, which must be in `evaluate.sensitive`"]);
+    check(
+        TABLE,
+        &["data.reweigh=['sex']"],
+        &["`data.reweigh` names `sex`, which must be in `evaluate.sensitive`"],
+    );
     check(TABLE, &["data.split.train_share=0"], &["`data.split.train_share` must be above 0 and at most 1"]);
     let all = "data.split={train=1,validation=0,test=0}";
     check(TABLE, &[all], &[]);

@@ -89,7 +89,8 @@ impl CrossValidate {
         // With a fold, the rules of the job file say whether its rows can be divided so.
         let of_one =
             self.job.clone().with("data.split.fold.number", 1).with("data.split.fold.of", self.folds);
-        let spec = of_one.read()?;
+        let mut spec = of_one.read()?;
+        spec.data.split.fold = None;
         if spec.data.split.by == SplitBy::Time && self.repeats > 1 {
             return Err(CliError::usage("--repeats must be 1: folds of time are the same with every seed"));
         }

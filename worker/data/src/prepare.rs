@@ -28,6 +28,7 @@ use crate::{
     intake::{self, SourceFile, is_unchanged},
     manifest::{FORMAT, MANIFEST_BYTES_MAX, Weights, folder},
     material::Material,
+    weigh::Weighed,
 };
 
 /// Shards that wait to be stored.

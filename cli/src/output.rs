@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::error::CliError;
+
 /// Writes `path` by `write`: what a regular file held before stays until all of the new content
 /// is there. A device or a pipe is written to; a link stays one.
 ///
@@ -37,6 +39,16 @@ pub(crate) fn write_whole<T, E: From<io::Error>>(
     drop(file);
     staged.persist(target).map_err(|error| error.error)?;
     Ok(written)
+}
+
+/// Writes `text` to `path`, whole or not at all.
+///
+/// # Errors
+///
+/// If it cannot be written; the message names the file.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), CliError> {
+    let written: io::Result<()> = write_whole(path, |file| file.write_all(text.as_bytes()));
+    written.map_err(|error| CliError::failed(format!("{} cannot be written: {error}", path.display())))
 }
 
 #[cfg(test)]

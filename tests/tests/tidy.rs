@@ -37,6 +37,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("worker", &["phalanx-core", "phalanx-server", "phalanx", "axum", "redb", "etcd-client"]),
     ("worker/evaluate", &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train"]),
     (
+        "worker/assess",
+        &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train", "phalanx-agent"],
+    ),
+    (
         "worker/report",
         &["burn*", "arrow*", "tokio*", "phalanx-storage", "phalanx-data", "phalanx-train", "phalanx-agent"],
     ),
@@ -51,6 +55,7 @@ const WORKER_CRATES: &[&str] = &[
     "phalanx-collective",
     "phalanx-data",
     "phalanx-evaluate",
+    "phalanx-assess",
     "phalanx-report",
     "phalanx-train",
     "phalanx-agent",
@@ -67,6 +72,7 @@ const FORBIDDEN_WORDS: &[(&str, &[&str])] = &[
         &["tokio::", "std::fs", "Instant::now", "SystemTime", "rand::", "thread_rng", "TcpStream"],
     ),
     ("worker/evaluate/src", PURE),
+    ("worker/assess/src", PURE),
     ("worker/member/src", PURE),
     ("worker/report/src", PURE),
     ("worker/train/src", &["tokio::", "std::fs", "std::net", "TcpStream", "tarpc", "SystemTime"]),

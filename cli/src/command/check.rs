@@ -43,7 +43,11 @@ fn summary(file: &str, spec: &JobSpec) -> String {
         line("data", format!("{}{size}", path.map_or_else(|| source.kind().to_owned(), show::path)));
     }
     let split = &spec.data.split;
-    line("split", format!("{} training, {} validation, {} test", split.train, split.validation, split.test));
+    let test = match split.fold {
+        None => format!("{} test", split.test),
+        Some(fold) => format!("fold {} of {} as test", fold.number, fold.of),
+    };
+    line("split", format!("{} training, {} validation, {test}", split.train, split.validation));
     line("model", spec.model.kind().to_owned());
     let train = &spec.train;
     let length = match (train.epochs, train.steps) {

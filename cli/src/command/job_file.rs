@@ -35,6 +35,12 @@ impl JobFileArgs {
         Self { file: path.to_owned(), settings: Vec::new() }
     }
 
+    /// With a key set to `value`.
+    pub(super) fn with(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
     /// Reads the job, and checks that its data are there. Mistakes are printed.
     ///
     /// # Errors

@@ -8,21 +8,28 @@ mod audit;
 mod bench;
 mod cancel;
 mod check;
+mod compare;
 mod completions;
 mod coordinator;
+mod cross_validate;
 mod data;
 mod drain;
+mod evaluate;
 mod follow;
 mod gc;
 mod job;
 mod job_file;
 mod jobs;
+mod learning_curve;
 mod model;
 mod models;
 mod predict;
+mod registered;
+mod report;
 mod resume;
 mod run;
 mod scale;
+mod side_by_side;
 mod submit;
 mod telemetry;
 mod worker;
@@ -85,6 +92,12 @@ pub(crate) enum Asked {
     Model(model::Model),
     Alias(alias::Alias),
     Predict(predict::Predict),
+    Evaluate(evaluate::Evaluate),
+    Compare(compare::Compare),
+    CrossValidate(cross_validate::CrossValidate),
+    #[command(name = "learning-curve")]
+    LearningCurves(learning_curve::LearningCurves),
+    Report(report::Report),
     Submit(submit::Submit),
     Workers(workers::Workers),
     Drain(drain::Drain),
@@ -114,6 +127,11 @@ impl Asked {
             Self::Model(command) => command.run().await,
             Self::Alias(command) => command.run().await,
             Self::Predict(command) => command.run().await,
+            Self::Evaluate(command) => command.run().await,
+            Self::Compare(command) => command.run().await,
+            Self::CrossValidate(command) => Box::pin(command.run()).await,
+            Self::LearningCurves(command) => Box::pin(command.run()).await,
+            Self::Report(command) => command.run().await,
             Self::Submit(command) => command.run().await,
             Self::Workers(command) => command.run().await,
             Self::Drain(command) => command.run().await,

@@ -9,13 +9,10 @@ use std::{
 
 use clap::Args;
 use phalanx_data::{PrepareError, TargetKind, read_features};
-use phalanx_protocol::{spec::ModelSpec, view::ModelVersion};
-use phalanx_storage::Store;
-use phalanx_train::{Predictor, Rows, Tasks};
+use phalanx_train::{Predictor, Rows};
 
-use super::model::ModelName;
+use super::{model::ModelName, registered::Registered};
 use crate::{
-    client::Client,
     connect::Where,
     error::{CliError, Exit},
     output::write_whole,
@@ -62,9 +59,9 @@ impl Predict {
     /// Predicts.
     pub(crate) async fn run(self) -> Result<Exit, CliError> {
         let connection = self.at.connect().await?;
-        let predictor = self.load(connection.client()).await;
+        let found = Registered::find(connection.client(), &self.model).await;
         connection.close().await;
-        let predictor = predictor?;
+        let predictor = found?.predictor().await?;
         match &self.output {
             None => match self.predict(&predictor, &mut io::stdout().lock()) {
                 // `| head` has seen enough.
@@ -77,22 +74,6 @@ impl Predict {
             }
         }
         Ok(Exit::Done)
-    }
-
-    /// Fetches the model's files and puts it together.
-    async fn load(&self, client: &Client) -> Result<Predictor, CliError> {
-        let model = client.model(self.model.name()).await?;
-        let version: &ModelVersion = self.model.find(&model)?;
-        let store = Store::open(&client.cluster().await?.store_url).map_err(CliError::failed)?;
-        let description = store.read(&version.artifact.description).await.map_err(CliError::failed)?;
-        let weights = store.read(&version.artifact.weights).await.map_err(CliError::failed)?;
-        let predictor = Predictor::new(&Tasks::new(), &description, &weights);
-        predictor.map_err(|error| match version.spec.model {
-            ModelSpec::Custom(_) => CliError::usage(error).hint(
-                "this binary has the built-in models only; your own one can use `phalanx_train::Predictor`",
-            ),
-            _ => CliError::failed(error),
-        })
     }
 
     /// Writes the predictions to a file, whole or not at all.
@@ -158,8 +139,8 @@ fn head(target: &TargetKind) -> Vec<String> {
 
 fn records(target: &TargetKind, rows: Rows) -> Vec<Vec<String>> {
     match (rows, target) {
-        (Rows::Classes { likeliest, probabilities }, TargetKind::Classes(classes)) => {
-            let rows = likeliest.iter().zip(probabilities.chunks_exact(classes.len().max(1)));
+        (Rows::Classes { decisions, probabilities }, TargetKind::Classes(classes)) => {
+            let rows = decisions.iter().zip(probabilities.chunks_exact(classes.len().max(1)));
             let record = |(index, row): (&usize, &[f32])| {
                 let class = classes.get(*index).cloned().unwrap_or_default();
                 std::iter::once(class).chain(row.iter().map(ToString::to_string)).collect()
@@ -167,9 +148,9 @@ fn records(target: &TargetKind, rows: Rows) -> Vec<Vec<String>> {
             rows.map(record).collect()
         }
         (
-            Rows::Classes { likeliest, .. },
+            Rows::Classes { decisions, .. },
             TargetKind::Number { .. } | TargetKind::NextByte | TargetKind::NextToken { .. },
-        ) => likeliest.iter().map(|index| vec![index.to_string()]).collect(),
+        ) => decisions.iter().map(|index| vec![index.to_string()]).collect(),
         (Rows::Numbers(numbers) | Rows::BitsPerByte(numbers), _) => {
             numbers.iter().map(|number| vec![number.to_string()]).collect()
         }
@@ -183,7 +164,7 @@ mod tests {
     #[test]
     fn classes_are_written_by_name_with_their_probabilities() {
         let target = TargetKind::Classes(vec!["no".to_owned(), "yes".to_owned()]);
-        let rows = Rows::Classes { likeliest: vec![1, 0], probabilities: vec![0.25, 0.75, 0.5, 0.5] };
+        let rows = Rows::Classes { decisions: vec![1, 0], probabilities: vec![0.25, 0.75, 0.5, 0.5] };
         assert_eq!(head(&target), ["prediction", "probability[no]", "probability[yes]"]);
         assert_eq!(records(&target, rows), [["yes", "0.25", "0.75"], ["no", "0.5", "0.5"]]);
     }

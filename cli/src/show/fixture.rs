@@ -86,10 +86,10 @@ pub(crate) fn done() -> JobView {
             test_rows: 800,
         }),
         model: Some(ModelVersionRef { name: "digits".to_owned(), version: 2 }),
-        artifact: Some(ModelArtifact {
-            weights: file("models/digits/2/weights.safetensors", 1_638_400),
-            description: file("models/digits/2/description.json", 4_000),
-        }),
+        artifact: Some(ModelArtifact::new(
+            file("models/digits/2/weights.safetensors", 1_638_400),
+            file("models/digits/2/description.json", 4_000),
+        )),
         sample: Some("In the beginning\nwas a fixture".to_owned()),
         finished_at: Some("2026-11-24T17:06:13Z".parse().unwrap()),
         ..training()

@@ -55,7 +55,11 @@ fn overall(metrics: &Metrics) -> comfy_table::Table {
 fn by_class(metrics: &Metrics) -> BTreeMap<&str, BTreeMap<&str, f64>> {
     let mut classes: BTreeMap<&str, BTreeMap<&str, f64>> = BTreeMap::new();
     for (name, value) in metrics {
-        if let Some((metric, class)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+        // Gates look at slices and groups, too, whose figures are called alike.
+        let of_part =
+            |(metric, class): &(&str, &str)| metric.starts_with("fairness.") || class.starts_with("slice:");
+        let parts = name.strip_suffix(']').and_then(|name| name.split_once('['));
+        if let Some((metric, class)) = parts.filter(|parts| !of_part(parts)) {
             classes.entry(class).or_default().insert(metric, *value);
         }
     }

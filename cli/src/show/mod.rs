@@ -5,6 +5,7 @@
 //! Colours are part of the text and taken out where it does not reach a terminal
 //! or `NO_COLOR` is set.
 
+mod assessment;
 mod audit;
 mod chart;
 mod data;
@@ -29,6 +30,7 @@ use std::{
 
 use serde::Serialize;
 
+pub(crate) use assessment::{assessment, comparison, folds, learning_curves};
 pub(crate) use audit::{AuditProgress, audit};
 pub(crate) use data::{dataset, diff, validation};
 pub(crate) use dataset_page::dataset_page;

@@ -94,6 +94,9 @@ fn facts(job: &JobView, place: &Place) -> Vec<(&'static str, String)> {
     if let Some(artifact) = &job.artifact {
         let weights = &artifact.weights;
         facts.push(("weights", format!("{} ({})", place.of(&weights.path), bytes(weights.bytes))));
+        if let Some(page) = &artifact.page {
+            facts.push(("report", place.of(&page.path)));
+        }
     }
     if let Some(dataset) = &job.dataset {
         let rows = [dataset.train_rows, dataset.validation_rows, dataset.test_rows].map(count);

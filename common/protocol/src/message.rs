@@ -201,8 +201,41 @@ pub struct Assignment {
     /// A step on whose state ranks have disagreed. If they come to it they compare their states,
     /// whatever `train.verify_every` says, and rank 0 reports [`Event::Verified`] where all agree.
     pub verify_at: Option<u64>,
+    /// What the names mean at this moment that gates give to other versions of the model.
+    pub incumbents: BTreeMap<String, Incumbent>,
     /// The span that this work belongs to.
     pub trace: Option<TraceParent>,
+}
+
+/// A version of the model that gates compare with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Incumbent {
+    /// The model has no version yet: there is nothing to be worse than.
+    NoneYet,
+    /// The model has versions, but none that is called so.
+    Unknown {
+        /// What they are called, for people.
+        known: String,
+    },
+    /// It.
+    Version {
+        /// Its number.
+        version: u64,
+        /// Version of the data set that it was trained on.
+        dataset: HashHex,
+        /// Its files.
+        artifact: Box<ModelArtifact>,
+    },
+}
+
+impl Incumbent {
+    /// Its number, if it is a version.
+    pub fn version(&self) -> Option<u64> {
+        match self {
+            Self::NoneYet | Self::Unknown { .. } => None,
+            Self::Version { version, .. } => Some(*version),
+        }
+    }
 }
 
 impl Assignment {
@@ -391,6 +424,10 @@ pub struct Finished {
     pub metrics: Metrics,
     /// Metrics that have no value on the test split, and why.
     pub undefined: BTreeMap<String, String>,
+    /// Figures that there is nothing to compare with, and why: gates on them hold.
+    pub moot: BTreeMap<String, String>,
+    /// The version that was meant by each name that gates give to other versions.
+    pub compared: BTreeMap<String, Option<u64>>,
     /// Confusion matrix of the test split, if it has classes.
     pub confusion: Option<Confusion>,
     /// Hash of parameters, optimizer state and cursor.

@@ -62,4 +62,29 @@ pub struct ModelArtifact {
     /// What a reader needs beside the weights to apply them: the model's
     /// settings and the encoder that turns raw columns into its input (JSON).
     pub description: FileRef,
+    /// What the model says of the test split, with the truth (Parquet); absent where that is empty.
+    #[serde(default)]
+    pub predictions: Option<FileRef>,
+    /// All that was found out about it (`report.json`).
+    #[serde(default)]
+    pub report: Option<FileRef>,
+    /// The same to be read (`report.html`).
+    #[serde(default)]
+    pub page: Option<FileRef>,
+    /// The model card (`README.md`).
+    #[serde(default)]
+    pub card: Option<FileRef>,
+}
+
+impl ModelArtifact {
+    /// The two files that a model is made of; it has no others yet.
+    pub fn new(weights: FileRef, description: FileRef) -> Self {
+        Self { weights, description, predictions: None, report: None, page: None, card: None }
+    }
+
+    /// Every file.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let Self { weights, description, predictions, report, page, card } = self;
+        [weights, description].into_iter().chain(predictions).chain(report).chain(page).chain(card)
+    }
 }

@@ -8,7 +8,7 @@ use phalanx_protocol::{
     id::{Generation, JobId, Rank, TraceParent, WorkerId},
     message::{
         Assignment, Attached, CheckpointPart, Confusion, Directive, Event, Failure, Finished, Hello,
-        Numbered, Peer, Progress, Report, StateSource, Timeouts,
+        Incumbent, Numbered, Peer, Progress, Report, StateSource, Timeouts,
     },
     reference::{CheckpointRef, DatasetRef, FileRef, ModelArtifact},
     rpc::{NotAttached, Rejected, Standby},
@@ -45,7 +45,10 @@ fn dataset() -> DatasetRef {
 }
 
 fn artifact() -> ModelArtifact {
-    ModelArtifact { weights: file("weights.safetensors"), description: file("model.json") }
+    ModelArtifact {
+        report: Some(file("report.json")),
+        ..ModelArtifact::new(file("weights.safetensors"), file("model.json"))
+    }
 }
 
 fn metrics() -> BTreeMap<String, f64> {
@@ -157,6 +160,19 @@ fn a_directive_carries_a_whole_job() {
                 dataset: dataset(),
                 resume,
                 disputed: Some(Generation::new(1)),
+                incumbents: [
+                    ("champion".to_owned(), Incumbent::NoneYet),
+                    ("3".to_owned(), Incumbent::Unknown { known: "1, 2".to_owned() }),
+                    (
+                        "best".to_owned(),
+                        Incumbent::Version {
+                            version: 2,
+                            dataset: "ab".to_owned(),
+                            artifact: Box::new(artifact()),
+                        },
+                    ),
+                ]
+                .into(),
                 verify_at: Some(5),
                 trace: trace(),
             })));
@@ -191,6 +207,8 @@ fn a_report_carries_every_event() {
         stopped_early: Some("no improvement".to_owned()),
         metrics: metrics(),
         undefined: [("roc_auc".to_owned(), "one class only".to_owned())].into(),
+        moot: [("roc_auc - @champion".to_owned(), "no version yet".to_owned())].into(),
+        compared: [("champion".to_owned(), None), ("3".to_owned(), Some(3))].into(),
         confusion: Some(Confusion {
             classes: vec!["a".to_owned(), "b".to_owned()],
             counts: vec![vec![1, 2], vec![3, 4]],

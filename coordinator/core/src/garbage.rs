@@ -180,7 +180,7 @@ impl Named {
     }
 
     fn add_artifact(&mut self, artifact: &ModelArtifact) {
-        self.add_files([&artifact.weights, &artifact.description].into_iter());
+        self.add_files(artifact.files());
     }
 
     fn add_dataset(&mut self, dataset: &DatasetRef) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use phalanx_protocol::{
     id::is_alias,
+    message::Incumbent,
     view::{AliasChange, ModelVersion, ModelView},
 };
 
@@ -16,6 +17,9 @@ use crate::{Record, Rejected, record::ModelHead};
 
 /// The most changes of aliases that are kept for one model; older ones are forgotten.
 pub(crate) const ALIAS_CHANGES_MAX: usize = 1_000;
+
+/// The most versions, and aliases, that a message names.
+const KNOWN_MAX: usize = 20;
 
 /// All models.
 #[derive(Debug, Default)]
@@ -114,6 +118,26 @@ impl Registry {
         }
         let changed = model.head.point(alias, version, by, at);
         Ok(changed.then(|| Record::Model(model.head.clone())))
+    }
+
+    /// What `named`, an alias or a number, means of the model `name` now.
+    pub(crate) fn incumbent(&self, name: &str, named: &str) -> Incumbent {
+        let Some(model) = self.models.get(name).filter(|model| !model.versions.is_empty()) else {
+            return Incumbent::NoneYet;
+        };
+        let number = named.parse().ok().or_else(|| model.head.aliases.get(named).copied());
+        match number.and_then(|number| model.versions.get(&number)) {
+            Some(found) => Incumbent::Version {
+                version: found.version,
+                dataset: found.dataset.version.clone(),
+                artifact: Box::new(found.artifact.clone()),
+            },
+            None => {
+                let numbers = model.versions.keys().rev().take(KNOWN_MAX).map(u64::to_string);
+                let aliases = model.head.aliases.keys().take(KNOWN_MAX).cloned();
+                Incumbent::Unknown { known: numbers.chain(aliases).collect::<Vec<_>>().join(", ") }
+            }
+        }
     }
 
     /// A model that has a version.

@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn every_row_gets_one_number() {
         let model = build(&json!({ "experts": 4, "width": 8 })).expect("the settings are right");
-        let batch = Batch { rows: 5, features: Features::Floats(vec![0.5; 15]), targets: Targets::None };
+        let batch = Batch::new(5, Features::Floats(vec![0.5; 15]), Targets::None);
         let (schema, device) = (schema(), Device::flex());
         assert_eq!(model.scores(&Samples::new(&batch, &schema, &device)).dims(), [5, 1]);
     }

@@ -20,6 +20,7 @@ mod checkpointer;
 mod config;
 mod control;
 mod error;
+pub mod evaluation;
 mod failure;
 mod kept;
 mod kind;

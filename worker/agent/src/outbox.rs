@@ -175,12 +175,14 @@ mod tests {
             stopped_early: None,
             metrics: Default::default(),
             undefined: Default::default(),
+            moot: Default::default(),
+            compared: Default::default(),
             confusion: Some(Confusion {
                 classes: vec![String::new(); classes],
                 counts: vec![vec![0; classes]; classes],
             }),
             state_hash: "00".into(),
-            artifact: ModelArtifact { weights: file(), description: file() },
+            artifact: ModelArtifact::new(file(), file()),
             sample: None,
         };
         reports.tell(Event::Finished(Box::new(finished)));

@@ -17,12 +17,14 @@ use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kameo::{actor::ActorRef, error::SendError};
+use phalanx_assess::needs_columns;
 use phalanx_collective::Listener;
-use phalanx_data::{Cache, Dataset};
+use phalanx_data::{Cache, Dataset, OpenError, RawRows, Split};
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Finished, Timeouts},
     reference::{FileRef, ModelArtifact},
 };
+use phalanx_report::Report;
 use phalanx_storage::Store;
 use phalanx_telemetry::set_parent;
 use phalanx_train::{Ended, Ending, ExportedModel, Outcome, Tasks};
@@ -33,13 +35,15 @@ use crate::{
     bookkeeper::Bookkeeper,
     checkpointer::{Checkpointer, Flush, NotDurable},
     error::AgentError,
+    evaluation::{Evaluated, Evaluation, KeptPredictions, RawTable, fetch, write_predictions},
     failure,
     kept::{Kept, open},
+    kind::machine_kind,
     metrics,
     orders::{Orders, Over},
     outbox::Reports,
     pace::PaceMeter,
-    patience,
+    patience::{self, StorePatience},
     trainer::Trainer,
     watch::{Watch, until_dead},
 };
@@ -144,7 +148,7 @@ impl Training {
         );
         let trainer = Trainer {
             assignment: self.assignment.clone(),
-            dataset,
+            dataset: Arc::clone(&dataset),
             tasks: Arc::clone(&self.tasks),
             held,
             ledger,
@@ -175,7 +179,7 @@ impl Training {
         }
         match ending {
             Ending::Stopped { step } => Ok(Some(Event::Stopped { step })),
-            Ending::Finished(outcome) => Ok(orders.unless_over(self.finish(*outcome)).await??),
+            Ending::Finished(outcome) => Ok(orders.unless_over(self.finish(dataset, outcome)).await??),
         }
     }
 
@@ -195,18 +199,27 @@ impl Training {
         pending().await
     }
 
-    /// Writes the model's files, where this rank has them.
-    async fn finish(&self, outcome: Outcome) -> Result<Option<Event>, Failure> {
-        let Outcome { step, cursor, stopped_early, evaluation, state_hash, sample, model } = outcome;
+    /// Evaluates the model and writes its files, where this rank has it.
+    async fn finish(&self, dataset: Arc<Dataset>, outcome: Box<Outcome>) -> Result<Option<Event>, Failure> {
+        if outcome.model.is_none() {
+            return Ok(None);
+        }
+        let Evaluated { outcome, assessment, kept, report } = self.evaluate(dataset, outcome).await?;
+        let Outcome { step, cursor, stopped_early, state_hash, sample, model, .. } = *outcome;
         let Some(model) = model else { return Ok(None) };
-        let artifact = self.publish(model).await?;
+        let artifact = self.publish(model, kept.as_ref(), report).await?;
         info!(step, state_hash, "job finished");
+        let (evaluation, moot) =
+            assessment.map(|assessed| (assessed.evaluation, assessed.moot)).unwrap_or_default();
+        let incumbents = self.assignment.incumbents.iter();
         Ok(Some(Event::Finished(Box::new(Finished {
             step,
             cursor,
             stopped_early,
             metrics: evaluation.metrics,
             undefined: evaluation.undefined,
+            moot,
+            compared: incumbents.map(|(named, incumbent)| (named.clone(), incumbent.version())).collect(),
             confusion: evaluation.confusion,
             state_hash,
             artifact,
@@ -214,12 +227,77 @@ impl Training {
         }))))
     }
 
-    async fn publish(&self, model: ExportedModel) -> Result<ModelArtifact, Failure> {
+    /// Finds out what the model is worth. It computes on threads of its own, which end by themselves
+    /// where the generation is over before.
+    async fn evaluate(&self, dataset: Arc<Dataset>, outcome: Box<Outcome>) -> Result<Evaluated, Failure> {
+        let mut patience = patience::with_store(&self.store, &self.reports);
+        let device = self.tasks.device();
+        let incumbents = fetch(&self.assignment, &self.store, &mut patience).await;
+        let needed = needs_columns(&self.assignment.spec.evaluate) || incumbents.need_columns();
+        let mut tables = [None, None];
+        for (table, split) in tables.iter_mut().zip([Split::Test, Split::Validation]) {
+            if needed {
+                *table = self.table(&dataset, split, &mut patience).await?;
+            }
+        }
+        let evaluation = Evaluation {
+            tasks: Arc::clone(&self.tasks),
+            incumbents,
+            tables,
+            assignment: self.assignment.clone(),
+            dataset,
+            outcome,
+            machine: machine_kind(device),
+            device: device.kind().unwrap_or("cpu").to_owned(),
+        };
+        let threads = self.threads;
+        let evaluated = tokio::task::spawn_blocking(move || evaluation.run(threads)).await;
+        let evaluated = evaluated
+            .map_err(|panic| Failure::Job { reason: format!("the evaluation panicked: {panic}") })?;
+        evaluated.map_err(|error| error.into_failure(None))
+    }
+
+    /// The columns of a split, where they were kept for all of its rows.
+    async fn table(
+        &self,
+        dataset: &Dataset,
+        split: Split,
+        patience: &mut StorePatience,
+    ) -> Result<Option<RawTable>, Failure> {
+        let rows = loop {
+            match patience.watch(RawRows::read(dataset.manifest(), split, &self.store)).await {
+                Err(OpenError::Storage(error)) if error.is_transient() => patience.wait(&error).await,
+                read => break read.map_err(|error| failure::open(&error))?,
+            }
+        };
+        patience.done();
+        Ok((rows.rows() as u64 == dataset.rows(split)).then_some(RawTable(rows)))
+    }
+
+    async fn publish(
+        &self,
+        model: ExportedModel,
+        kept: Option<&KeptPredictions>,
+        mut report: Report,
+    ) -> Result<ModelArtifact, Failure> {
         let Assignment { job, generation, .. } = &self.assignment;
         let folder = format!("artifacts/{job}/g{generation}");
         let weights = self.create(format!("{folder}/model.safetensors"), model.weights).await?;
-        let description = self.create(format!("{folder}/description.json"), model.description).await?;
-        Ok(ModelArtifact { weights, description })
+        let description =
+            self.create(format!("{folder}/description.json"), model.description.to_json()).await?;
+        let mut artifact = ModelArtifact::new(weights, description);
+        let unwritten = |error: &dyn std::fmt::Display| Failure::Job { reason: error.to_string() };
+        if let Some(kept) = kept {
+            let content = write_predictions(kept).map_err(|error| unwritten(&error))?;
+            artifact.predictions = Some(self.create(format!("{folder}/predictions.parquet"), content).await?);
+        }
+        report.identity.artifact = Some(artifact.clone());
+        let json = report.to_json().map_err(|error| unwritten(&error))?;
+        artifact.report = Some(self.create(format!("{folder}/report.json"), json.into()).await?);
+        artifact.page = Some(self.create(format!("{folder}/report.html"), report.to_html().into()).await?);
+        artifact.card =
+            Some(self.create(format!("{folder}/README.md"), report.to_model_card().into()).await?);
+        Ok(artifact)
     }
 
     async fn create(&self, path: String, content: Bytes) -> Result<FileRef, Failure> {

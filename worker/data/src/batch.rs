@@ -9,6 +9,15 @@ pub struct Batch {
     pub features: Features,
     /// Their targets.
     pub targets: Targets,
+    /// How much each counts in training, 1 on average over the training split; `None` where all count the same.
+    pub weights: Option<Vec<f32>>,
+}
+
+impl Batch {
+    /// Rows that all count the same.
+    pub fn new(rows: usize, features: Features, targets: Targets) -> Self {
+        Self { rows, features, targets, weights: None }
+    }
 }
 
 /// Features, row after row.

@@ -26,6 +26,7 @@ use crate::{
     source::{CsvTable, Dialect, ParquetTable, Table, TextFile},
     split::{Division, LeakageCheck, LeakageFinding, Survey, check_sizes, sizes},
     tokens::{Tokenizer, whole_characters},
+    weigh::{Weighed, Weigher},
     write::{windows, write_table, write_text, write_tokens},
 };
 
@@ -56,6 +57,7 @@ pub(crate) struct Built {
     /// All columns before they were encoded; none for text.
     pub(crate) profile: Vec<ColumnProfile>,
     pub(crate) leakage: Vec<LeakageFinding>,
+    pub(crate) weights: Option<Weighed>,
     /// Rows of the source; bytes, for text.
     pub(crate) rows: u64,
     pub(crate) funnel: Option<Funnel>,
@@ -96,7 +98,7 @@ fn build_clean(material: &Material, dialect: &Dialect, outlet: &Outlet) -> Resul
     clean::refuse(&outcomes)?;
     let given = clean::splits(&table)?;
     let (mut built, splits) = build_table(&material.table(&table), &material.spec, dialect, given, outlet)?;
-    built.profile = kept::send(&Batches::Table(table), &splits, outlet)?;
+    keep(&mut built, &Batches::Table(table), &splits, material, outlet)?;
     let target = material.spec.target().unwrap_or_default();
     built.encoder.clean = Some(Cleaner::new(&raw, target, changes));
     built.rows = funnel.rows_read;
@@ -116,8 +118,22 @@ fn build_plain(
 ) -> Result<Built, PrepareError> {
     let (mut built, splits) = build_table(table, &material.spec, dialect, None, outlet)?;
     let input = Input::open(&material.spec, material.files.clone())?;
-    built.profile = kept::send(&Batches::Source(&input), &splits, outlet)?;
+    keep(&mut built, &Batches::Source(&input), &splits, material, outlet)?;
     Ok(built)
+}
+
+/// Keeps what is needed of rows as they were before they were encoded.
+fn keep(
+    built: &mut Built,
+    batches: &Batches<'_>,
+    splits: &[Option<Split>],
+    material: &Material,
+    outlet: &Outlet,
+) -> Result<(), PrepareError> {
+    let mut weigher = Weigher::new(&material.spec, &built.schema)?;
+    built.profile = kept::send(batches, splits, weigher.as_mut(), outlet)?;
+    built.weights = weigher.map(Weigher::finish);
+    Ok(())
 }
 
 /// Fails if `spec` cannot be followed as far as that shows without its source.
@@ -156,9 +172,9 @@ fn build_table(
     table: &Table,
     spec: &DataSpec,
     dialect: &Dialect,
-    given: Option<Vec<Split>>,
+    given: Option<Vec<Option<Split>>>,
     outlet: &Outlet,
-) -> Result<(Built, Vec<Split>), PrepareError> {
+) -> Result<(Built, Vec<Option<Split>>), PrepareError> {
     let mut plan = Plan::new(table, spec)?;
     let mut survey = Survey::new(&spec.split);
     let profile = profile(table, &mut plan, &mut survey, outlet.tell(Stage::Profile))?;
@@ -231,6 +247,7 @@ impl Built {
             columns: Vec::new(),
             profile: Vec::new(),
             leakage: Vec::new(),
+            weights: None,
             rows,
             funnel: None,
             outcomes: Vec::new(),

@@ -15,7 +15,7 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use phalanx_protocol::{
-    reference::DatasetRef,
+    reference::{DatasetRef, FileRef},
     spec::{Shuffle, TrainSpec},
 };
 use phalanx_storage::{StorageError, Store};
@@ -45,6 +45,8 @@ pub struct Dataset {
     /// The first row beyond each shard, by split.
     ends: [Vec<u64>; 3],
     shards: Shards,
+    /// The weight of each row of the training split, where they do not weigh the same.
+    weights: Option<Vec<f32>>,
     /// Batches that were asked for.
     gathered: AtomicU64,
 }
@@ -141,7 +143,11 @@ impl Dataset {
         } else {
             Shards::Streamed(Stream::new(refs, form, store.clone(), cache.clone()))
         };
-        Ok(Self { width: form.width, manifest, ends, shards, gathered: AtomicU64::new(0) })
+        let weights = match &manifest.weights {
+            Some(weights) => Some(read_weights(&weights.file, manifest.train.rows, store).await?),
+            None => None,
+        };
+        Ok(Self { width: form.width, manifest, ends, shards, weights, gathered: AtomicU64::new(0) })
     }
 
     /// What it holds and where it came from.
@@ -263,7 +269,9 @@ impl Dataset {
             })
             .collect();
         let (features, targets) = (self.features(&places), self.targets(&places));
-        Ok(Some(Batch { rows: rows.len(), features, targets }))
+        let weights = self.weights.as_ref().filter(|_| split == Split::Train);
+        let weights = weights.map(|weights| rows.iter().map(|row| weights[*row as usize]).collect());
+        Ok(Some(Batch { rows: rows.len(), features, targets, weights }))
     }
 
     fn features(&self, places: &[(&Mapped, usize)]) -> Features {
@@ -335,6 +343,22 @@ fn ends(shards: &[ShardRef]) -> Vec<u64> {
         Some(*end)
     };
     shards.iter().scan(0, add).collect()
+}
+
+/// The weights of so many rows.
+async fn read_weights(file: &FileRef, rows: u64, store: &Store) -> Result<Vec<f32>, OpenError> {
+    let content = store.read(file).await?;
+    let weights: Vec<f32> = content
+        .as_chunks()
+        .0
+        .iter()
+        .map(|bytes: &[u8; size_of::<f32>()]| f32::from_le_bytes(*bytes))
+        .collect();
+    if weights.len() as u64 != rows {
+        let reason = format!("it has {} weights, expected {rows}", weights.len());
+        return Err(OpenError::Shard { path: file.path.clone(), reason });
+    }
+    Ok(weights)
 }
 
 async fn map_all(

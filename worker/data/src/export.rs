@@ -59,14 +59,14 @@ impl<W: Write + Send> Exporter<W> {
         Self { only, rows: 0, out }
     }
 
-    /// Writes rows, each of which is of a split.
+    /// Writes rows, each of which is of a split or left out of all.
     ///
     /// # Errors
     ///
     /// What the system says.
-    pub fn write(&mut self, batch: &RecordBatch, splits: &[Split]) -> io::Result<()> {
+    pub fn write(&mut self, batch: &RecordBatch, splits: &[Option<Split>]) -> io::Result<()> {
         let chosen: BooleanArray =
-            splits.iter().map(|split| Some(self.only.is_none_or(|only| only == *split))).collect();
+            splits.iter().map(|split| Some(self.only.is_none_or(|only| *split == Some(only)))).collect();
         let batch = filter_record_batch(&with_split(batch, splits)?, &chosen).map_err(io::Error::other)?;
         self.rows += batch.num_rows() as u64;
         if batch.num_rows() == 0 {
@@ -115,14 +115,14 @@ impl<W: Write + Send> Exporter<W> {
 }
 
 /// The rows with a column `split`, unless they have one of this name.
-fn with_split(batch: &RecordBatch, splits: &[Split]) -> io::Result<RecordBatch> {
+fn with_split(batch: &RecordBatch, splits: &[Option<Split>]) -> io::Result<RecordBatch> {
     if batch.schema().index_of("split").is_ok() {
         return Ok(batch.clone());
     }
     let mut fields: Vec<Field> = batch.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
-    fields.push(Field::new("split", DataType::Utf8, false));
+    fields.push(Field::new("split", DataType::Utf8, true));
     let mut columns = batch.columns().to_vec();
-    let names: StringArray = splits.iter().map(|split| Some(split.as_str())).collect();
+    let names: StringArray = splits.iter().map(|split| split.map(Split::as_str)).collect();
     columns.push(Arc::new(names));
     RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).map_err(io::Error::other)
 }

@@ -139,7 +139,7 @@ impl Source {
 }
 
 fn table_batch(encoder: &Encoder, path: &Path, chunk: Chunk) -> Result<Batch, PrepareError> {
-    Ok(Batch { rows: chunk.rows, features: encoder.encode(chunk, path)?, targets: Targets::None })
+    Ok(Batch::new(chunk.rows, encoder.encode(chunk, path)?, Targets::None))
 }
 
 /// The windows from byte `at`, which moves on; `None` at the end.
@@ -155,7 +155,7 @@ fn text_batch(file: &mut TextFile, context: usize, at: &mut u64) -> Result<Optio
     let stretch = file.read(*at, bytes + 1)?;
     *at += bytes as u64;
     let (features, targets) = (stretch[..bytes].to_vec(), stretch[1..].to_vec());
-    Ok(Some(Batch { rows, features: Features::Bytes(features), targets: Targets::Bytes(targets) }))
+    Ok(Some(Batch::new(rows, Features::Bytes(features), Targets::Bytes(targets))))
 }
 
 /// The next windows of tokens; `None` at the end.
@@ -180,5 +180,5 @@ fn token_batch(
     };
     let (features, targets) = (waiting[..tokens].to_vec(), waiting[1..=tokens].to_vec());
     waiting.drain(..tokens);
-    Ok(Some(Batch { rows, features: Features::Tokens(features), targets: Targets::Tokens(targets) }))
+    Ok(Some(Batch::new(rows, Features::Tokens(features), Targets::Tokens(targets))))
 }

@@ -49,19 +49,19 @@ pub(crate) fn fit(
     let changed = || PrepareError::Changed { path: path.to_owned() };
     let mut features = FeatureSums::new(&plan.features, &spec.encode);
     let mut target = TargetSums::new(&profile.target);
-    let mut walk = division.walk();
+    let mut walk = division.walk(&spec.split);
     for chunk in table.chunks(&plan.selected())? {
         let chunk = chunk?;
         let cells = chunk.columns.last().ok_or_else(changed)?;
         let targets = profile.target.read(cells, chunk.rows).ok_or_else(changed)?;
         let splits = walk.next(&plan.split, &chunk, &targets, path)?;
         leakage.fitting(&plan.split, plan.features.columns(), &chunk, &splits, path)?;
-        let train: Vec<usize> = (0..chunk.rows).filter(|row| splits[*row] == Split::Train).collect();
+        let train: Vec<usize> = (0..chunk.rows).filter(|row| splits[*row] == Some(Split::Train)).collect();
         features.observe(&chunk, &train, path)?;
         target.observe(&targets, &train);
         progress(chunk.read)?;
     }
-    if walk.rows().iter().sum::<u64>() != profile.rows {
+    if walk.told() != profile.rows {
         return Err(changed());
     }
     check_sizes(&spec.split, walk.rows(), walk.rows(), path, "rows")?;

@@ -68,7 +68,8 @@ pub async fn validate(
     .await
 }
 
-/// Hands the clean rows of the source that `spec` names to `take`, each batch with the split of its rows.
+/// Hands the clean rows of the source that `spec` names to `take`, each batch with the split of its rows; one that
+/// is left out has none.
 ///
 /// # Errors
 ///
@@ -76,7 +77,7 @@ pub async fn validate(
 pub async fn clean_rows(
     spec: &DataSpec,
     progress: &mut (dyn FnMut(Progress) + Send),
-    mut take: impl FnMut(&RecordBatch, &[Split]) -> Result<(), PrepareError> + Send + 'static,
+    mut take: impl FnMut(&RecordBatch, &[Option<Split>]) -> Result<(), PrepareError> + Send + 'static,
 ) -> Result<(), PrepareError> {
     look(spec, progress, move |material| {
         let Cleaned { table, outcomes, .. } = material.clean()?;

@@ -24,15 +24,18 @@ use crate::{
     clean::Batches,
     intake::{Rows, is_bytes, is_hidden},
     manifest::SHARD_BYTES,
+    weigh::Weigher,
 };
 
 /// The splits whose rows are kept.
 const KEPT: [Split; 2] = [Split::Validation, Split::Test];
 
-/// Sends the rows to `outlet` that `splits` puts into the splits that are kept, and takes a census of all.
+/// Sends the rows to `outlet` that `splits` puts into the splits that are kept, and takes a census of all. Those of the
+/// training split are weighed, where that is asked for.
 pub(crate) fn send(
     batches: &Batches<'_>,
-    splits: &[Split],
+    splits: &[Option<Split>],
+    mut weigher: Option<&mut Weigher<'_>>,
     outlet: &Outlet,
 ) -> Result<Vec<ColumnProfile>, PrepareError> {
     let changed = || PrepareError::Changed { path: "the source".into() };
@@ -47,6 +50,9 @@ pub(crate) fn send(
         seen += batch.num_rows();
         let (whole, _) = all.get_or_insert_with(|| (Census::new(&batch.schema()), batch.schema()));
         whole.add(census);
+        if let Some(weigher) = &mut weigher {
+            weigher.add(&batch, of_rows)?;
+        }
         let named = named(&batch);
         files.iter_mut().try_for_each(|file| file.add(&named, of_rows, outlet))
     })?;
@@ -67,8 +73,13 @@ impl Kept {
         Self { split, number: 0, rows: 0, writer: None }
     }
 
-    fn add(&mut self, batch: &RecordBatch, splits: &[Split], outlet: &Outlet) -> Result<(), PrepareError> {
-        let ours: BooleanArray = splits.iter().map(|split| Some(*split == self.split)).collect();
+    fn add(
+        &mut self,
+        batch: &RecordBatch,
+        splits: &[Option<Split>],
+        outlet: &Outlet,
+    ) -> Result<(), PrepareError> {
+        let ours: BooleanArray = splits.iter().map(|split| Some(*split == Some(self.split))).collect();
         let rows = filter_record_batch(batch, &ours).map_err(|error| failed(&error))?;
         if rows.num_rows() == 0 || rows.num_columns() == 0 {
             return Ok(());

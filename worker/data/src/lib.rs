@@ -27,6 +27,7 @@ mod cache;
 mod census;
 mod clean;
 mod cleaner;
+mod columns;
 mod dataset;
 mod dates;
 mod diff;
@@ -54,6 +55,7 @@ mod plan;
 mod prepare;
 mod profile;
 mod raw;
+mod rows;
 mod sample;
 mod schema;
 mod secret;
@@ -64,6 +66,7 @@ mod sql;
 mod stream;
 mod tokens;
 mod versions;
+mod weigh;
 mod write;
 
 #[doc(hidden)]
@@ -74,6 +77,7 @@ pub use blocks::{BlockOrder, EpochOrder};
 pub use cache::Cache;
 pub use census::{ColumnProfile, ProfileValues};
 pub use clean::{Change, Funnel, Outcome, StepReport};
+pub use columns::EncodedColumn;
 pub use dataset::{Dataset, OpenError};
 pub use diff::{ColumnDiff, Diff, diff};
 pub use encoder::Encoder;
@@ -84,11 +88,12 @@ pub use inspect::{Validation, clean_rows, validate};
 pub use intake::SourceRecord;
 pub use label_noise::{LabelIssue, LabelNoise, LabelNoiseError, label_noise};
 pub use manifest::{
-    ColumnSummary, ColumnValues, DatasetManifest, Lineage, SHARD_BYTES, ShardRef, SplitManifest,
+    ColumnSummary, ColumnValues, DatasetManifest, Lineage, SHARD_BYTES, ShardRef, SplitManifest, Weights,
 };
 pub use order::Order;
 pub use prepare::{Prepared, Progress, Stage, prepare};
 pub use raw::{RawColumn, RawRows, RawRowsError};
+pub use rows::{RowReader, read_rows};
 pub use schema::{FeatureKind, Schema, TargetKind};
 pub use split::{LeakageFinding, LeakageKind, Split};
 pub use tokens::{InvalidTokenizer, Tokenizer};

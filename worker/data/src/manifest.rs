@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use phalanx_evaluate::fairness::Reweighing;
 use phalanx_protocol::{
     reference::{FileRef, HashHex},
     spec::DataSpec,
@@ -56,6 +57,9 @@ pub struct DatasetManifest {
     /// What is in two splits, as far as that was looked for and let pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leakage: Vec<LeakageFinding>,
+    /// How rows of the training split weigh, where they do not weigh the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
 }
 
 /// The rows of one split.
@@ -138,6 +142,16 @@ pub enum ColumnValues {
     Texts,
 }
 
+/// How the rows of the training split weigh.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weights {
+    /// The weight of each row: numbers of 32 bits, the lowest byte first.
+    pub file: FileRef,
+    /// Where they come from.
+    pub of: Reweighing,
+}
+
 impl DatasetManifest {
     /// The rows of a split.
     pub fn split(&self, split: Split) -> &SplitManifest {
@@ -156,7 +170,8 @@ impl DatasetManifest {
     /// Every file that it names.
     pub(crate) fn files(&self) -> impl Iterator<Item = &FileRef> {
         let raw = Split::ALL.into_iter().flat_map(|split| &self.split(split).raw);
-        self.shards().chain(raw).chain(&self.lineage.quarantine).map(|shard| &shard.file)
+        let shards = self.shards().chain(raw).chain(&self.lineage.quarantine).map(|shard| &shard.file);
+        shards.chain(self.weights.as_ref().map(|weights| &weights.file))
     }
 
     /// What it is, in one line for people.

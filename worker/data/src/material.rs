@@ -64,7 +64,7 @@ impl Material {
     }
 
     /// The split of each clean row.
-    pub(crate) fn splits(&self, table: &CleanTable) -> Result<Vec<Split>, PrepareError> {
+    pub(crate) fn splits(&self, table: &CleanTable) -> Result<Vec<Option<Split>>, PrepareError> {
         match clean::splits(table)? {
             Some(splits) => Ok(splits),
             None => divide_rows(&self.table(table), &self.spec),
@@ -73,13 +73,13 @@ impl Material {
 }
 
 /// The split of each row of a table.
-fn divide_rows(table: &Table, spec: &DataSpec) -> Result<Vec<Split>, PrepareError> {
+fn divide_rows(table: &Table, spec: &DataSpec) -> Result<Vec<Option<Split>>, PrepareError> {
     let mut plan = Plan::of_division(table, spec)?;
     let mut survey = Survey::new(&spec.split);
     let profile = profile(table, &mut plan, &mut survey, |_| Ok(()))?;
     let division = survey.divide(&spec.split, &profile, table, &plan)?;
     let changed = || PrepareError::Changed { path: table.path().to_owned() };
-    let (mut walk, mut splits) = (division.walk(), Vec::new());
+    let (mut walk, mut splits) = (division.walk(&spec.split), Vec::new());
     for chunk in table.chunks(&plan.selected())? {
         let chunk = chunk?;
         let cells = chunk.columns.last().ok_or_else(changed)?;

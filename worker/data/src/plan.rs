@@ -61,6 +61,9 @@ impl Plan {
         for name in &settings.categorical {
             find(table, name, "`categorical`")?;
         }
+        for name in &settings.reweigh {
+            find(table, name, "`reweigh`")?;
+        }
         for name in settings.encode.columns.keys() {
             find(table, name, "`encode.columns`")?;
         }

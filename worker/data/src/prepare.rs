@@ -26,8 +26,9 @@ use crate::{
     build::{self, Outlet, Part},
     gather::gather,
     intake::{self, SourceFile, is_unchanged},
-    manifest::{FORMAT, MANIFEST_BYTES_MAX, folder},
+    manifest::{FORMAT, MANIFEST_BYTES_MAX, Weights, folder},
     material::Material,
+    weigh::Weighed,
 };
 
 /// Shards that wait to be stored.
@@ -160,6 +161,14 @@ async fn store_parts(
         }
         None => None,
     };
+    let weights = match built.weights {
+        Some(Weighed { rows, of }) => {
+            let path = format!("{}/train-weights.f32", folder(&version));
+            let content: Vec<u8> = rows.into_iter().flat_map(f32::to_le_bytes).collect();
+            Some(Weights { file: create(store, &path, content.into()).await?, of })
+        }
+        None => None,
+    };
     let [train, validation, test] = splits;
     Ok(DatasetManifest {
         format: FORMAT,
@@ -181,6 +190,7 @@ async fn store_parts(
         columns: built.columns,
         profile: built.profile,
         leakage: built.leakage,
+        weights,
     })
 }
 

@@ -77,6 +77,11 @@ impl RawRows {
         Ok(Self { batches })
     }
 
+    /// Rows that are in memory.
+    pub(crate) fn of_batches(batches: Vec<RecordBatch>) -> Self {
+        Self { batches }
+    }
+
     /// The rows.
     pub fn batches(&self) -> &[RecordBatch] {
         &self.batches

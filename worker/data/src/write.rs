@@ -16,18 +16,18 @@ use crate::{
 /// Where shards go; an error ends the pass.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Shard) -> Result<(), PrepareError>;
 
-/// Writes every row of a table, and tells where each went.
+/// Writes every row of a table that is in a split, and tells where each went.
 pub(crate) fn write_table(
     pass: &Pass<'_>,
     leakage: &mut LeakageCheck,
     encoder: &Encoder,
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
     sink: Sink<'_>,
-) -> Result<Vec<Split>, PrepareError> {
-    let Pass { table, plan, profile, division, .. } = *pass;
+) -> Result<Vec<Option<Split>>, PrepareError> {
+    let Pass { table, plan, profile, division, spec, .. } = *pass;
     let changed = || PrepareError::Changed { path: table.path().to_owned() };
     let mut builders: Option<[ShardBuilder; 3]> = None;
-    let mut walk = division.walk();
+    let mut walk = division.walk(&spec.split);
     let mut all = Vec::with_capacity(profile.rows as usize);
     for chunk in table.chunks(&plan.selected())? {
         let chunk = chunk?;
@@ -41,6 +41,7 @@ pub(crate) fn write_table(
             Split::ALL.map(|split| ShardBuilder::new(split, encoder.width(), &features, &targets))
         });
         for (row, split) in splits.iter().enumerate() {
+            let Some(split) = split else { continue };
             if let Some(shard) = builders[*split as usize].push(&features, &targets, row) {
                 sink(shard)?;
             }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use phalanx_protocol::spec::CLASSES_MAX;
 
-use crate::error::EvaluateError;
+use crate::{error::EvaluateError, metrics::classes::most_probable};
 
 /// How far a row's probabilities may be from 1 in sum. The rounding of `f32` over
 /// [`CLASSES_MAX`] classes stays far below; scores that are no probabilities do not.
@@ -98,6 +98,7 @@ pub struct ClassColumns<'a> {
     probabilities: &'a [f32],
     truths: &'a [u32],
     weights: Weights<'a>,
+    threshold: Option<f64>,
 }
 
 impl<'a> ClassColumns<'a> {
@@ -124,11 +125,24 @@ impl<'a> ClassColumns<'a> {
                 return Err(EvaluateError::TruthOutOfRange { row, actual: *truth, classes: classes.len() });
             }
         }
-        let columns = Self { classes, probabilities, truths, weights: Weights::new(truths.len(), weights)? };
+        let weights = Weights::new(truths.len(), weights)?;
+        let columns = Self { classes, probabilities, truths, weights, threshold: None };
         for (row, probabilities) in columns.rows().enumerate() {
             check_probabilities(classes, row, probabilities)?;
         }
         Ok(columns)
+    }
+
+    /// The same, where of two classes the second is chosen from this probability of it on, and not
+    /// where it is the more probable one. Of more classes a threshold changes nothing.
+    #[must_use]
+    pub fn deciding_at(self, threshold: Option<f64>) -> Self {
+        Self { threshold, ..self }
+    }
+
+    /// The class that a row with these probabilities is taken for.
+    pub fn decision(&self, probabilities: &[f32]) -> usize {
+        decision(probabilities, self.threshold)
     }
 
     /// The classes.
@@ -268,6 +282,16 @@ impl<'a> LabelColumns<'a> {
         let rows =
             self.scores.chunks_exact(self.labels.len()).zip(self.truths.chunks_exact(self.labels.len()));
         rows.enumerate().map(move |(row, (scores, truths))| (scores, truths, weights.at(row)))
+    }
+}
+
+/// The class that a row with these probabilities is taken for: of two classes with a threshold the
+/// second from that probability on, else the most probable one, and the first of those, if there are
+/// several.
+pub(crate) fn decision(probabilities: &[f32], threshold: Option<f64>) -> usize {
+    match (probabilities, threshold) {
+        ([_, positive], Some(threshold)) => usize::from(f64::from(*positive) >= threshold),
+        (probabilities, _) => most_probable(probabilities),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use phalanx_protocol::{
     message::{Confusion, Metrics},
-    spec::{MeasuredOn, MetricName},
+    spec::{EvaluateSpec, MeasuredOn, MetricName},
 };
 
 use crate::{
@@ -67,10 +67,7 @@ pub fn evaluate_also(predictions: &Predictions, names: &[MetricName]) -> Result<
             classes::measure(&scores.columns()?, with(classes::usual(&scores.classes)))?
         }
         Predictions::Numbers(values) => numbers::measure(&values.columns()?, with(numbers::usual()))?,
-        Predictions::NextBytes(loss) => {
-            loss.check()?;
-            tokens::measure(*loss)
-        }
+        Predictions::NextBytes(text) => tokens::measure(text)?,
     };
     for error in others.into_iter().filter_map(Result::err) {
         if let EvaluateError::NoSuchMetric { name, reason } = error {
@@ -80,7 +77,28 @@ pub fn evaluate_also(predictions: &Predictions, names: &[MetricName]) -> Result<
     Ok(evaluation)
 }
 
+/// The metric that slices, importance and robustness look at.
+pub fn focus(spec: &EvaluateSpec, predictions: &Predictions) -> Option<MetricName> {
+    let usual = match predictions {
+        Predictions::Classes(scores) if scores.classes.len() == 2 => "roc_auc",
+        Predictions::Classes(_) => "accuracy",
+        Predictions::Numbers(_) => "rmse",
+        Predictions::NextBytes(_) => "bits_per_byte",
+    };
+    MetricName::parse(spec.focus.as_deref().unwrap_or(usual)).ok()
+}
+
 impl Evaluation {
+    /// Adds what training lowers as `loss`: the log-loss, the squared error of a number in units of
+    /// `deviation`, or the nats that a byte costs.
+    pub fn add_loss(&mut self, deviation: f64) {
+        let of = |name: &str, of: &dyn Fn(f64) -> f64| self.metrics.get(name).map(|value| of(*value));
+        let loss = of("log_loss", &|loss| loss)
+            .or_else(|| of("mse", &|mse| mse / (deviation * deviation)))
+            .or_else(|| of("bits_per_byte", &|bits| bits * std::f64::consts::LN_2));
+        self.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
+    }
+
     /// Records a metric with its value, or with the reason why it has none. One that is
     /// too large for `f64` counts as undefined.
     pub(crate) fn record(&mut self, metric: impl Into<String>, value: Value) {

@@ -7,7 +7,7 @@
 //! Whether to trust that is another matter, and has a module for each question, on top of any
 //! metric of weighted rows ([`RowMetric`]): how far may a figure be off ([`interval`]), do
 //! probabilities mean what they say ([`calibration`]), from which score on to act
-//! ([`threshold`]), where does the model do badly ([`slices`]), to whom ([`fairness`]), what
+//! ([`threshold`]; both together are the model's [`decision`]), where does the model do badly ([`slices`]), to whom ([`fairness`]), what
 //! does it rest on ([`importance`]) and withstand ([`robustness`]), would more rows help
 //! ([`learning_curve`]), is it the same with other rows ([`folds`], [`cross_validation`]), is it
 //! better than another ([`compare`]), and does it pass ([`verdict`]). Every figure of theirs is a
@@ -27,6 +27,7 @@ pub mod calibration;
 mod columns;
 pub mod compare;
 pub mod cross_validation;
+pub mod decision;
 mod distributions;
 mod error;
 mod evaluation;
@@ -37,6 +38,7 @@ mod input;
 pub mod interval;
 pub mod learning_curve;
 pub mod metrics;
+mod named;
 mod predictions;
 mod random;
 mod ranking;
@@ -51,12 +53,14 @@ pub mod verdict;
 
 pub use columns::{BinaryColumns, ClassColumns, LabelColumns, NumberColumns, Weights};
 pub use error::EvaluateError;
-pub use evaluation::{Evaluation, evaluate, evaluate_also};
+pub use evaluation::{Evaluation, evaluate, evaluate_also, focus};
 pub use input::{InputError, ROWS_MAX};
 pub use metrics::classes::most_probable;
+pub use named::{NamedError, named_metric};
 pub use predictions::{ClassScores, NextBytes, Numbers, Predictions};
 pub use row_metric::{
-    CELLS_MAX, CellMetric, DifferenceMetric, MeanMetric, RocAucMetric, RowMetric, RowsMetric, Weighed,
+    CELLS_MAX, CellMetric, DifferenceMetric, ManyMetric, MeanMetric, RocAucMetric, RowMetric, RowsMetric,
+    SliceMetric, SumsMetric, Together, Weighed,
 };
 pub use sum::ExactSum;
 pub use undefined::{Undefined, Value};

@@ -3,7 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::input::{self, InputError};
+use crate::{
+    input::{self, InputError},
+    random::Random,
+};
 
 /// The most disturbances of one model.
 pub const DISTURBANCES_MAX: usize = 10_000;
@@ -48,6 +51,21 @@ impl Disturbance {
             Self::Pgd { eps, .. } => ("pgd", Some(*eps)),
         }
     }
+}
+
+/// `width` numbers of the standard normal distribution for row number `row` (Box & Muller 1958): the same
+/// for good, whatever is drawn for other rows.
+pub fn noise(seed: u64, row: u64, width: usize) -> Vec<f32> {
+    let mut random = Random::new(seed, row);
+    // In (0, 1], so that the logarithm is finite.
+    let mut unit = || ((random.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+    let mut numbers = Vec::with_capacity(width + 1);
+    while numbers.len() < width {
+        let (radius, angle) = ((-2.0 * unit().ln()).sqrt(), std::f64::consts::TAU * unit());
+        numbers.extend([(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]);
+    }
+    numbers.truncate(width);
+    numbers
 }
 
 /// The metric under one disturbance.
@@ -162,6 +180,17 @@ mod tests {
         assert_eq!(found.sweeps.len(), 1);
         assert_eq!(found.sweeps[0].withstands, Some(1.0));
         assert!((found.sweeps[0].mean_value - (0.775 + 0.575 + 2.0 * 0.595) / 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn noise_is_standard_normal_and_that_of_its_row() {
+        let drawn: Vec<f64> = (0..20_000).flat_map(|row| noise(3, row, 5)).map(f64::from).collect();
+        let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
+        let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
+        assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
+        assert_eq!(noise(3, 7, 5), noise(3, 7, 5));
+        assert_eq!(noise(3, 7, 4), noise(3, 7, 5)[..4]);
+        assert_ne!(noise(3, 7, 4), noise(4, 7, 4));
     }
 
     #[test]

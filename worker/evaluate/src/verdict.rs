@@ -28,7 +28,8 @@ pub struct GateResult {
     pub bound: f64,
     /// How far the figure is on the right side of the bound; below 0 on the wrong one.
     pub slack: Option<f64>,
-    /// Whether the gate is met. A figure that was not measured meets none.
+    /// Whether the gate is met. A figure that was not measured meets none, unless there is nothing to
+    /// compare it with.
     pub holds: bool,
     /// The outcome in words.
     pub summary: String,
@@ -44,29 +45,41 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Decides `gates` by `figures`; `undefined` tells why a figure is absent.
+    /// Decides `gates` by `figures`. `undefined` tells why a figure is absent, and `moot` why one is that
+    /// has nothing to be compared with, as that of a model's first version: gates on it hold.
     pub fn new(
         gates: &[Gate],
         figures: &BTreeMap<String, f64>,
         undefined: &BTreeMap<String, String>,
+        moot: &BTreeMap<String, String>,
     ) -> Self {
-        let gates: Vec<GateResult> = gates.iter().map(|gate| decide(gate, figures, undefined)).collect();
+        let gates: Vec<GateResult> =
+            gates.iter().map(|gate| decide(gate, figures, undefined, moot)).collect();
         let passes = gates.iter().all(|gate| gate.holds);
         Self { gates, passes }
     }
 }
 
-fn decide(gate: &Gate, figures: &BTreeMap<String, f64>, undefined: &BTreeMap<String, String>) -> GateResult {
+fn decide(
+    gate: &Gate,
+    figures: &BTreeMap<String, f64>,
+    undefined: &BTreeMap<String, String>,
+    moot: &BTreeMap<String, String>,
+) -> GateResult {
     let (figure, bound) = (gate.measured(), gate.bound.number());
     let value = figures.get(&figure).copied().filter(|value| value.is_finite());
-    let holds = value.is_some_and(|value| gate.holds(value));
+    let nothing = moot.get(&figure).filter(|_| value.is_none());
+    let holds = nothing.is_some() || value.is_some_and(|value| gate.holds(value));
     let slack = value.map(|value| {
         let above = value - bound;
         if gate.comparison.asks_for_more() { above } else { -above }
     });
-    let summary = match value {
-        Some(value) => format!("`{gate}` {}: {figure} is {value}", if holds { "holds" } else { "fails" }),
-        None => {
+    let summary = match (value, nothing) {
+        (Some(value), _) => {
+            format!("`{gate}` {}: {figure} is {value}", if holds { "holds" } else { "fails" })
+        }
+        (None, Some(why)) => format!("`{gate}` holds: {why}"),
+        (None, None) => {
             let why = undefined.get(&figure).map_or("it was not measured", String::as_str);
             format!("`{gate}` fails: there is no {figure}: {why}")
         }
@@ -114,14 +127,18 @@ mod tests {
 
     #[test]
     fn every_gate_says_how_far_it_holds_or_why_it_fails() {
-        let gates = ["accuracy >= 0.75", "loss <= 0.25", "roc_auc.lower > 0.5", "f1 > 0"].map(gate);
+        let gates = ["accuracy >= 0.75", "loss <= 0.25", "roc_auc.lower > 0.5", "f1 > 0", "f1 >= @best"];
+        let gates = gates.map(gate);
         let figures = [("accuracy", 0.875), ("loss", 0.5)];
         let figures = figures.map(|(name, value)| (name.to_owned(), value)).into();
         let undefined = [("f1".to_owned(), "no row is of class `a`".to_owned())].into();
-        let verdict = Verdict::new(&gates, &figures, &undefined);
+        let moot = [("f1 - @best".to_owned(), "the model has no version yet".to_owned())].into();
+        let verdict = Verdict::new(&gates, &figures, &undefined, &moot);
         assert!(!verdict.passes);
         let seen: Vec<_> = verdict.gates.iter().map(|gate| (gate.holds, gate.slack)).collect();
-        assert_eq!(seen, [(true, Some(0.125)), (false, Some(-0.25)), (false, None), (false, None)]);
+        let expected =
+            [(true, Some(0.125)), (false, Some(-0.25)), (false, None), (false, None), (true, None)];
+        assert_eq!(seen, expected);
         let said: Vec<_> = verdict.gates.into_iter().map(|gate| gate.summary).collect();
         assert_eq!(
             said,
@@ -130,9 +147,10 @@ mod tests {
                 "`loss <= 0.25` fails: loss is 0.5",
                 "`roc_auc.lower > 0.5` fails: there is no roc_auc.lower: it was not measured",
                 "`f1 > 0` fails: there is no f1: no row is of class `a`",
+                "`f1 >= @best` holds: the model has no version yet",
             ]
         );
-        assert!(Verdict::new(&[], &BTreeMap::new(), &BTreeMap::new()).passes);
+        assert!(Verdict::new(&[], &BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new()).passes);
     }
 
     #[test]

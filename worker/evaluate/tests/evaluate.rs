@@ -16,6 +16,7 @@ fn classes(names: &[&str], rows: &[(&[f32], u32)]) -> Predictions {
         classes: names.iter().map(ToString::to_string).collect(),
         probabilities: rows.iter().flat_map(|(probabilities, _)| probabilities.iter().copied()).collect(),
         truths: rows.iter().map(|(_, truth)| *truth).collect(),
+        threshold: None,
     })
 }
 
@@ -24,8 +25,8 @@ fn numbers(rows: &[(f64, f64)]) -> Predictions {
     Predictions::Numbers(Numbers { predictions, truths })
 }
 
-fn next_bytes(loss_nats: f64, bytes: u64) -> Predictions {
-    Predictions::NextBytes(NextBytes { loss_nats, bytes })
+fn next_bytes(loss_nats: f64, bytes: u32) -> Predictions {
+    Predictions::NextBytes(NextBytes { loss_nats: vec![loss_nats], bytes: vec![bytes] })
 }
 
 /// Asserts metrics to 1e-12, and which are undefined for which reason.
@@ -268,7 +269,7 @@ proptest! {
         truths in prop::collection::vec(0_u32..4, 0..6),
     ) {
         let classes = (0..classes).map(|class| class.to_string()).collect();
-        let scores = Predictions::Classes(ClassScores { classes, probabilities, truths });
+        let scores = Predictions::Classes(ClassScores { classes, probabilities, truths, threshold: None });
         let _: Result<_, EvaluateError> = evaluate(&scores);
     }
 

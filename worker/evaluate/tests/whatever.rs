@@ -90,7 +90,7 @@ proptest! {
         if let [hits, trials, ..] = counts[..] {
             let _ = wilson_interval(hits, trials, settings.level);
         }
-        let _ = Verdict::new(&[gate], &BTreeMap::new(), &BTreeMap::new());
+        let _ = Verdict::new(&[gate], &BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new());
     }
 
     #[test]

@@ -241,6 +241,7 @@ mod tests {
             dataset: dataset(),
             resume: None,
             disputed: disputed.map(Generation::new),
+            incumbents: Default::default(),
             verify_at: None,
             trace: None,
         }))

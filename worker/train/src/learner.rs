@@ -23,7 +23,7 @@ use crate::{
     mean::Mean,
     on_device, optimizer, precision, random,
     state::State,
-    task::{Samples, Task},
+    task::{self, Samples, Task},
 };
 
 /// Tensors of a model, by path.
@@ -32,6 +32,17 @@ pub type Parameters = BTreeMap<String, TensorData>;
 /// Is told the number of a bucket and what it holds, as soon as that is final: one bucket
 /// after the other, from 0 on.
 pub type Ready = Box<dyn FnMut(usize, Buffer)>;
+
+/// What of a model's output a gradient is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// The mean loss.
+    Loss,
+    /// The probability of a class.
+    Class(usize),
+    /// The number, standardised.
+    Number,
+}
 
 /// A model that learns. Gradients are laid out in buckets as [`Layout`] says.
 pub trait Learner: Send {
@@ -74,6 +85,11 @@ pub trait Learner: Send {
 
     /// The loss of `batch` for each score row that has a class (`-log p`), in order.
     fn surprise(&self, batch: &Batch) -> Vec<f32>;
+
+    /// The gradient of `output`, summed over the rows of `batch`, by their features
+    /// ([`Samples::vectors`]), row by row, with the model as it is measured: nothing is left out or
+    /// drawn at random. `None` where the model does not ask for vectors.
+    fn input_gradient(&self, batch: &Batch, output: Output) -> Option<Vec<f32>>;
 
     /// Gives parameters and optimizer state as they are now, whenever it is called.
     fn state(&self) -> Box<dyn FnOnce() -> State + Send>;
@@ -287,10 +303,24 @@ impl<T: Task> Learner for Model<T> {
 
     fn surprise(&self, batch: &Batch) -> Vec<f32> {
         let samples = Samples::new(batch, &self.schema, &self.device);
-        let scores = self.module().valid().scores(&samples);
-        let log_probabilities = burn::tensor::activation::log_softmax(scores, 1);
-        let truth = samples.classes().unsqueeze_dim::<2>(1);
-        floats(log_probabilities.gather(1, truth).neg().into_data())
+        floats(task::surprise(self.module().valid().scores(&samples), samples.classes()).into_data())
+    }
+
+    fn input_gradient(&self, batch: &Batch, output: Output) -> Option<Vec<f32>> {
+        let module = self.module().clone().freeze();
+        let inputs = RefCell::new(None);
+        let samples = Samples::new(batch, &self.schema, &self.training_device).watching(&inputs);
+        let output = match output {
+            Output::Loss => module.loss(&samples),
+            Output::Class(class) => {
+                let probabilities = burn::tensor::activation::softmax(module.scores(&samples), 1);
+                probabilities.narrow(1, class, 1).sum()
+            }
+            Output::Number => module.scores(&samples).sum(),
+        };
+        let inputs: Tensor<2> = inputs.into_inner()?;
+        let gradients = output.backward();
+        inputs.grad(&gradients).map(|gradient| floats(gradient.into_data()))
     }
 
     fn state(&self) -> Box<dyn FnOnce() -> State + Send> {

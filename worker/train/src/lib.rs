@@ -5,7 +5,7 @@
 //! `models`, `tasks`), how its
 //! tensors are laid out and updated (`boundary`, `layout`, `precision`, `learner`,
 //! `optimizer`, `schedule`), the state that a checkpoint holds (`state`, `snapshot`),
-//! what feeds a step and reduces it (`loader`, `on_device`, `exchange`, `gpu_exchange`), what it is recorded in (`ledger`), and
+//! what feeds a step and reduces it (`loader`, `on_device`, `exchange`, `gpu_exchange`), what it is recorded in (`ledger`), what is found out at the end (`exam`), and
 //! the run through a job (`session`).
 //!
 //! Architecture invariants: this crate opens no sockets and no files, and never
@@ -16,6 +16,7 @@ mod boundary;
 mod device;
 mod diloco;
 mod error;
+mod exam;
 mod exchange;
 #[cfg(feature = "cuda")]
 mod gpu;
@@ -47,15 +48,17 @@ mod trainer;
 pub use boundary::boundary;
 pub use device::{ComputeDevice, DeviceError, DeviceName, NoDeviceName};
 pub use error::{BuildError, SnapshotError, TrainError};
+pub use exam::Examined;
 pub use handover::Held;
 pub use layout::{Layout, Place, Slot, TAIL};
-pub use learner::{Learner, Parameters, Ready};
+pub use learner::{Learner, Output, Parameters, Ready};
 pub use ledger::Ledger;
 pub use loader::panic_text;
 pub use mean::Mean;
 pub use phalanx_member::StopVote;
 pub use predictor::{ModelDescription, Predictor, PredictorError, Rows};
-pub use session::{Ended, Ending, ExportedModel, Host, Outcome, Session, run};
+pub use progress::Curve;
+pub use session::{Ended, Ending, ExportedModel, Host, Outcome, Session, TrainingCurves, run};
 pub use snapshot::Snapshot;
 pub use state::State;
 pub use task::{Samples, Task, feature_width, score_width};

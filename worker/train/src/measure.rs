@@ -15,7 +15,7 @@ use phalanx_protocol::spec::{JobSpec, MetricName};
 use crate::{error::TrainError, learner::Learner};
 
 /// Rows computed at once where a row is a handful of numbers.
-const CHUNK_ROWS: u64 = 256;
+pub(crate) const CHUNK_ROWS: u64 = 256;
 
 /// Rows computed at once where a row is a text.
 const CHUNK_TEXTS: u64 = 32;
@@ -35,7 +35,36 @@ pub(crate) fn predict_split(
     split: Split,
     lanes: u32,
 ) -> Result<Predictions, TrainError> {
-    let rows = dataset.rows(split);
+    let abort = group.abort_handle();
+    let rows = Rows {
+        count: dataset.rows(split),
+        ahead: &|rows| dataset.prefetch_rows(split, rows),
+        gather: &|rows| {
+            let batch = dataset.gather_while(split, rows, &|| !abort.is_aborted())?;
+            Ok(batch.ok_or(CollectiveError::Aborted)?)
+        },
+    };
+    predict(learner, group, lanes, &rows)
+}
+
+/// Rows to predict.
+pub(crate) struct Rows<'a> {
+    /// How many.
+    pub(crate) count: u64,
+    /// Has those fetched that will soon be asked for.
+    pub(crate) ahead: &'a dyn Fn(Range<u64>),
+    /// What those with these numbers are like.
+    pub(crate) gather: &'a dyn Fn(&[u64]) -> Result<Batch, TrainError>,
+}
+
+/// Predictions for `rows`, the same on every rank. Collective.
+pub(crate) fn predict(
+    learner: &dyn Learner,
+    group: &mut Group,
+    lanes: u32,
+    rows: &Rows<'_>,
+) -> Result<Predictions, TrainError> {
+    let Rows { count: rows, ahead, gather } = *rows;
     let abort = group.abort_handle();
     let chunk_rows = match learner.schema().target {
         TargetKind::NextByte | TargetKind::NextToken { .. } => CHUNK_TEXTS,
@@ -49,11 +78,10 @@ pub(crate) fn predict_split(
         for lane in group.lanes() {
             let share = share_of(rows, lane, lanes);
             let first = share.start + round * round_rows;
-            dataset.prefetch_rows(split, first..share.end.min(first + ROUNDS_AHEAD * round_rows));
+            ahead(first..share.end.min(first + ROUNDS_AHEAD * round_rows));
             for chunk in chunks(first..share.end.min(first + round_rows), chunk_rows) {
                 still_wanted(&abort)?;
-                let batch = dataset.gather_while(split, &chunk, &|| !abort.is_aborted())?;
-                append(learner, &batch.ok_or(CollectiveError::Aborted)?, &mut mine);
+                append(learner, &gather(&chunk)?, &mut mine);
             }
         }
         for (rank, message) in group.all_gather(&mine)?.iter().enumerate() {
@@ -72,12 +100,21 @@ pub(crate) fn asked(spec: &JobSpec) -> Vec<MetricName> {
     shown.chain(gates).chain(watched).filter_map(|name| MetricName::parse(name).ok()).collect()
 }
 
+/// The metrics that a job names beside those of gates: those to show, and the one that early stopping
+/// watches.
+pub(crate) fn watched(spec: &JobSpec) -> Vec<MetricName> {
+    let shown = spec.evaluate.metrics.iter().flatten().map(String::as_str);
+    let watched = spec.train.early_stop.iter().map(|early_stop| early_stop.metric.as_str());
+    shown.chain(watched).filter_map(|name| MetricName::parse(name).ok()).collect()
+}
+
 /// An error where the group was told to end: between two steps nothing else asks.
 pub(crate) fn still_wanted(abort: &AbortHandle) -> Result<(), TrainError> {
     if abort.is_aborted() { Err(CollectiveError::Aborted.into()) } else { Ok(()) }
 }
 
-fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
+/// The rows of lane `lane`.
+pub(crate) fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
     let border = |lane: u32| {
         u64::try_from(u128::from(rows) * u128::from(lane) / u128::from(lanes))
             .expect("invariant: a share is no larger than the whole")
@@ -85,7 +122,7 @@ fn share_of(rows: u64, lane: u32, lanes: u32) -> Range<u64> {
     border(lane)..border(lane + 1)
 }
 
-fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
+pub(crate) fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
     rows.clone().step_by(size as usize).map(move |first| (first..(first + size).min(rows.end)).collect())
 }
 
@@ -93,10 +130,15 @@ fn chunks(rows: Range<u64>, size: u64) -> impl Iterator<Item = Vec<u64>> {
 fn append(learner: &dyn Learner, batch: &Batch, message: &mut Vec<u8>) {
     match &learner.schema().target {
         target @ (TargetKind::NextByte | TargetKind::NextToken { .. }) => {
-            let nats: f64 = learner.surprise(batch).iter().map(|nats| f64::from(*nats)).sum();
-            let bytes: u64 = next_bytes(target, &batch.targets).map(u64::from).sum();
-            message.extend(nats.to_le_bytes());
-            message.extend(bytes.to_le_bytes());
+            let surprise = learner.surprise(batch);
+            let bytes: Vec<u32> = next_bytes(target, &batch.targets).collect();
+            let window = (surprise.len() / batch.rows.max(1)).max(1);
+            for (nats, bytes) in surprise.chunks_exact(window).zip(bytes.chunks_exact(window)) {
+                let nats: f64 = nats.iter().map(|nats| f64::from(*nats)).sum();
+                let bytes: u64 = bytes.iter().copied().map(u64::from).sum();
+                message.extend(nats.to_le_bytes());
+                message.extend(bytes.to_le_bytes());
+            }
         }
         target @ (TargetKind::Classes(_) | TargetKind::Number { .. }) => {
             append_rows(target, &learner.scores(batch), batch, message);
@@ -129,12 +171,13 @@ fn empty(target: &TargetKind) -> Predictions {
             classes: classes.clone(),
             probabilities: Vec::new(),
             truths: Vec::new(),
+            threshold: None,
         }),
         TargetKind::Number { .. } => {
             Predictions::Numbers(Numbers { predictions: Vec::new(), truths: Vec::new() })
         }
         TargetKind::NextByte | TargetKind::NextToken { .. } => {
-            Predictions::NextBytes(NextBytes { loss_nats: 0.0, bytes: 0 })
+            Predictions::NextBytes(NextBytes { loss_nats: Vec::new(), bytes: Vec::new() })
         }
     }
 }
@@ -158,10 +201,10 @@ fn take_in(predictions: &mut Predictions, message: &[u8]) -> Option<()> {
                 numbers.truths.push(f64::from_le_bytes(truth));
             }
         }
-        Predictions::NextBytes(sum) => {
+        Predictions::NextBytes(text) => {
             for (nats, bytes) in pairs(message)? {
-                sum.loss_nats += f64::from_le_bytes(nats);
-                sum.bytes += u64::from_le_bytes(bytes);
+                text.loss_nats.push(f64::from_le_bytes(nats));
+                text.bytes.push(u32::try_from(u64::from_le_bytes(bytes)).ok()?);
             }
         }
     }

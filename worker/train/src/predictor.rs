@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use phalanx_data::{Batch, Dataset, Encoder, Schema, TargetKind};
-use phalanx_evaluate::most_probable;
+use phalanx_evaluate::decision::Decision;
 use phalanx_protocol::spec::{JobSpec, ModelSpec};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,9 @@ pub struct ModelDescription {
     schema: Schema,
     /// Turns raw columns into the model's input.
     encoder: Encoder,
+    /// How its probabilities become decisions.
+    #[serde(default)]
+    decision: Decision,
 }
 
 /// A model could not be loaded.
@@ -44,12 +47,12 @@ pub enum PredictorError {
 /// Predictions for some rows, in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rows {
-    /// The likeliest class of each row, as an index into the model's classes, and
-    /// the probabilities of all classes, row by row.
+    /// The class that each row is taken for, as an index into the model's classes: the likeliest, or what
+    /// the model's threshold says; and the probabilities of all classes, row by row.
     Classes {
-        /// Index of the likeliest class.
-        likeliest: Vec<usize>,
-        /// `rows × classes`.
+        /// Index of the class.
+        decisions: Vec<usize>,
+        /// `rows × classes`, mended where the model's are.
         probabilities: Vec<f32>,
     },
     /// A number each, in the target's units.
@@ -65,12 +68,13 @@ pub struct Predictor {
 }
 
 impl ModelDescription {
-    pub(crate) fn new(spec: &JobSpec, dataset: &Dataset) -> Self {
+    pub(crate) fn new(spec: &JobSpec, dataset: &Dataset, decision: Decision) -> Self {
         let (schema, encoder) = (dataset.schema().clone(), dataset.manifest().encoder.clone());
-        Self { spec: spec.clone(), schema, encoder }
+        Self { spec: spec.clone(), schema, encoder, decision }
     }
 
-    pub(crate) fn to_json(&self) -> Bytes {
+    /// It, as it is kept.
+    pub fn to_json(&self) -> Bytes {
         let json = serde_json::to_vec_pretty(self);
         json.expect("invariant: a description is made of plain values").into()
     }
@@ -94,6 +98,16 @@ impl Predictor {
         &self.description.encoder
     }
 
+    /// How probabilities become decisions.
+    pub fn decision(&self) -> &Decision {
+        &self.description.decision
+    }
+
+    /// The job that made it.
+    pub fn spec(&self) -> &JobSpec {
+        &self.description.spec
+    }
+
     /// What the model was trained on.
     pub fn schema(&self) -> &Schema {
         &self.description.schema
@@ -110,9 +124,13 @@ impl Predictor {
         match &self.description.schema.target {
             TargetKind::Classes(classes) => {
                 let scores = self.learner.scores(batch);
-                let probabilities: Vec<f32> = scores.chunks_exact(classes.len()).flat_map(softmax).collect();
-                let likeliest = probabilities.chunks_exact(classes.len()).map(most_probable).collect();
-                Rows::Classes { likeliest, probabilities }
+                let mut probabilities: Vec<f32> =
+                    scores.chunks_exact(classes.len()).flat_map(softmax).collect();
+                let decision = self.description.decision;
+                decision.mend(&mut probabilities, classes.len());
+                let decisions =
+                    probabilities.chunks_exact(classes.len()).map(|row| decision.class(row)).collect();
+                Rows::Classes { decisions, probabilities }
             }
             TargetKind::Number { mean, deviation } => {
                 let scores = self.learner.scores(batch);
@@ -125,17 +143,23 @@ impl Predictor {
     }
 
     fn bits_per_byte(&self, batch: &Batch) -> Vec<f64> {
+        let bits = |(nats, bytes): (f64, u32)| nats / f64::from(bytes) / std::f64::consts::LN_2;
+        self.surprise(batch).into_iter().map(bits).collect()
+    }
+
+    /// How surprised the model is by each window of a text: the sum of `-ln p` over what follows in it, and the
+    /// bytes of that. None of a batch that is no text.
+    pub fn surprise(&self, batch: &Batch) -> Vec<(f64, u32)> {
         let bytes: Vec<u32> = next_bytes(&self.description.schema.target, &batch.targets).collect();
         if bytes.is_empty() {
             return Vec::new();
         }
         let context = (bytes.len() / batch.rows.max(1)).max(1);
         let nats = self.learner.surprise(batch);
-        let bits = |(nats, bytes): (&[f32], &[u32])| {
-            let nats: f64 = nats.iter().map(|nats| f64::from(*nats)).sum();
-            nats / f64::from(bytes.iter().sum::<u32>()) / std::f64::consts::LN_2
+        let of_window = |(nats, bytes): (&[f32], &[u32])| {
+            (nats.iter().map(|nats| f64::from(*nats)).sum(), bytes.iter().sum())
         };
-        nats.chunks_exact(context).zip(bytes.chunks_exact(context)).map(bits).collect()
+        nats.chunks_exact(context).zip(bytes.chunks_exact(context)).map(of_window).collect()
     }
 }
 

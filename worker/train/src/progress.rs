@@ -1,5 +1,8 @@
 //! What belongs to a job's state beside its tensors: whether early stopping is
-//! near. The same on every rank, since all ranks see the same metrics.
+//! near, and how training went so far, for the report. The same on every rank, since all ranks see the
+//! same metrics and losses.
+
+use std::collections::BTreeMap;
 
 use phalanx_evaluate::Evaluation;
 use phalanx_protocol::spec::{EarlyStopSpec, Metric};
@@ -17,12 +20,72 @@ pub(crate) struct TrainingProgress {
     without_improvement: u32,
     /// Why training is over before its planned end.
     stopped: Option<String>,
+    /// The loss of steps.
+    #[serde(default)]
+    pub(crate) losses: Curve,
+    /// What validations came to, by metric: the loss and what early stopping watches.
+    #[serde(default)]
+    pub(crate) validations: BTreeMap<String, Curve>,
+}
+
+/// The most points of a [`Curve`]: it is part of every checkpoint's manifest.
+const POINTS_MAX: usize = 200;
+
+/// Figures after steps, thinned so that they stay few: of `every` figures one is kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Curve {
+    /// Steps made by then, and the figure.
+    pub points: Vec<(u64, f64)>,
+    /// Figures that came so far.
+    seen: u64,
+    /// One of so many is kept.
+    every: u64,
+}
+
+impl Default for Curve {
+    fn default() -> Self {
+        Self { points: Vec::new(), seen: 0, every: 1 }
+    }
+}
+
+impl Curve {
+    fn add(&mut self, step: u64, value: f64) {
+        let is_kept = self.seen.is_multiple_of(self.every);
+        self.seen += 1;
+        if !is_kept || !value.is_finite() {
+            return;
+        }
+        self.points.push((step, value));
+        if self.points.len() > POINTS_MAX {
+            let mut nth = 0;
+            self.points.retain(|_| {
+                nth += 1;
+                nth % 2 == 1
+            });
+            self.every *= 2;
+        }
+    }
 }
 
 impl TrainingProgress {
     /// Why training is over, if it is.
     pub(crate) fn stopped(&self) -> Option<&str> {
         self.stopped.as_deref()
+    }
+
+    /// Takes in the loss of a step, which is the number of steps made with it.
+    pub(crate) fn stepped(&mut self, step: u64, loss: f32) {
+        self.losses.add(step, loss.into());
+    }
+
+    /// Keeps what a validation after `step` steps came to.
+    pub(crate) fn note(&mut self, step: u64, watched: Option<&str>, evaluation: &Evaluation) {
+        for name in std::iter::once("loss").chain(watched.filter(|name| *name != "loss")) {
+            if let Some(value) = evaluation.metrics.get(name) {
+                self.validations.entry(name.to_owned()).or_default().add(step, *value);
+            }
+        }
     }
 
     /// Takes in one validation.
@@ -80,6 +143,19 @@ mod tests {
     fn training_stops_after_as_many_validations_without_gain_as_patience_says() {
         assert!(after(&[0.5, 0.6, 0.6, 0.59], "accuracy", 3).stopped().is_none());
         assert!(after(&[0.5, 0.6, 0.6, 0.59, 0.6], "accuracy", 3).stopped().is_some());
+    }
+
+    #[test]
+    fn a_curve_stays_short_and_reaches_from_end_to_end() {
+        let mut progress = TrainingProgress::default();
+        (1..=10_000).for_each(|step| progress.stepped(step, 1.0 / step as f32));
+        let points = &progress.losses.points;
+        assert!(points.len() <= POINTS_MAX && points.len() > POINTS_MAX / 3, "{}", points.len());
+        assert_eq!(points[0].0, 1);
+        assert!(points[points.len() - 1].0 > 9_900 && points.is_sorted());
+        let json = serde_json::to_string(&progress).expect("it is plain");
+        assert_eq!(serde_json::from_str::<TrainingProgress>(&json).expect("it is read"), progress);
+        assert!(json.len() < 10_000, "{}", json.len());
     }
 
     #[test]

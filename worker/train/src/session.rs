@@ -13,6 +13,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
@@ -21,20 +22,24 @@ use std::{
 use bytes::Bytes;
 use phalanx_collective::Group;
 use phalanx_data::{Dataset, Split};
-use phalanx_evaluate::Evaluation;
+use phalanx_evaluate::decision::Decision;
 use phalanx_member::{Interlude, Rhythm, StopVote, Votes};
 use phalanx_protocol::{
     message::{Assignment, Event, Failure, Progress},
     pace::StepTime,
     reference::HashHex,
+    spec::MetricName,
 };
 
 use crate::{
     error::TrainError,
+    exam::Examined,
     handover::Held,
     ledger::Ledger,
     loader::{Loader, panic_text},
+    measure::watched,
     predictor::ModelDescription,
+    progress::Curve,
     snapshot::{self, Snapshot},
     tasks::Tasks,
     trainer::{Stepped, Trainer, Unbegun},
@@ -126,8 +131,13 @@ pub struct Outcome {
     pub cursor: u64,
     /// Why training ended before its planned end.
     pub stopped_early: Option<String>,
-    /// What the test split says; nothing where it is empty.
-    pub evaluation: Evaluation,
+    /// What the model says of the validation and the test split, and what all ranks have found out
+    /// about it together.
+    pub examined: Examined,
+    /// Names of the metrics that somebody watches or asks for.
+    pub watched: Vec<MetricName>,
+    /// How training went.
+    pub training: TrainingCurves,
     /// Hash of parameters, optimizer state and cursor.
     pub state_hash: HashHex,
     /// Text that the model wrote, if it is one that does.
@@ -141,8 +151,23 @@ pub struct Outcome {
 pub struct ExportedModel {
     /// Its parameters, by path (safetensors).
     pub weights: Bytes,
-    /// What a [`Predictor`](crate::Predictor) needs beside them (JSON).
-    pub description: Bytes,
+    /// What a [`Predictor`](crate::Predictor) needs beside them.
+    pub description: ModelDescription,
+    /// How many numbers were learnt.
+    pub parameters: u64,
+}
+
+/// How training went: figures after steps, thinned.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrainingCurves {
+    /// The loss of steps.
+    pub loss: Curve,
+    /// What validations came to, by metric.
+    pub validation: BTreeMap<String, Curve>,
+    /// Steps that were planned.
+    pub steps_planned: u64,
+    /// Steps of a pass over the training split.
+    pub steps_per_epoch: u64,
 }
 
 /// Runs one rank of a job to its end. Blocks the thread it is called on, which
@@ -263,7 +288,7 @@ fn validate(trainer: &mut Trainer, leads: bool, host: &mut dyn Host) -> Result<(
     Ok(())
 }
 
-/// Measures the test split and takes the model out.
+/// Examines the model and takes it out.
 fn finish(
     trainer: &mut Trainer,
     end: &Snapshot,
@@ -273,25 +298,25 @@ fn finish(
     if leads {
         host.event(Event::Evaluating);
     }
-    let evaluation = match trainer.dataset().rows(Split::Test) {
-        0 => Evaluation::default(),
-        _ => trainer.measure(Split::Test)?,
-    };
+    let examined = trainer.examine()?;
     Ok(Ending::Finished(Box::new(Outcome {
         step: end.step(),
         cursor: end.cursor(),
         stopped_early: trainer.stopped_early().map(str::to_owned),
-        evaluation,
+        watched: watched(trainer.spec()),
+        training: trainer.curves(),
+        model: leads.then(|| export(trainer, end, examined.decision)),
+        examined,
         state_hash: end.state_hash().to_owned(),
         sample: if leads { trainer.sample()? } else { None },
-        model: leads.then(|| export(trainer, end)),
     })))
 }
 
-fn export(trainer: &Trainer, snapshot: &Snapshot) -> ExportedModel {
+fn export(trainer: &Trainer, snapshot: &Snapshot, decision: Decision) -> ExportedModel {
     ExportedModel {
         weights: snapshot::serialize_state(&snapshot.state().exported()),
-        description: ModelDescription::new(trainer.spec(), trainer.dataset()).to_json(),
+        description: ModelDescription::new(trainer.spec(), trainer.dataset(), decision),
+        parameters: trainer.parameters(),
     }
 }
 

@@ -3,10 +3,12 @@
 //! The built-in models implement [`Task`] and nothing else; a model of your own
 //! does the same.
 
+use std::cell::RefCell;
+
 use burn::{
     module::Module,
     nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction},
-    tensor::{Device, FloatDType, Int, Tensor, TensorData},
+    tensor::{Device, FloatDType, Int, Tensor, TensorData, activation::log_softmax},
 };
 use phalanx_data::{Batch, FeatureKind, Features, Schema, TargetKind, Targets};
 
@@ -31,16 +33,29 @@ pub trait Task: Module + 'static {
     fn scores(&self, samples: &Samples<'_>) -> Tensor<2>;
 
     /// The loss that training lowers: the mean over `samples`, shape `[1]`. By
-    /// default cross-entropy for classes, bytes and tokens, the squared error for numbers.
+    /// default cross-entropy for classes, bytes and tokens, the squared error for numbers. With
+    /// `data.reweigh` each row counts by its weight ([`Samples::weights`]).
     fn loss(&self, samples: &Samples<'_>) -> Tensor<1> {
         let scores = self.scores(samples).cast(FloatDType::F32);
         match &samples.schema.target {
             TargetKind::Classes(_) | TargetKind::NextByte | TargetKind::NextToken { .. } => {
-                CrossEntropyLossConfig::new().init(samples.device).forward(scores, samples.classes())
+                match samples.weights() {
+                    None => {
+                        CrossEntropyLossConfig::new().init(samples.device).forward(scores, samples.classes())
+                    }
+                    Some(weights) => (surprise(scores, samples.classes()) * weights).mean(),
+                }
             }
+            // Only classes are weighed.
             TargetKind::Number { .. } => MseLoss::new().forward(scores, samples.numbers(), Reduction::Mean),
         }
     }
+}
+
+/// The loss of each row: `-ln p` of its class.
+pub(crate) fn surprise(scores: Tensor<2>, classes: Tensor<1, Int>) -> Tensor<1> {
+    let log_probabilities = log_softmax(scores, 1);
+    log_probabilities.gather(1, classes.unsqueeze_dim::<2>(1)).neg().squeeze_dim(1)
 }
 
 /// A batch of rows on a device, with what the data set's schema says of them.
@@ -50,12 +65,18 @@ pub struct Samples<'a> {
     schema: &'a Schema,
     device: &'a Device,
     dtype: FloatDType,
+    inputs: Option<&'a RefCell<Option<Tensor<2>>>>,
 }
 
 impl<'a> Samples<'a> {
     /// The rows of `batch`, whose form `schema` tells.
     pub fn new(batch: &'a Batch, schema: &'a Schema, device: &'a Device) -> Self {
-        Self { batch, schema, device, dtype: FloatDType::F32 }
+        Self { batch, schema, device, dtype: FloatDType::F32, inputs: None }
+    }
+
+    /// With features whose gradients are wanted: the first pass that asks for them leaves them in `inputs`.
+    pub(crate) fn watching(self, inputs: &'a RefCell<Option<Tensor<2>>>) -> Self {
+        Self { inputs: Some(inputs), ..self }
     }
 
     /// With features as `dtype`.
@@ -87,18 +108,14 @@ impl<'a> Samples<'a> {
     /// is laid out by channel, row and column; bytes become numbers of 0 to 1.
     pub fn vectors(&self) -> Tensor<2> {
         let width = feature_width(&self.schema.features);
-        let values = match &self.batch.features {
-            Features::Floats(values) => values.clone(),
-            Features::Bytes(bytes) => match &self.schema.features {
-                FeatureKind::Image { shape, mean, deviation } => pixels(bytes, *shape, mean, deviation),
-                FeatureKind::Dense { .. } | FeatureKind::Bytes { .. } | FeatureKind::Tokens { .. } => {
-                    bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect()
-                }
-            },
-            Features::Tokens(tokens) => tokens.iter().map(|token| f32::from(*token)).collect(),
+        let new = || -> Tensor<2> {
+            let values = floats(&self.batch.features, self.schema);
+            Tensor::from_data(TensorData::new(values, [self.batch.rows, width]), self.device)
         };
-        let vectors: Tensor<2> =
-            Tensor::from_data(TensorData::new(values, [self.batch.rows, width]), self.device);
+        let vectors = match self.inputs {
+            None => new(),
+            Some(inputs) => inputs.borrow_mut().get_or_insert_with(|| new().require_grad()).clone(),
+        };
         vectors.cast(self.dtype)
     }
 
@@ -145,6 +162,14 @@ impl<'a> Samples<'a> {
         Tensor::from_data(TensorData::new(values, [rows]), self.device)
     }
 
+    /// How much each row counts in the loss, `[rows]`: 1 on average over the training split. `None` where all count the
+    /// same, as they do when they are measured.
+    pub fn weights(&self) -> Option<Tensor<1>> {
+        let weights = self.batch.weights.clone()?;
+        let rows = weights.len();
+        Some(Tensor::from_data(TensorData::new(weights, [rows]), self.device))
+    }
+
     /// The numbers to predict, `[rows, 1]`, standardised with the training split's
     /// mean and deviation.
     ///
@@ -160,6 +185,21 @@ impl<'a> Samples<'a> {
         let values: Vec<f32> =
             numbers.iter().map(|number| ((f64::from(*number) - mean) / deviation) as f32).collect();
         Tensor::from_data(TensorData::new(values, [numbers.len(), 1]), self.device)
+    }
+}
+
+/// Features as a model sees them: numbers as they are encoded, bytes from 0 to 1 and, of images,
+/// standardised.
+pub(crate) fn floats(features: &Features, schema: &Schema) -> Vec<f32> {
+    match features {
+        Features::Floats(values) => values.clone(),
+        Features::Bytes(bytes) => match &schema.features {
+            FeatureKind::Image { shape, mean, deviation } => pixels(bytes, *shape, mean, deviation),
+            FeatureKind::Dense { .. } | FeatureKind::Bytes { .. } | FeatureKind::Tokens { .. } => {
+                bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect()
+            }
+        },
+        Features::Tokens(tokens) => tokens.iter().map(|token| f32::from(*token)).collect(),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn sample(
             break;
         }
         still_wanted()?;
-        let batch = Batch { rows: 1, features: text.last(context), targets: Targets::None };
+        let batch = Batch::new(1, text.last(context), Targets::None);
         let scores = learner.scores(&batch);
         let last = scores[scores.len() - vocabulary..].iter().map(|score| score / TEMPERATURE);
         let mut word = [0; 4];

@@ -3,13 +3,13 @@
 use std::{cell::RefCell, ops::Range, rc::Rc, sync::Arc, time::Instant};
 
 use phalanx_collective::{AbortHandle, Buffer};
-use phalanx_data::{Batch, Dataset, Schema, Split, TargetKind};
+use phalanx_data::{Batch, Dataset, Split, TargetKind};
 use phalanx_evaluate::Evaluation;
 use phalanx_member::{Position, Votes, all_agree};
 use phalanx_protocol::{
     id::{Generation, Rank},
     ledger::Entry,
-    message::{Metrics, StateSource},
+    message::StateSource,
     pace::StepTime,
     reference::HashHex,
     spec::JobSpec,
@@ -19,6 +19,7 @@ use tracing::{debug_span, info_span};
 use crate::{
     diloco::{self, Replicas},
     error::{BuildError, TrainError},
+    exam::{Examined, examine},
     exchange::Exchange,
     handover::{Held, Start, everyones, hand_over},
     layout::TAIL,
@@ -29,7 +30,7 @@ use crate::{
     measure::{asked, predict_split, still_wanted},
     progress::TrainingProgress,
     schedule::LearningRate,
-    session::{Host, Session},
+    session::{Host, Session, TrainingCurves},
     snapshot::Snapshot,
     state::LaneHashes,
     text,
@@ -226,6 +227,7 @@ impl Trainer {
         }
         drop(exchange);
         self.finished_step();
+        self.progress.stepped(self.position.step, loss);
         Ok(Some(Stepped { loss, learning_rate, votes: Votes::from_numbers(votes) }))
     }
 
@@ -321,9 +323,14 @@ impl Trainer {
             .borrow_mut()
             .with_group(|group| predict_split(self.learner.as_ref(), group, &self.dataset, split, lanes))?;
         let mut evaluation = phalanx_evaluate::evaluate_also(&predictions, &asked(&self.spec))?;
-        let loss = loss(&evaluation.metrics, self.dataset.schema());
-        evaluation.metrics.extend(loss.map(|loss| ("loss".to_owned(), loss)));
+        evaluation.add_loss(deviation(&self.dataset.schema().target));
         Ok(evaluation)
+    }
+
+    /// Finds out what the model is worth at the end. Collective.
+    pub(crate) fn examine(&mut self) -> Result<Examined, TrainError> {
+        let mut exchange = self.exchange.borrow_mut();
+        exchange.with_group(|group| examine(self.learner.as_ref(), group, &self.dataset, &self.spec))
     }
 
     /// Whether the validation split is to be measured before the next step.
@@ -335,6 +342,8 @@ impl Trainer {
     /// Takes a validation in, for early stopping.
     pub(crate) fn validated(&mut self, evaluation: &Evaluation) -> Result<(), TrainError> {
         self.position.validated = true;
+        let watched = self.spec.train.early_stop.as_ref().map(|early_stop| early_stop.metric.as_str());
+        self.progress.note(self.position.step, watched, evaluation);
         match &self.spec.train.early_stop {
             Some(early_stop) => self.progress.validated(early_stop, evaluation),
             None => Ok(()),
@@ -414,6 +423,21 @@ impl Trainer {
         self.position.step * u64::from(self.spec.train.batch_size)
     }
 
+    /// How training went.
+    pub(crate) fn curves(&self) -> TrainingCurves {
+        TrainingCurves {
+            loss: self.progress.losses.clone(),
+            validation: self.progress.validations.clone(),
+            steps_planned: self.total_steps,
+            steps_per_epoch: self.steps_per_epoch,
+        }
+    }
+
+    /// How many numbers it learns.
+    pub(crate) fn parameters(&self) -> u64 {
+        self.learner.layout().trained_len() as u64
+    }
+
     /// Why training is over before its planned end, if it is.
     pub(crate) fn stopped_early(&self) -> Option<&str> {
         self.progress.stopped()
@@ -436,16 +460,11 @@ fn lane_seed(seed: u64, step: u64, lane: u32) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// What training lowers, measured on a split.
-fn loss(metrics: &Metrics, schema: &Schema) -> Option<f64> {
-    let figure = |name: &str| metrics.get(name).copied();
-    match &schema.target {
-        TargetKind::Classes(_) => figure("log_loss"),
-        TargetKind::Number { deviation, .. } => figure("mse").map(|mse| mse / deviation.powi(2)),
-        // Of a byte, also where the model predicts tokens.
-        TargetKind::NextByte | TargetKind::NextToken { .. } => {
-            figure("bits_per_byte").map(|bits| bits * std::f64::consts::LN_2)
-        }
+/// What training divides a target of numbers by.
+pub(crate) fn deviation(target: &TargetKind) -> f64 {
+    match target {
+        TargetKind::Number { deviation, .. } => *deviation,
+        TargetKind::Classes(_) | TargetKind::NextByte | TargetKind::NextToken { .. } => 1.0,
     }
 }
 

@@ -83,13 +83,13 @@ fn every_model_gives_the_same_gradients_in_many_buckets_as_in_one() {
 
     let dense = Schema { features: FeatureKind::Dense { width: 20 }, target: classes.clone() };
     let floats = (0..80).map(|at| (at * at % 17) as f32 / 17.0).collect();
-    let batch = Batch { rows: 4, features: Features::Floats(floats), targets: labels.clone() };
+    let batch = Batch::new(4, Features::Floats(floats), labels.clone());
     check(r#"{"mlp": {"hidden": [24, 24, 24], "dropout": 0.1}}"#, &dense, &batch);
 
     let image = FeatureKind::Image { shape: [1, 16, 16], mean: vec![0.5], deviation: vec![0.3] };
     let images = Schema { features: image, target: classes };
     let pixels = (0..4 * 256).map(|at| (at * at % 251) as u8).collect();
-    let batch = Batch { rows: 4, features: Features::Bytes(pixels), targets: labels };
+    let batch = Batch::new(4, Features::Bytes(pixels), labels);
     check(
         r#"{"cnn": {"norm": "batch", "dropout": 0.1, "channels": [8, 16], "hidden": [16]}}"#,
         &images,
@@ -98,7 +98,7 @@ fn every_model_gives_the_same_gradients_in_many_buckets_as_in_one() {
 
     let text = Schema { features: FeatureKind::Bytes { context: 16 }, target: TargetKind::NextByte };
     let bytes: Vec<u8> = (0..64).map(|at| (at * at % 251) as u8).collect();
-    let batch = Batch { rows: 4, features: Features::Bytes(bytes.clone()), targets: Targets::Bytes(bytes) };
+    let batch = Batch::new(4, Features::Bytes(bytes.clone()), Targets::Bytes(bytes));
     // Tied: the embedding is used above all boundaries and below.
     for (tied, positions) in [(true, "learned"), (false, "rope")] {
         let model = format!(
@@ -141,7 +141,7 @@ fn a_gradient_that_was_not_final_is_an_error_and_not_a_wrong_sum() {
     let batch = |first: f32| {
         let mut floats = vec![0.5; 80];
         floats[0] = first;
-        Batch { rows: 4, features: Features::Floats(floats), targets: Targets::Numbers(vec![1.0; 4]) }
+        Batch::new(4, Features::Floats(floats), Targets::Numbers(vec![1.0; 4]))
     };
     gradient(learner.as_mut(), &batch(1.0), 0).expect("the second layer is used above the boundary only");
     let error = gradient(learner.as_mut(), &batch(9.0), 0).expect_err("it is used below, too");

@@ -53,16 +53,16 @@ fn gradients_have_the_same_bits_on_any_number_of_threads() {
         features: FeatureKind::Image { shape: [1, 28, 28], mean: vec![0.13], deviation: vec![0.3] },
         target: classes(),
     };
-    let batch = Batch { rows, features: Features::Bytes(pixels(rows)), targets: labels.clone() };
+    let batch = Batch::new(rows, Features::Bytes(pixels(rows)), labels.clone());
     check(r#"{"cnn": {"norm": "batch", "dropout": 0.1}}"#, &images, &batch);
 
     let dense = Schema { features: FeatureKind::Dense { width: 784 }, target: classes() };
     let floats = pixels(rows).into_iter().map(|pixel| f32::from(pixel) / 255.0).collect();
-    let batch = Batch { rows, features: Features::Floats(floats), targets: labels };
+    let batch = Batch::new(rows, Features::Floats(floats), labels);
     check(r#"{"mlp": {"hidden": [512, 512], "dropout": 0.1}}"#, &dense, &batch);
 
     let text = Schema { features: FeatureKind::Bytes { context: 128 }, target: TargetKind::NextByte };
     let bytes = pixels(2)[..8 * 128].to_vec();
-    let batch = Batch { rows: 8, features: Features::Bytes(bytes.clone()), targets: Targets::Bytes(bytes) };
+    let batch = Batch::new(8, Features::Bytes(bytes.clone()), Targets::Bytes(bytes));
     check(r#"{"gpt": {"layers": 2, "dropout": 0.1}}"#, &text, &batch);
 }

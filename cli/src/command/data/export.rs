@@ -114,7 +114,7 @@ impl Export {
                 for split in [Split::Validation, Split::Test] {
                     let rows = RawRows::read(&manifest, split, &store).await.map_err(CliError::failed)?;
                     for batch in rows.batches() {
-                        let splits = vec![split; batch.num_rows()];
+                        let splits = vec![Some(split); batch.num_rows()];
                         exporter.write(batch, &splits).map_err(|error| self.cannot(&error))?;
                     }
                 }

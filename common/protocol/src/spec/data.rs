@@ -39,6 +39,11 @@ pub struct DataSpec {
     /// What must hold of the rows when they are clean.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<Expectation>,
+    /// Columns whose groups the target is not to depend on, such as `["sex"]`: rows of the training split are weighed so
+    /// that every group has the same shares of classes (Kamiran and Calders, 2012). Each must be in `evaluate.sensitive`,
+    /// which shows what comes of it. The groups of several columns are their intersections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reweigh: Vec<String>,
     /// What becomes of rows that cannot be read: lines with too many or too few cells, or that are no UTF-8 or no JSON, and images that are none.
     #[serde(default)]
     pub malformed: Malformed,

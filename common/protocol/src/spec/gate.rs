@@ -215,19 +215,6 @@ impl Gate {
     pub fn holds(&self, value: f64) -> bool {
         self.comparison.holds(value, self.bound.number())
     }
-
-    /// What it needs beside the metrics of all rows, in words.
-    pub fn needs(&self) -> Option<&'static str> {
-        if matches!(self.bound, Bound::Version { .. }) {
-            return Some("the predictions of another version");
-        }
-        match (&self.figure.subject, self.figure.end) {
-            (Subject::Slice { .. }, _) => Some("a slice"),
-            (Subject::Fairness { .. }, _) => Some("a fairness figure"),
-            (Subject::Whole { .. }, End::Lower | End::Upper) => Some("an interval"),
-            (Subject::Whole { .. }, End::Estimate) => None,
-        }
-    }
 }
 
 impl fmt::Display for Figure {

@@ -33,7 +33,10 @@ pub use clean::{
 };
 pub use data::{DataSpec, Malformed, Objective};
 pub use encode::{CategoryEncoding, ColumnEncoding, DatePart, EncodeSpec, NumberEncoding, TextEncoding};
-pub use evaluate::{CLASSES_MAX, EvaluateSpec, RegisterSpec};
+pub use evaluate::{
+    CLASSES_MAX, CalibrationSpec, EvaluateSpec, ImportanceSpec, IntervalsSpec, RegisterSpec, RobustnessSpec,
+    ThresholdGoal, ThresholdSpec,
+};
 pub use expect::{
     Between, CountBetween, Expectation, FigureBetween, InSet, Matching, OfCells, OfColumn, OfType,
     Satisfying, Then,
@@ -54,7 +57,7 @@ pub use source::{
     ArrowSpec, CsvSpec, HttpSpec, ImagesSpec, JsonSpec, PageBy, PagesSpec, ParquetSpec, SourceSpec, SqlSpec,
     TextSpec, is_glob, is_url,
 };
-pub use split::{Leakage, SplitBy, SplitSpec, parse_time};
+pub use split::{FoldSpec, Leakage, SplitBy, SplitSpec, parse_time};
 pub use train::{
     CHECKPOINTS_MAX, CheckpointSpec, Compression, DilocoSpec, EarlyStopSpec, LANES_MAX, Optimizer,
     OptimizerSpec, Precision, STEPS_MAX, Schedule, ScheduleSpec, SumOrder, TrainSpec, WorkersSpec,
@@ -95,6 +98,12 @@ pub struct JobSpec {
 }
 
 impl JobSpec {
+    /// The job as a job file says it, with what it leaves to defaults, too; nothing where TOML cannot hold
+    /// a setting of a custom model.
+    pub fn to_toml(&self) -> Option<String> {
+        toml::to_string(self).ok()
+    }
+
     /// Hash of everything that decides the weights: data, model and training.
     /// Two jobs with the same hash over the same data end in the same bits.
     pub fn hash(&self) -> HashHex {

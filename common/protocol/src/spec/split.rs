@@ -32,7 +32,8 @@ pub struct SplitSpec {
     /// The column that `hash` hashes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The column whose cells `column` takes for the splits' names: `train`, `validation` (or `val`, `valid`, `dev`), `test`.
+    /// The column whose cells `column` takes for the splits' names: `train`, `validation` (or `val`, `valid`, `dev`),
+    /// `test`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
     /// For `time`: the first time of the validation split, in the place of fractions.
@@ -41,9 +42,18 @@ pub struct SplitSpec {
     /// For `time`: the first time of the test split, in the place of fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_from: Option<String>,
-    /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test splits
-    /// that equal (features and target) one of another split. By default it is refused; up to ten equal rows, or one in a
-    /// hundred, are told: in tables of few values they need not be the same thing seen twice.
+    /// The test split is one of so many folds, in the place of the fraction `test`. The folds of one seed are apart
+    /// from each other and hold all rows together; `phalanx cross-validate` trains a job for each. Divided by `time`, what
+    /// is before the fold is trained on and what is after it left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<FoldSpec>,
+    /// The share of the training split's rows that is trained on; the others are left out. A smaller share holds no row
+    /// that a greater one does not. `phalanx learning-curve` trains jobs with several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_share: Option<f64>,
+    /// What to do about leakage: a group in two splits, a broken order of times, or rows of the validation and test
+    /// splits that equal (features and target) one of another split. By default it is refused; up to ten equal rows,
+    /// or one in a hundred, are told: in tables of few values they need not be the same thing seen twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leakage: Option<Leakage>,
 }
@@ -65,6 +75,16 @@ pub enum SplitBy {
     Hash,
     /// The cell of `column`.
     Column,
+}
+
+/// A fold of a cross-validation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FoldSpec {
+    /// Which fold is the test split, from 1.
+    pub number: u32,
+    /// How many folds there are: 2 to 100.
+    pub of: u32,
 }
 
 /// What to do about leakage.
@@ -94,6 +114,8 @@ impl Default for SplitSpec {
             column: None,
             validation_from: None,
             test_from: None,
+            fold: None,
+            train_share: None,
             leakage: None,
         }
     }
@@ -103,6 +125,21 @@ impl SplitSpec {
     /// Whether the fractions say nothing about the splits' sizes.
     pub fn sizes_are_given(&self) -> bool {
         self.by == SplitBy::Column || self.validation_from.is_some() || self.test_from.is_some()
+    }
+
+    /// The fractions of the training, the validation and the test split of the rows that are used. They add up to 1; a
+    /// fold takes its part from the other two in proportion.
+    pub fn fractions(&self) -> [f64; 3] {
+        let Some(fold) = self.fold else { return [self.train, self.validation, self.test] };
+        let test = match self.by {
+            // Of so many stretches and those before them.
+            SplitBy::Time => 1.0 / f64::from(fold.number.saturating_add(1)),
+            SplitBy::Random | SplitBy::Stratified | SplitBy::Group | SplitBy::Hash | SplitBy::Column => {
+                1.0 / f64::from(fold.of)
+            }
+        };
+        let rest = (1.0 - test) / (self.train + self.validation);
+        [self.train * rest, self.validation * rest, test]
     }
 
     /// How rows are divided, in words.
@@ -144,6 +181,24 @@ pub fn parse_time(cell: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fold_takes_its_part_from_training_and_validation() {
+        let split = SplitSpec::default();
+        assert_eq!(split.fractions(), [0.8, 0.1, 0.1]);
+        let split = SplitSpec { train: 0.6, validation: 0.2, test: 0.2, ..split };
+        let split = SplitSpec { fold: Some(FoldSpec { number: 2, of: 5 }), ..split };
+        let [train, validation, test] = split.fractions();
+        assert!((train - 0.6).abs() < 1e-12 && (validation - 0.2).abs() < 1e-12, "{train} {validation}");
+        assert_eq!(test, 0.2);
+        let in_time = SplitSpec { by: SplitBy::Time, fold: Some(FoldSpec { number: 3, of: 5 }), ..split };
+        let [train, validation, test] = in_time.fractions();
+        assert!(
+            (train - 0.5625).abs() < 1e-12 && (validation - 0.1875).abs() < 1e-12,
+            "{train} {validation}"
+        );
+        assert_eq!(test, 0.25);
+    }
 
     #[test]
     fn times_are_read_in_every_common_form() {

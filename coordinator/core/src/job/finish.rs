@@ -1,13 +1,17 @@
 //! How a job finishes: its last checkpoint, gates, then the registry. The model's
 //! manifest is durable before the version is recorded, and the version before
 //! the job is done (invariant 6).
+//!
+//! A gate may compare with another version by its alias. Where that names another one than it did when
+//! the generation was formed, the next generation measures again, with nothing left to train: a job
+//! never passes by having been compared with a version that was replaced meanwhile.
 
 use std::collections::BTreeMap;
 
 use phalanx_protocol::{
     id::Rank,
-    message::{Finished, Metrics},
-    spec::{Gate, RegisterSpec},
+    message::{Finished, Incumbent, Metrics},
+    spec::{Bound, Gate, RegisterSpec},
     view::{ModelVersion, ModelVersionRef},
 };
 
@@ -55,14 +59,22 @@ impl Job {
             stopped_early,
             metrics,
             undefined,
+            moot,
+            compared,
             confusion,
             state_hash,
             artifact,
             sample,
         } = finished;
+        let goes_on = matches!(self.phase, Phase::Training { .. } | Phase::Evaluating { .. });
+        if let Some(moved) = self.moved_meanwhile(cx.registry, &compared).filter(|_| goes_on) {
+            self.say(cx, moved);
+            let leader = self.phase.gang().and_then(|gang| gang.members.first().copied());
+            return self.regroup(cx, leader);
+        }
         let early = stopped_early.map_or(String::new(), |why| format!(", early: {}", bounded(why)));
         self.say(cx, format!("finished after {step} steps{early}"));
-        let gates = gate_results(&self.record.spec.evaluate.gates, &metrics, &undefined);
+        let gates = gate_results(&self.record.spec.evaluate.gates, &metrics, &undefined, &moot);
         let progress = &mut self.record.progress;
         (progress.step, progress.cursor) = (step, cursor);
         progress.farthest_step = progress.farthest_step.max(step);
@@ -82,6 +94,31 @@ impl Job {
                 self.end_generation(cx, Phase::Done);
             }
         }
+    }
+
+    /// What the names mean now that gates give to other versions.
+    pub(super) fn incumbents(&self, registry: &Registry) -> BTreeMap<String, Incumbent> {
+        let Some(register) = &self.record.spec.register else { return BTreeMap::new() };
+        let named = self.record.spec.evaluate.gates.iter().filter_map(|gate| match &gate.bound {
+            Bound::Version { version, .. } => Some(version),
+            Bound::Number(_) => None,
+        });
+        named.map(|named| (named.clone(), registry.incumbent(&register.model, named))).collect()
+    }
+
+    /// Which name means another version than the one that was compared with.
+    fn moved_meanwhile(
+        &self,
+        registry: &Registry,
+        compared: &BTreeMap<String, Option<u64>>,
+    ) -> Option<String> {
+        let (named, now) = self
+            .incumbents(registry)
+            .into_iter()
+            .map(|(named, now)| (named, now.version()))
+            .find(|(named, now)| compared.get(named) != Some(now))?;
+        let version = now.map_or("no version".to_owned(), |version| format!("version {version}"));
+        Some(format!("`@{named}` means {version} by now: the test split is measured again"))
     }
 
     /// Reserves a version, and writes its manifest.
@@ -183,7 +220,14 @@ struct GateResult {
     text: String,
 }
 
-fn gate_results(gates: &[Gate], metrics: &Metrics, undefined: &BTreeMap<String, String>) -> Vec<GateResult> {
+/// Decides gates by the figures of the test split. Where there is nothing to compare with, as of a model's
+/// first version, a gate holds.
+fn gate_results(
+    gates: &[Gate],
+    metrics: &Metrics,
+    undefined: &BTreeMap<String, String>,
+    moot: &BTreeMap<String, String>,
+) -> Vec<GateResult> {
     let result = |gate: &Gate| {
         let measured = gate.measured();
         match metrics.get(&measured) {
@@ -192,6 +236,9 @@ fn gate_results(gates: &[Gate], metrics: &Metrics, undefined: &BTreeMap<String, 
             }
             Some(value) => {
                 GateResult { holds: false, text: format!("gate `{gate}` failed: {measured} is {value}") }
+            }
+            None if moot.contains_key(&measured) => {
+                GateResult { holds: true, text: bounded(format!("gate `{gate}` holds: {}", moot[&measured])) }
             }
             None => {
                 let why = undefined.get(&measured).cloned().unwrap_or_else(|| listed(metrics));

@@ -92,6 +92,7 @@ impl Job {
         };
         let peers: Vec<Peer> = gang.members.iter().filter_map(peer).collect();
         debug_assert_eq!(peers.len(), gang.members.len(), "invariant 2: members are attached");
+        let incumbents = self.incumbents(cx.registry);
         for (member, rank) in gang.members.iter().zip(0..) {
             let assignment = Assignment {
                 job: self.record.id.clone(),
@@ -103,6 +104,7 @@ impl Job {
                 resume: self.record.checkpoints.last().map(|newest| newest.checkpoint.clone()),
                 verify_at: self.record.dispute.as_ref().map(|dispute| dispute.step),
                 disputed: self.record.disputed_in.max(cx.fleet.distrusted(*member, &self.record.id)),
+                incumbents: incumbents.clone(),
                 trace: self.record.trace.clone(),
             };
             cx.tell(*member, Directive::Train(Box::new(assignment)));

@@ -8,7 +8,10 @@ use phalanx_core::{
 };
 use phalanx_protocol::{
     id::{Generation, JobId, Rank, WorkerId},
-    message::{Assignment, CheckpointPart, Directive, Event, Hello, Progress, Report, StateSource, Timeouts},
+    message::{
+        Assignment, CheckpointPart, Directive, Event, Finished, Hello, Progress, Report, StateSource,
+        Timeouts,
+    },
     pace::Pace,
     reference::CheckpointRef,
     view::{JobState, JobView, ModelVersionRef},
@@ -335,8 +338,14 @@ impl Bench {
     }
 
     pub(crate) fn finish(&mut self, job: &JobId) {
+        self.finish_with(job, |_| {});
+    }
+
+    /// The job ends with another outcome.
+    pub(crate) fn finish_with(&mut self, job: &JobId, change: impl FnOnce(&mut Finished)) {
         let view = self.job(job);
-        let end = finished(&spec(&[]), job, view.generation);
+        let mut end = finished(&spec(&[]), job, view.generation);
+        change(&mut end);
         self.report(view.workers[0], job, Event::Finished(Box::new(end)));
     }
 

@@ -1,7 +1,10 @@
 //! Gates, model versions and aliases.
 
 use phalanx_core::{Input, Rejected};
-use phalanx_protocol::view::JobState;
+use phalanx_protocol::{
+    message::{Finished, Incumbent},
+    view::JobState,
+};
 
 use crate::bench::Bench;
 
@@ -19,6 +22,76 @@ fn a_failed_gate_lists_every_gate_and_registers_nothing() {
     assert_eq!(bench.job(&job).reason.as_deref(), Some(reason));
     bench.write();
     assert!(bench.coordinator.models().is_empty());
+}
+
+const RELATIVE: (&str, &str) = ("evaluate.gates", r#"["accuracy >= @newest - 0.01"]"#);
+
+#[test]
+fn a_gate_against_another_version_holds_for_the_first_one_and_is_decided_after_that() {
+    let (mut bench, first, members) = Bench::train(1, &[REGISTER[0], REGISTER[1], RELATIVE]);
+    let assignment = bench.assignment(members[0]);
+    assert_eq!(assignment.incumbents, [("newest".to_owned(), Incumbent::NoneYet)].into());
+    bench.finish_with(&first, |end| {
+        end.moot = [("accuracy - @newest".to_owned(), "there is no version yet".to_owned())].into();
+        end.compared = [("newest".to_owned(), None)].into();
+    });
+    bench.check_said(&first, "gate `accuracy >= @newest - 0.01` holds: there is no version yet");
+    bench.write();
+    bench.confirm(members[0]);
+
+    let second = bench.submit(&[REGISTER[0], REGISTER[1], RELATIVE]);
+    bench.form(&second);
+    let assignment = bench.assignment(members[0]);
+    let Incumbent::Version { version, dataset, .. } = &assignment.incumbents["newest"] else {
+        panic!("{:?}", assignment.incumbents)
+    };
+    assert_eq!((*version, dataset.as_str()), (1, "d1"));
+    bench.finish_with(&second, |end| {
+        end.metrics.insert("accuracy - @newest".to_owned(), -0.02);
+        end.compared = [("newest".to_owned(), Some(1))].into();
+    });
+    bench.check(&second, JobState::Failed);
+    let reason = bench.job(&second).reason.unwrap_or_default();
+    assert!(reason.ends_with("failed: accuracy - @newest is -0.02"), "{reason}");
+}
+
+#[test]
+fn a_version_that_was_compared_with_another_than_the_alias_names_now_is_measured_again() {
+    let (mut bench, first, members) = Bench::train(1, &REGISTER);
+    bench.finish(&first);
+    bench.write();
+    bench.confirm(members[0]);
+    let second = bench.submit(&[REGISTER[0], RELATIVE]);
+    bench.form(&second);
+    let generation = bench.job(&second).generation;
+    let outcome = |end: &mut Finished, version: u64| {
+        end.metrics.insert("accuracy - @newest".to_owned(), 0.0);
+        end.compared = [("newest".to_owned(), Some(version))].into();
+    };
+    bench.step(&second, 20);
+    bench.finish_with(&second, |end| outcome(end, 7));
+    bench.check_said(&second, "`@newest` means version 1 by now: the test split is measured again");
+    assert!(bench.job(&second).generation > generation);
+    bench.confirm(members[0]);
+    bench.form_held(&second, 20);
+    bench.finish_with(&second, |end| outcome(end, 1));
+    bench.write();
+    bench.check(&second, JobState::Done);
+}
+
+#[test]
+fn a_name_that_no_version_has_is_told_with_those_that_there_are() {
+    let (mut bench, first, members) = Bench::train(1, &REGISTER);
+    bench.finish(&first);
+    bench.write();
+    bench.confirm(members[0]);
+    let gate = ("evaluate.gates", r#"["accuracy >= @champoin"]"#);
+    let second = bench.submit(&[REGISTER[0], gate]);
+    bench.form(&second);
+    let unknown = Incumbent::Unknown { known: "1, newest".to_owned() };
+    assert_eq!(bench.assignment(members[0]).incumbents, [("champoin".to_owned(), unknown)].into());
+    bench.finish_with(&second, |end| end.compared = [("champoin".to_owned(), None)].into());
+    bench.check(&second, JobState::Failed);
 }
 
 #[test]

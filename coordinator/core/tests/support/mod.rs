@@ -84,12 +84,14 @@ pub(crate) fn finished(spec: &JobSpec, job: &JobId, generation: Generation) -> F
         stopped_early: None,
         metrics: Metrics::from([("accuracy".to_owned(), 0.9)]),
         undefined: Default::default(),
+        moot: Default::default(),
+        compared: Default::default(),
         confusion: None,
         state_hash: state_hash(spec, step),
-        artifact: ModelArtifact {
-            weights: file(format!("jobs/{job}/model-g{generation}/weights.safetensors")),
-            description: file(format!("jobs/{job}/model-g{generation}/model.json")),
-        },
+        artifact: ModelArtifact::new(
+            file(format!("jobs/{job}/model-g{generation}/weights.safetensors")),
+            file(format!("jobs/{job}/model-g{generation}/model.json")),
+        ),
         sample: None,
     }
 }

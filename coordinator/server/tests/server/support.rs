@@ -268,9 +268,11 @@ impl Worker {
             stopped_early: None,
             metrics: Metrics::from([("r2".to_owned(), 0.9)]),
             undefined: Default::default(),
+            moot: Default::default(),
+            compared: Default::default(),
             confusion: None,
             state_hash: "6".repeat(64),
-            artifact: ModelArtifact { weights: file("weights"), description: file("description") },
+            artifact: ModelArtifact::new(file("weights"), file("description")),
             sample: None,
         };
         self.report(job, generation, Event::Finished(Box::new(finished))).await.unwrap();

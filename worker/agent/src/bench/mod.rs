@@ -188,6 +188,7 @@ impl Prepared {
             dataset: self.reference.clone(),
             resume: None,
             disputed: None,
+            incumbents: Default::default(),
             verify_at: None,
             trace: None,
         }

@@ -43,10 +43,13 @@ enum Kind {
     Split(Arc<Splits>),
 }
 
+/// What stands for no split.
+pub(crate) const NO_SPLIT: u8 = u8::MAX;
+
 /// The split of each row of a table, in its order.
 #[derive(Debug)]
 pub(crate) struct Splits {
-    /// By row: 0, 1 and 2 for training, validation and test.
+    /// By row: 0, 1 and 2 for training, validation and test, or [`NO_SPLIT`].
     pub(crate) of_rows: Vec<u8>,
     /// The number of the first row of each batch.
     pub(crate) starts: Vec<usize>,

@@ -17,7 +17,7 @@ use super::{
     fit::fit,
     learn::{self, Learnt, Needs},
     near::{self, Near, ROWS_MAX},
-    pipeline::{Pipeline, Splits, Tally},
+    pipeline::{NO_SPLIT, Pipeline, Splits, Tally},
     read_batches,
     sieve::Sieve,
     table::TableWriter,
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Divides the rows of a table into splits.
-pub(crate) type Divide<'a> = &'a dyn Fn(&CleanTable) -> Result<Vec<Split>, PrepareError>;
+pub(crate) type Divide<'a> = &'a dyn Fn(&CleanTable) -> Result<Vec<Option<Split>>, PrepareError>;
 
 /// What became of the rows, step by step.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -249,7 +249,8 @@ impl<'a> Cleaning<'a> {
         }
         self.write(|_| Ok(()), |()| Ok(()))?;
         if let Batches::Table(table) = &self.batches {
-            let of_rows = divide(table)?.into_iter().map(|split| split as u8).collect();
+            let of_rows =
+                divide(table)?.into_iter().map(|split| split.map_or(NO_SPLIT, |split| split as u8)).collect();
             self.pipeline.split(Arc::new(Splits { of_rows, starts: table.starts.clone() }));
         }
         self.divided = true;
@@ -373,7 +374,7 @@ fn failed(number: usize, step: &CleanStep) -> impl Fn(String) -> PrepareError + 
 }
 
 /// The split of each row of a table, if they have been divided.
-pub(crate) fn splits(table: &CleanTable) -> Result<Option<Vec<Split>>, PrepareError> {
+pub(crate) fn splits(table: &CleanTable) -> Result<Option<Vec<Option<Split>>>, PrepareError> {
     use arrow::{array::AsArray as _, datatypes::UInt8Type};
     if table.schema.index_of(SPLIT).is_err() {
         return Ok(None);
@@ -383,7 +384,7 @@ pub(crate) fn splits(table: &CleanTable) -> Result<Option<Vec<Split>>, PrepareEr
         let batch = batch?;
         let of_rows = batch.column_by_name(SPLIT).map(|column| column.as_primitive::<UInt8Type>());
         let numbers = of_rows.iter().flat_map(|of_rows| of_rows.values());
-        splits.extend(numbers.filter_map(|number| Split::ALL.get(*number as usize).copied()));
+        splits.extend(numbers.map(|number| Split::ALL.get(*number as usize).copied()));
     }
     Ok(Some(splits))
 }

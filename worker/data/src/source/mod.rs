@@ -14,15 +14,16 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use arrow::array::{Array as _, Float64Array, StringArray};
+use arrow::array::{Array as _, ArrayRef, Float64Array, StringArray};
 
 pub(crate) use self::{
     clean::ArrowTable,
     csv::{CsvTable, Dialect, ROW_BYTES_MAX, ragged},
     list::{ListForm, ListValues, Lists},
-    parquet::ParquetTable,
+    parquet::{ParquetTable, batches_as_chunks},
     text::TextFile,
 };
 use crate::error::{ColumnProblem, Place, PrepareError};
@@ -220,6 +221,14 @@ impl Places {
 }
 
 impl Cells {
+    /// The cells, without what they are made of.
+    pub(crate) fn array(&self) -> ArrayRef {
+        match self {
+            Self::Text(cells) => Arc::new(cells.clone()),
+            Self::Numbers(cells) => Arc::new(cells.clone()),
+        }
+    }
+
     /// The number in a row, `None` if it is missing; the cell if it is no finite number.
     pub(crate) fn number(&self, row: usize) -> Result<Option<f64>, Cow<'_, str>> {
         match self {

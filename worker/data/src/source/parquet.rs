@@ -20,7 +20,7 @@ use parquet::arrow::{
 };
 
 use super::{
-    CHUNK_BYTES, CHUNK_ROWS, Cells, Chunk, ColumnType, Places, ReadAs, Selected, check_names,
+    CHUNK_BYTES, CHUNK_ROWS, Cells, Chunk, Chunks, ColumnType, Places, ReadAs, Selected, check_names,
     list::{self, ListError},
     open, unreadable,
 };
@@ -51,6 +51,24 @@ pub(super) struct BatchChunks<R> {
     /// Where the rows of a batch stand, of which the first is the one of this number.
     pub(super) places: fn(&RecordBatch, u64) -> Places,
     pub(super) done: bool,
+}
+
+/// Rows that are in memory as chunks of these columns, each with its name.
+pub(crate) fn batches_as_chunks(
+    path: PathBuf,
+    batches: Vec<RecordBatch>,
+    selected: Vec<(Selected, String)>,
+) -> Chunks {
+    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    Box::new(BatchChunks {
+        path,
+        rows,
+        rows_read: 0,
+        selected,
+        reader: batches.into_iter().map(Ok::<_, ArrowError>),
+        places: |_, first| Places::RowsFrom(first),
+        done: false,
+    })
 }
 
 impl ParquetTable {

@@ -134,28 +134,27 @@ impl LeakageCheck {
         plan: &SplitPlan,
         features: usize,
         chunk: &Chunk,
-        splits: &[Split],
+        splits: &[Option<Split>],
         path: &Path,
     ) -> Result<(), PrepareError> {
         if let Some(rows) = &mut self.rows {
-            for (row, split) in splits.iter().enumerate().filter(|(_, split)| **split != Split::Train) {
-                rows.remember(chunk, features, row, *split);
+            for (row, split) in of_splits(splits).filter(|(_, split)| *split != Split::Train) {
+                rows.remember(chunk, features, row, split);
             }
         }
         let changed = || PrepareError::Changed { path: path.to_owned() };
         if let Some(groups) = &mut self.groups {
             let (column, cells) = plan.cells(Role::Group, chunk).ok_or_else(changed)?;
             let names = each_cell(column, cells, chunk, path, |cell| Ok(cell.to_owned()))?;
-            for (row, (name, split)) in names.iter().zip(splits).enumerate() {
-                groups.observe(name, Seen { place: chunk.places.at(row), split: *split });
+            for (row, split) in of_splits(splits) {
+                groups.observe(&names[row], Seen { place: chunk.places.at(row), split });
             }
         }
         if let Some(times) = &mut self.times {
             let (column, cells) = plan.cells(Role::Time, chunk).ok_or_else(changed)?;
-            for (row, (time, split)) in
-                each_cell(column, cells, chunk, path, time)?.iter().zip(splits).enumerate()
-            {
-                Span::add(&mut times[*split as usize], *time, chunk.places.at(row));
+            let found = each_cell(column, cells, chunk, path, time)?;
+            for (row, split) in of_splits(splits) {
+                Span::add(&mut times[split as usize], found[row], chunk.places.at(row));
             }
         }
         Ok(())
@@ -169,9 +168,9 @@ impl LeakageCheck {
     }
 
     /// The pass over all rows in which they are written.
-    pub(crate) fn writing(&mut self, features: usize, chunk: &Chunk, splits: &[Split]) {
+    pub(crate) fn writing(&mut self, features: usize, chunk: &Chunk, splits: &[Option<Split>]) {
         let Some(rows) = &mut self.rows else { return };
-        for row in (0..chunk.rows).filter(|row| splits[*row] == Split::Train) {
+        for row in (0..chunk.rows).filter(|row| splits[*row] == Some(Split::Train)) {
             rows.look_up(chunk, features, row);
         }
     }
@@ -341,6 +340,11 @@ impl EqualGroups {
         let of = self.rows;
         Some(LeakageFinding { kind: LeakageKind::EqualGroups, count, of, checked: 1.0, message })
     }
+}
+
+/// The rows that are in a split, by their numbers.
+fn of_splits(splits: &[Option<Split>]) -> impl Iterator<Item = (usize, Split)> {
+    splits.iter().enumerate().filter_map(|(row, split)| Some((row, (*split)?)))
 }
 
 /// What is wrong with the order of the splits, if something is.

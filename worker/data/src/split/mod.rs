@@ -52,11 +52,7 @@ impl Split {
 
     /// The fraction that `spec` gives it.
     pub(crate) fn fraction(self, spec: &SplitSpec) -> f64 {
-        match self {
-            Self::Train => spec.train,
-            Self::Validation => spec.validation,
-            Self::Test => spec.test,
-        }
+        spec.fractions()[self as usize]
     }
 }
 

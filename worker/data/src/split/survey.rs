@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use phalanx_protocol::spec::{SplitBy, SplitSpec};
+use phalanx_protocol::spec::{FoldSpec, SplitBy, SplitSpec};
 
 use super::{
     Division, GROUPS_MAX, Role, SplitPlan,
@@ -92,11 +92,18 @@ impl Survey {
             Self::Groups(groups) => Ok(Division::groups(spec, groups)),
             Self::Times(times) => {
                 let times = times.sorted();
+                let begins = |share: f64| if share < 1.0 { times.quantile(share) } else { f64::INFINITY };
                 let whole = spec.train + spec.validation + spec.test;
-                let begins =
-                    |share: f64| if share < whole { times.quantile(share / whole) } else { f64::INFINITY };
-                let test = begins(spec.train + spec.validation);
-                Ok(Division::Times { validation: begins(spec.train), test })
+                let [validation, test, end] = match spec.fold {
+                    None => [spec.train / whole, (spec.train + spec.validation) / whole, 1.0],
+                    Some(FoldSpec { number, of }) => {
+                        // The first stretch is only trained on.
+                        let [test, end] =
+                            [number, number + 1].map(|stretch| f64::from(stretch) / f64::from(of + 1));
+                        [test * spec.train / (spec.train + spec.validation), test, end]
+                    }
+                };
+                Ok(Division::Times { validation: begins(validation), test: begins(test), end: begins(end) })
             }
             Self::Targets(sample) => match &profile.target {
                 Target::Classes(classes) => Ok(Division::strata(spec, StratumOf::Class, &classes.rows)),

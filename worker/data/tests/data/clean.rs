@@ -19,7 +19,7 @@ use crate::support::{Bench, spec};
 async fn clean(spec: &DataSpec) -> Result<Vec<String>, PrepareError> {
     let rows = Arc::new(Mutex::new(Vec::new()));
     let taken = rows.clone();
-    let take = move |batch: &RecordBatch, _: &[Split]| {
+    let take = move |batch: &RecordBatch, _: &[Option<Split>]| {
         let mut rows = taken.lock().unwrap();
         for row in 0..batch.num_rows() {
             let cell = |column: &arrow::array::ArrayRef| match column.is_null(row) {
@@ -210,9 +210,9 @@ async fn what_is_learnt_is_of_the_training_split_alone_and_the_split_stays_the_s
 
     let (sum, count) = (Arc::new(Mutex::new((0.0, 0.0))), Arc::new(Mutex::new([0_u64; 3])));
     let (sums, counts) = (sum.clone(), count.clone());
-    let take = move |batch: &RecordBatch, splits: &[Split]| {
+    let take = move |batch: &RecordBatch, splits: &[Option<Split>]| {
         let cells = batch.column(0).as_primitive::<Float64Type>();
-        for (row, split) in splits.iter().enumerate() {
+        for (row, split) in splits.iter().flatten().enumerate() {
             counts.lock().unwrap()[*split as usize] += 1;
             // What was filled is the mean itself and moves no mean.
             if *split == Split::Train {

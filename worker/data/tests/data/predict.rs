@@ -29,7 +29,7 @@ async fn rows_are_encoded_as_the_data_set_was_without_a_target_and_in_any_column
     let expected = dataset.gather(Split::Train, &[0, 1, 2]).unwrap().features;
 
     let same = read(&encoder, &bench.path("train.csv")).unwrap();
-    assert_eq!(same, [Batch { rows: 3, features: expected.clone(), targets: Targets::None }]);
+    assert_eq!(same, [Batch::new(3, expected.clone(), Targets::None)]);
     let path = bench.file("new.csv", "code,more,colour,size\n7,x,red,1\n8,x,?,\n7,x,blue,3\n");
     assert_eq!(read(&encoder, &path).unwrap()[0].features, expected);
     let path = bench.parquet(
@@ -101,15 +101,13 @@ async fn images_and_texts_are_read_in_the_model_s_form() {
     let encoder_of_images = encoder(&bench, spec("parquet", &path, settings)).await;
     let batches = read(&encoder_of_images, &images("b.parquet", vec![b"xy"])).unwrap();
     let features = Features::Bytes(b"xy".to_vec());
-    assert_eq!(batches, [Batch { rows: 1, features, targets: Targets::None }]);
+    assert_eq!(batches, [Batch::new(1, features, Targets::None)]);
 
     let text = spec("text", &bench.file("a.txt", "0123456789"), r#""context": 3"#);
     let encoder_of_texts = encoder(&bench, text).await;
     let batches = read(&encoder_of_texts, &bench.file("b.txt", "abcdefghi")).unwrap();
-    let batch = |rows, features: &str, targets: &str| Batch {
-        rows,
-        features: Features::Bytes(features.into()),
-        targets: Targets::Bytes(targets.into()),
+    let batch = |rows, features: &str, targets: &str| {
+        Batch::new(rows, Features::Bytes(features.into()), Targets::Bytes(targets.into()))
     };
     assert_eq!(batches, [batch(2, "abcdef", "bcdefg"), batch(1, "gh", "hi")]);
     let whole = read(&encoder_of_texts, &bench.file("c.txt", "abcd")).unwrap();

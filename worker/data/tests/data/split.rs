@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_data::{Dataset, LeakageKind, Split, Targets};
+use phalanx_data::{Dataset, Features, LeakageKind, Split, Targets};
 use phalanx_protocol::spec::DataSpec;
 
-use crate::support::{Bench, spec};
+use crate::support::{Bench, spec, train_only};
 
 /// The numbers to predict of each split: rows are known by them.
 fn numbers(dataset: &Dataset) -> [Vec<f32>; 3] {
@@ -89,6 +89,38 @@ async fn times_are_in_order_and_equal_ones_together() {
     let error =
         refused(&bench, "x,day,y\n1,2024-01-01,1\n2,soon,2\n", r#""by": "time", "time": "day""#).await;
     assert!(error.contains("line 3, column `day`: expected a date"), "{error}");
+}
+
+#[tokio::test]
+async fn folds_of_times_are_measured_on_what_comes_after_what_they_are_trained_on() {
+    let bench = Bench::new();
+    // Ten rows a day, in no order: thirty days in six stretches of five.
+    let content: String =
+        (0..300).map(|row| row * 7 % 300).map(|row| format!("{row},{},{row}\n", row / 10)).collect();
+    let content = format!("x,day,y\n{content}");
+    for (number, sizes) in [(1, [40, 10, 50]), (5, [220, 30, 50])] {
+        let split = format!(r#""by": "time", "time": "day", "fold": {{"number": {number}, "of": 5}}"#);
+        let mut numbers = numbers(&open(&bench, &content, &split).await);
+        assert_eq!([0, 1, 2].map(|split: usize| numbers[split].len()), sizes, "{split}");
+        numbers.iter_mut().for_each(|split| split.sort_by(f32::total_cmp));
+        let used: Vec<f32> = numbers.concat();
+        assert_eq!(used, (0..used.len()).map(|row| row as f32).collect::<Vec<_>>(), "{split}");
+    }
+}
+
+#[tokio::test]
+async fn a_smaller_share_to_train_on_is_a_part_of_a_greater_one() {
+    let bench = Bench::new();
+    let content: String = (0..2_000).map(|row| format!("{row},{row}\n")).collect();
+    let content = format!("x,y\n{content}");
+    let of = async |more: &str| numbers(&open(&bench, &content, &format!(r#""seed": 3{more}"#)).await);
+    let whole = of("").await;
+    let half = of(r#", "train_share": 0.5"#).await;
+    let tenth = of(r#", "train_share": 0.1"#).await;
+    assert_eq!((&half[1], &half[2]), (&whole[1], &whole[2]), "what is measured on stays");
+    assert!((720..880).contains(&half[0].len()) && (120..200).contains(&tenth[0].len()), "{}", half[0].len());
+    assert!(half[0].iter().all(|row| whole[0].contains(row)));
+    assert!(tenth[0].iter().all(|row| half[0].contains(row)));
 }
 
 #[tokio::test]
@@ -187,4 +219,40 @@ async fn groups_and_times_in_two_splits_are_refused_unless_it_is_asked_otherwise
     let dataset = open(&bench, LEAKING, &split(r#""group": "who", "leakage": "warn""#)).await;
     assert_eq!(dataset.manifest().leakage[0].kind, LeakageKind::EqualGroups);
     open(&bench, LEAKING, &split(r#""time": "day", "leakage": "warn""#)).await;
+}
+
+#[tokio::test]
+async fn weighed_rows_have_the_same_shares_of_classes_in_every_group() {
+    let bench = Bench::new();
+    // Half of the women and a tenth of the men are of `yes`; the row's number is its only feature.
+    let row = |row: u32| match row % 2 {
+        0 => (row, "f", row % 4 == 0),
+        _ => (row, "m", row % 20 == 1),
+    };
+    let line =
+        |(row, sex, yes): (u32, &str, bool)| format!("{row},{sex},{}\n", if yes { "yes" } else { "no" });
+    let content: String = (0..400).map(row).map(line).collect();
+    let settings = r#""target": "y", "reweigh": ["sex"], "ignore": ["sex"], "encode": {"numbers": "none"}"#;
+    let data = spec("csv", &bench.file("a.csv", &format!("x,sex,y\n{content}")), settings);
+    let dataset = bench.open(&data).await;
+    let all = |split| dataset.gather(split, &(0..dataset.rows(split)).collect::<Vec<_>>()).unwrap();
+    assert_eq!(all(Split::Test).weights, None);
+    let train = all(Split::Train);
+    let (Features::Floats(numbers), Some(weights)) = (train.features, train.weights) else {
+        panic!("no weights")
+    };
+    let mut sums = BTreeMap::new();
+    for (number, weight) in numbers.into_iter().zip(weights) {
+        let (_, sex, yes) = row(number as u32);
+        *sums.entry((sex, yes)).or_insert(0.0) += f64::from(weight);
+    }
+    let share = |sex| sums[&(sex, true)] / (sums[&(sex, true)] + sums[&(sex, false)]);
+    assert!((share("f") - share("m")).abs() < 1e-5, "{sums:?}");
+    assert!((sums.values().sum::<f64>() - train.rows as f64).abs() < 1e-2, "{sums:?}");
+    let cells = dataset.manifest().weights.as_ref().map(|weights| weights.of.cells.len());
+    assert_eq!(cells, Some(4));
+    let numbers =
+        spec("csv", &bench.file("b.csv", "x,y\n1,0.5\n2,1.5\n3,2.5\n"), r#""target": "y", "reweigh": ["x"]"#);
+    let error = bench.prepare(&train_only(numbers)).await.unwrap_err().to_string();
+    assert!(error.contains("`reweigh` needs a target of classes"), "{error}");
 }

@@ -12,6 +12,7 @@ use crate::{
     input::{self, InputError},
     interval::{bootstrap_counts_all, wilson_interval},
     ranking::Ranking,
+    row_metric::CellMetric,
 };
 
 /// Bins of the calibration error within a group.
@@ -223,17 +224,11 @@ impl ClassFairness {
         let Self { demographic_parity, equalized_odds, equal_opportunity, predictive_parity, .. } = self;
         let difference = |of: &Disparity| (of.difference, of.difference_interval);
         let ratio = |of: &Disparity| (of.ratio, of.ratio_interval);
-        [
-            ("demographic_parity_difference", difference(demographic_parity)),
-            ("demographic_parity_ratio", ratio(demographic_parity)),
-            ("equalized_odds_difference", difference(equalized_odds)),
-            ("equalized_odds_ratio", ratio(equalized_odds)),
-            ("equal_opportunity_difference", difference(equal_opportunity)),
-            ("equal_opportunity_ratio", ratio(equal_opportunity)),
-            ("predictive_parity_difference", difference(predictive_parity)),
-            ("predictive_parity_ratio", ratio(predictive_parity)),
-        ]
-        .map(|(name, (value, interval))| (name, value, interval))
+        let of = [demographic_parity, equalized_odds, equal_opportunity, predictive_parity];
+        std::array::from_fn(|at| {
+            let (value, interval) = if at % 2 == 0 { difference(of[at / 2]) } else { ratio(of[at / 2]) };
+            (FIGURES[at], value, interval)
+        })
     }
 
     fn judge_four_fifths(&mut self) {
@@ -254,12 +249,7 @@ impl ClassFairness {
         settings: &Fairness,
     ) -> Result<(), InputError> {
         let Some(bootstrap) = &settings.bootstrap else { return Ok(()) };
-        let measure = |counts: &[u64]| -> [Option<f64>; 8] {
-            let each: Vec<Cells> = (0..counted.len()).map(|group| Cells::of_group(counts, group)).collect();
-            let [selection, tpr, fpr, precision] = figures_apart(&each, counted, settings);
-            let odds = (larger(tpr.0, fpr.0), smaller(tpr.1, fpr.1));
-            [selection.0, selection.1, odds.0, odds.1, tpr.0, tpr.1, precision.0, precision.1]
-        };
+        let measure = |counts: &[u64]| figures(counts, counted, settings);
         let mut intervals = bootstrap_counts_all(counts, measure, bootstrap)?.into_iter().map(Result::ok);
         let all = [
             &mut self.demographic_parity,
@@ -273,6 +263,56 @@ impl ClassFairness {
         }
         Ok(())
     }
+}
+
+/// The names of the figures that gates may name, less `fairness.` and the column.
+const FIGURES: [&str; 8] = [
+    "demographic_parity_difference",
+    "demographic_parity_ratio",
+    "equalized_odds_difference",
+    "equalized_odds_ratio",
+    "equal_opportunity_difference",
+    "equal_opportunity_ratio",
+    "predictive_parity_difference",
+    "predictive_parity_ratio",
+];
+
+/// One of the eight figures as a metric that can be resampled, where small groups are those that are
+/// small among all rows.
+///
+/// # Errors
+///
+/// Where columns differ in length or the figure is none of them.
+pub fn class_fairness_metric(
+    figure: &str,
+    outcomes: &Outcomes<'_>,
+    groups: &Groups,
+    settings: Fairness,
+) -> Result<CellMetric<'static, impl Fn(&[u64]) -> Option<f64> + Send + Sync + use<>>, InputError> {
+    check(outcomes, groups)?;
+    let at = FIGURES.iter().position(|known| *known == figure).ok_or_else(|| InputError::Setting {
+        setting: "figure",
+        actual: figure.to_owned(),
+        expected: "one of groups' classes".to_owned(),
+    })?;
+    let counted: Vec<bool> = groups.counts().iter().map(|rows| *rows >= settings.small_below).collect();
+    let cells: Vec<u32> = outcomes
+        .truths
+        .iter()
+        .zip(outcomes.selected)
+        .zip(groups.of_row())
+        .map(|((truth, selected), group)| group * CELLS as u32 + 2 * u32::from(*truth) + u32::from(*selected))
+        .collect();
+    let count = groups.names().len() * CELLS;
+    CellMetric::new(cells, count, move |counts| figures(counts, &counted, &settings)[at])
+}
+
+/// The eight figures of a table with [`CELLS`] for each group.
+fn figures(counts: &[u64], counted: &[bool], settings: &Fairness) -> [Option<f64>; 8] {
+    let each: Vec<Cells> = (0..counted.len()).map(|group| Cells::of_group(counts, group)).collect();
+    let [selection, tpr, fpr, precision] = figures_apart(&each, counted, settings);
+    let odds = (larger(tpr.0, fpr.0), smaller(tpr.1, fpr.1));
+    [selection.0, selection.1, odds.0, odds.1, tpr.0, tpr.1, precision.0, precision.1]
 }
 
 fn check(outcomes: &Outcomes<'_>, groups: &Groups) -> Result<(), InputError> {

@@ -19,10 +19,11 @@ mod reweighing;
 mod thresholds;
 
 pub use classes::{
-    ClassFairness, GroupRates, Outcomes, Rate, ScoreFigures, fairness_of_class, fairness_of_classes,
+    ClassFairness, GroupRates, Outcomes, Rate, ScoreFigures, class_fairness_metric, fairness_of_class,
+    fairness_of_classes,
 };
 pub use disparity::{Against, Disparity, FOUR_FIFTHS, Fairness};
 pub use groups::{GROUPS_MAX, Groups};
-pub use numbers::{GroupErrors, NumbersFairness, fairness_of_numbers};
+pub use numbers::{GroupErrors, NumbersFairness, fairness_of_numbers, numbers_fairness_metric};
 pub use reweighing::{Reweighing, ReweighingCell, reweighing};
 pub use thresholds::{Constraint, GroupThreshold, GroupThresholds, Thresholded, group_thresholds};

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     input::{self, InputError},
     interval::{Interval, Replicates, resampled_weights},
+    row_metric::{RowMetric, Weighed},
 };
 
 /// How the model errs about one group. An error is the prediction less the truth.
@@ -106,9 +107,9 @@ impl NumbersFairness {
     pub fn figures(&self) -> [(&'static str, Option<f64>, Option<Interval>); 3] {
         let (mean_error, mae) = (&self.mean_error, &self.mae);
         [
-            ("mean_error_difference", mean_error.difference, mean_error.difference_interval),
-            ("mae_difference", mae.difference, mae.difference_interval),
-            ("mae_ratio", mae.ratio, mae.ratio_interval),
+            (FIGURES[0], mean_error.difference, mean_error.difference_interval),
+            (FIGURES[1], mae.difference, mae.difference_interval),
+            (FIGURES[2], mae.ratio, mae.ratio_interval),
         ]
     }
 
@@ -119,31 +120,8 @@ impl NumbersFairness {
         settings: &Fairness,
     ) -> Result<(), InputError> {
         let Some(bootstrap) = &settings.bootstrap else { return Ok(()) };
-        let counted: Vec<bool> = self.groups.iter().map(|group| !group.small).collect();
-        let measure = |weights: &[u32]| -> [Option<f64>; 3] {
-            // Of each group and last of all rows: weight, sum of errors, and of absolute errors.
-            let mut sums = vec![(0.0, 0.0, 0.0); counted.len() + 1];
-            for ((error, group), weight) in errors.iter().zip(groups.of_row()).zip(weights) {
-                for at in [*group as usize, counted.len()] {
-                    let (weight, sums) = (f64::from(*weight), &mut sums[at]);
-                    *sums = (sums.0 + weight, sums.1 + weight * error, sums.2 + weight * error.abs());
-                }
-            }
-            let means = |of: fn(&(f64, f64, f64)) -> f64| -> Vec<Option<f64>> {
-                sums.iter().map(|sums| (sums.0 > 0.0).then(|| of(sums) / sums.0)).collect()
-            };
-            let far = |mut means: Vec<Option<f64>>| {
-                let overall = means.pop().flatten();
-                means
-                    .iter_mut()
-                    .zip(&counted)
-                    .filter(|(_, counted)| !**counted)
-                    .for_each(|(mean, _)| *mean = None);
-                apart(&means, overall, settings.against)
-            };
-            let (error, absolute) = (far(means(|sums| sums.1)), far(means(|sums| sums.2)));
-            [error.0, absolute.0, absolute.1]
-        };
+        let apart = Apart::new(errors.to_vec(), groups, *settings);
+        let measure = |weights: &[u32]| apart.figures(weights);
         let drawn = resampled_weights(errors.len(), None, bootstrap, measure)?;
         let interval = |at: usize, estimate: Option<f64>| {
             let values = drawn.iter().map(|values| values[at]).collect();
@@ -153,6 +131,97 @@ impl NumbersFairness {
         self.mae.difference_interval = interval(1, self.mae.difference);
         self.mae.ratio_interval = interval(2, self.mae.ratio);
         Ok(())
+    }
+}
+
+/// One of the three figures as a metric that can be resampled, where small groups are those that are
+/// small among all rows.
+///
+/// # Errors
+///
+/// Where columns differ in length or the figure is none of them.
+pub fn numbers_fairness_metric(
+    figure: &str,
+    truths: &[f64],
+    predictions: &[f64],
+    groups: &Groups,
+    settings: Fairness,
+) -> Result<impl RowMetric + use<>, InputError> {
+    input::some_rows(groups.rows())?;
+    input::as_long("truths", groups.rows(), truths.len())?;
+    input::as_long("predictions", groups.rows(), predictions.len())?;
+    let at = FIGURES.iter().position(|known| *known == figure).ok_or_else(|| InputError::Setting {
+        setting: "figure",
+        actual: figure.to_owned(),
+        expected: "one of groups' numbers".to_owned(),
+    })?;
+    let errors: Vec<f64> = truths.iter().zip(predictions).map(|(truth, told)| told - truth).collect();
+    input::finite("error", &errors)?;
+    Ok(ApartMetric { apart: Apart::new(errors, groups, settings), at })
+}
+
+const FIGURES: [&str; 3] = ["mean_error_difference", "mae_difference", "mae_ratio"];
+
+/// How far groups' errors are apart, whatever rows weigh.
+struct Apart {
+    errors: Vec<f64>,
+    of_row: Vec<u32>,
+    /// Which groups are not small.
+    counted: Vec<bool>,
+    settings: Fairness,
+}
+
+impl Apart {
+    fn new(errors: Vec<f64>, groups: &Groups, settings: Fairness) -> Self {
+        let counted = groups.counts().iter().map(|rows| *rows >= settings.small_below).collect();
+        Self { errors, of_row: groups.of_row().to_vec(), counted, settings }
+    }
+
+    fn figures(&self, weights: &[u32]) -> [Option<f64>; 3] {
+        let all = self.counted.len();
+        // Of each group and last of all rows: weight, sum of errors, and of absolute errors.
+        let mut sums = vec![(0.0, 0.0, 0.0); all + 1];
+        for ((error, group), weight) in self.errors.iter().zip(&self.of_row).zip(weights) {
+            for at in [*group as usize, all] {
+                let (weight, sums) = (f64::from(*weight), &mut sums[at]);
+                *sums = (sums.0 + weight, sums.1 + weight * error, sums.2 + weight * error.abs());
+            }
+        }
+        let means = |of: fn(&(f64, f64, f64)) -> f64| -> Vec<Option<f64>> {
+            sums.iter().map(|sums| (sums.0 > 0.0).then(|| of(sums) / sums.0)).collect()
+        };
+        let far = |mut means: Vec<Option<f64>>| {
+            let overall = means.pop().flatten();
+            let small = means.iter_mut().zip(&self.counted).filter(|(_, counted)| !**counted);
+            small.for_each(|(mean, _)| *mean = None);
+            apart(&means, overall, self.settings.against)
+        };
+        let (error, absolute) = (far(means(|sums| sums.1)), far(means(|sums| sums.2)));
+        [error.0, absolute.0, absolute.1]
+    }
+}
+
+/// One of the three figures.
+struct ApartMetric {
+    apart: Apart,
+    at: usize,
+}
+
+impl RowMetric for ApartMetric {
+    fn rows(&self) -> usize {
+        self.apart.errors.len()
+    }
+
+    fn on<'a>(&'a self, rows: &'a [u32]) -> Weighed<'a> {
+        Box::new(move |weights| {
+            let mut kept = vec![0; self.rows()];
+            for row in rows.iter().map(|row| *row as usize) {
+                if let (Some(to), Some(weight)) = (kept.get_mut(row), weights.get(row)) {
+                    *to = *weight;
+                }
+            }
+            self.apart.figures(&kept)[self.at]
+        })
     }
 }
 

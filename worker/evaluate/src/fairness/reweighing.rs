@@ -39,25 +39,33 @@ pub fn reweighing(classes: &[String], labels: &[u32], groups: &Groups) -> Result
     input::as_long("labels", groups.rows(), labels.len())?;
     input::below("label", labels, classes.len(), "the index of a class")?;
     let mut counts = vec![0_u64; groups.names().len() * classes.len()];
-    let mut of_class = vec![0_u64; classes.len()];
     for (label, group) in labels.iter().zip(groups.of_row()) {
         counts[*group as usize * classes.len() + *label as usize] += 1;
-        of_class[*label as usize] += 1;
     }
-    let rows = labels.len() as f64;
-    let mut cells = Vec::with_capacity(counts.len());
-    for (group, (name, in_group)) in groups.names().iter().zip(groups.counts()).enumerate() {
-        for (class, class_name) in classes.iter().enumerate() {
-            let count = counts[group * classes.len() + class];
-            let weight = in_group as f64 * of_class[class] as f64 / (rows * count as f64);
-            let weight = (count > 0).then_some(weight);
-            cells.push(ReweighingCell { group: name.clone(), class: class_name.clone(), count, weight });
-        }
-    }
-    Ok(Reweighing { column: groups.column().to_owned(), cells, classes: classes.len() })
+    Ok(Reweighing::of_counts(groups.column(), groups.names(), classes, &counts))
 }
 
 impl Reweighing {
+    /// The weights where so many rows are of each group and class: group by group, a count for each class. What is not
+    /// counted is 0.
+    pub fn of_counts(column: &str, groups: &[String], classes: &[String], counts: &[u64]) -> Self {
+        let of = |group: usize, class: usize| counts.get(group * classes.len() + class).copied().unwrap_or(0);
+        let of_class: Vec<u64> =
+            (0..classes.len()).map(|class| (0..groups.len()).map(|group| of(group, class)).sum()).collect();
+        let rows = of_class.iter().sum::<u64>() as f64;
+        let mut cells = Vec::with_capacity(groups.len() * classes.len());
+        for (group, name) in groups.iter().enumerate() {
+            let in_group: u64 = (0..classes.len()).map(|class| of(group, class)).sum();
+            for (class, class_name) in classes.iter().enumerate() {
+                let count = of(group, class);
+                let weight = in_group as f64 * of_class[class] as f64 / (rows * count as f64);
+                let weight = (count > 0).then_some(weight);
+                cells.push(ReweighingCell { group: name.clone(), class: class_name.clone(), count, weight });
+            }
+        }
+        Self { column: column.to_owned(), cells, classes: classes.len() }
+    }
+
     /// The weight of a row of this group and class, by their indices; 1 where no such row was seen.
     pub fn weight(&self, group: u32, class: u32) -> f64 {
         let known = (class as usize) < self.classes;

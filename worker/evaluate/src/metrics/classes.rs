@@ -76,7 +76,7 @@ impl ClassMeasure {
         let weights = columns.weights().given();
         for (row, (truth, probabilities)) in columns.truths().iter().zip(columns.rows()).enumerate() {
             let weight = weights.map(|weights| weights[row]);
-            self.table.add(*truth as usize, most_probable(probabilities), weight);
+            self.table.add(*truth as usize, columns.decision(probabilities), weight);
         }
         self.sums.update(columns);
         if let Some(rows) = &mut self.rows {
@@ -196,8 +196,7 @@ pub fn usual(classes: &[String]) -> Vec<MetricName> {
     names
 }
 
-/// The class that a row with these probabilities is taken for: the most probable, and the
-/// first of those, if there are several.
+/// The most probable class of a row, and the first of those, if there are several.
 pub fn most_probable(probabilities: &[f32]) -> usize {
     let higher = |best: usize, class: usize| {
         if probabilities[class] > probabilities[best] { class } else { best }

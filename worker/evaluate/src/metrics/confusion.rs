@@ -131,6 +131,24 @@ impl ConfusionTable {
 }
 
 impl ConfusionMatrix {
+    /// Of whole numbers of rows, `classes × classes` of them: cell `truth × classes + prediction`.
+    pub(crate) fn of_counts(classes: usize, counts: &[u64]) -> Self {
+        let (mut actual, mut predicted) = (vec![0; classes], vec![0; classes]);
+        for (cell, count) in counts.iter().enumerate().take(classes * classes) {
+            actual[cell / classes] += count;
+            predicted[cell % classes] += count;
+        }
+        let total: u64 = actual.iter().sum();
+        let numbers = |counts: &[u64]| counts.iter().map(|count| *count as f64).collect();
+        Self {
+            classes,
+            cells: numbers(counts),
+            actual: numbers(&actual),
+            predicted: numbers(&predicted),
+            total: total as f64,
+        }
+    }
+
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.classes

@@ -72,6 +72,11 @@ pub(crate) fn figure(
     Some(weighed(matrix).and_then(|()| averaged(&counts, average, |at| metric(at, parameter.unwrap_or(1.0)))))
 }
 
+/// Whether the metric called `name` is one of this module's.
+pub(crate) fn knows(name: &str) -> bool {
+    OF_MATRIX.iter().any(|(known, _)| *known == name) || of_class(name).is_some()
+}
+
 fn weighed(matrix: &ConfusionMatrix) -> Result<(), Undefined> {
     if matrix.total() == 0.0 { Err(Undefined::NoWeight) } else { Ok(()) }
 }

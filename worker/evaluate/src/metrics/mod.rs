@@ -13,15 +13,15 @@
 pub mod classes;
 pub mod clusters;
 pub mod confusion;
-mod counted;
+pub(crate) mod counted;
 pub mod curve;
-mod deviances;
+pub(crate) mod deviances;
 pub mod labels;
 mod moments;
 pub mod numbers;
 mod ordered;
 pub mod plots;
-mod probable;
+pub(crate) mod probable;
 mod ranked;
 pub mod ranking;
 pub mod tokens;

@@ -106,7 +106,7 @@ impl ProbabilitySums {
 
 /// `-ln p`. Probabilities are clipped to `[ε, 1 - ε]` with the ε of their own type, so
 /// that one confident mistake does not make a mean infinite.
-fn surprise(probability: f64) -> f64 {
+pub(crate) fn surprise(probability: f64) -> f64 {
     let least = f64::from(f32::EPSILON);
     -probability.clamp(least, 1.0 - least).ln()
 }
@@ -117,7 +117,7 @@ fn surprise_of_frequency(share: f64) -> f64 {
 
 /// The squared distance of a row's probabilities from the truth; of two classes, that of
 /// the second alone, as the Brier score has it.
-fn squared_error(probabilities: &[f32], truth: usize) -> f64 {
+pub(crate) fn squared_error(probabilities: &[f32], truth: usize) -> f64 {
     let error = |class: usize| {
         let error = f64::from(probabilities[class]) - f64::from(u8::from(class == truth));
         error * error
@@ -126,7 +126,7 @@ fn squared_error(probabilities: &[f32], truth: usize) -> f64 {
 }
 
 /// How many classes are more probable than the true one; of equal ones, the first is.
-fn rank(probabilities: &[f32], truth: usize) -> usize {
+pub(crate) fn rank(probabilities: &[f32], truth: usize) -> usize {
     let ahead = |(class, probability): (usize, &f32)| {
         *probability > probabilities[truth] || (*probability == probabilities[truth] && class < truth)
     };

@@ -11,7 +11,7 @@ use crate::{
     evaluation::Evaluation,
     predictions::NextBytes,
     sum::ExactSum,
-    undefined::{Undefined, Value, finite},
+    undefined::{Undefined, finite},
 };
 
 /// The metrics of a text over bytes.
@@ -66,14 +66,19 @@ impl TokenMeasure {
     }
 }
 
-/// Measures `loss`, which is checked: the bits that a byte costs an ideal coder, and the perplexity
-/// for each byte. There is nothing else to ask for.
-pub(crate) fn measure(loss: NextBytes) -> Evaluation {
+/// Measures a text: the bits that a byte costs an ideal coder, and the perplexity for each byte. There
+/// is nothing else to ask for.
+///
+/// # Errors
+///
+/// Where no byte was predicted, or a loss is none.
+pub(crate) fn measure(text: &NextBytes) -> Result<Evaluation, EvaluateError> {
+    let (nats, bytes) = text.total()?;
     let mut evaluation = Evaluation::default();
     for name in USUAL {
-        evaluation.record(*name, figure(loss, name));
+        evaluation.record(*name, finite(figure(name, nats / bytes as f64)));
     }
-    evaluation
+    Ok(evaluation)
 }
 
 /// Whether `name` is of a metric of a text.
@@ -89,7 +94,7 @@ pub(crate) fn fits(name: &MetricName) -> Result<(), EvaluateError> {
     Err(EvaluateError::NoSuchMetric { name: name.to_string(), reason })
 }
 
-fn figure(loss: NextBytes, name: &str) -> Value {
-    let nats_per_byte = loss.loss_nats / loss.bytes as f64;
-    finite(if name == "perplexity" { nats_per_byte.exp() } else { nats_per_byte / LN_2 })
+/// The metric called `name` where a byte costs so many nats.
+pub(crate) fn figure(name: &str, nats_per_byte: f64) -> f64 {
+    if name == "perplexity" { nats_per_byte.exp() } else { nats_per_byte / LN_2 }
 }

@@ -23,9 +23,9 @@ pub(crate) fn next_bytes(rng: &mut StdRng, rows: usize) -> anyhow::Result<Case> 
             powers.iter().map(|power| power / sum).collect()
         })
         .collect();
-    let loss_nats = truths.iter().zip(&probabilities).map(|(truth, row)| -row[*truth].ln()).sum();
+    let loss_nats = truths.iter().zip(&probabilities).map(|(truth, row)| -row[*truth].ln()).collect();
     let json = json!({ "kind": "next_bytes", "probabilities": probabilities, "truths": truths });
-    let evaluation = evaluate(&Predictions::NextBytes(NextBytes { loss_nats, bytes: rows as u64 }))?;
+    let evaluation = evaluate(&Predictions::NextBytes(NextBytes { loss_nats, bytes: vec![1; rows] }))?;
     let figures = figures(evaluation);
     Ok(Case { json, merged: figures.clone(), figures, lists: BTreeMap::new() })
 }

@@ -3,15 +3,18 @@
 //! burn has one random generator per process, so the models here draw nothing
 //! while they train; models with dropout are tested with processes, in `tests/`.
 
+mod exam;
 mod handover;
 mod support;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use phalanx_collective::Listener;
+use phalanx_evaluate::evaluate;
 use phalanx_protocol::{
     id::{Generation, JobId},
     ledger::{Audit, Expected},
+    message::Metrics,
 };
 use phalanx_storage::manifest::CheckpointManifest;
 use phalanx_train::{Ending, Outcome, Predictor, Samples, Snapshot, Task, Tasks, run};
@@ -22,6 +25,13 @@ fn finished(ending: Ending) -> Outcome {
         Ending::Finished(outcome) => *outcome,
         Ending::Stopped { step } => panic!("stopped after step {step}"),
     }
+}
+
+/// What the model that came out is worth on the test split.
+fn metrics(outcome: &Outcome) -> Metrics {
+    let examined = &outcome.examined;
+    let test = examined.test.as_ref().expect("there is a test split");
+    evaluate(&examined.decision.apply(test)).expect("it can be measured").metrics
 }
 
 const MLP: &str = r#"{"mlp": {"hidden": [8]}}"#;
@@ -59,7 +69,8 @@ fn check_ranks(model: &str, train_spec: &str) -> Outcome {
     for ranks in 2..=4 {
         let outcome = finished(train(&ground, ranks, None, None).0);
         assert_eq!(outcome.state_hash, expected.state_hash, "{train_spec} on {ranks} ranks");
-        assert_eq!(outcome.evaluation.metrics, expected.evaluation.metrics, "{train_spec} on {ranks} ranks");
+        assert_eq!(outcome.examined, expected.examined, "{train_spec} on {ranks} ranks");
+        assert_eq!(outcome.training, expected.training, "{train_spec} on {ranks} ranks");
     }
     expected
 }
@@ -69,7 +80,7 @@ fn compressed_gradients_end_in_bits_of_their_own_on_any_number_of_ranks() {
     let exact = check_ranks(MLP, r#""epochs": 20, "clip_norm": 0.5"#);
     let rounded = check_ranks(MLP, r#""epochs": 20, "clip_norm": 0.5, "compression": "bf16""#);
     assert_ne!(rounded.state_hash, exact.state_hash);
-    let accuracy = |outcome: &Outcome| outcome.evaluation.metrics["accuracy"];
+    let accuracy = |outcome: &Outcome| metrics(outcome)["accuracy"];
     assert!((accuracy(&rounded) - accuracy(&exact)).abs() < 0.05, "it learns as well");
     let pieces = r#""epochs": 20, "clip_norm": 0.5, "compression": "bf16", "bucket_bytes": 1024"#;
     assert_eq!(check_ranks(MLP, pieces).state_hash, rounded.state_hash, "buckets change nothing");
@@ -83,7 +94,7 @@ fn lanes_that_train_on_their_own_end_in_the_same_bits_on_any_number_of_ranks() {
             format!(r#""epochs": 20, "clip_norm": 1.0, "diloco": {{"local_steps": 7}}{settings}"#);
         let outcome = check_ranks(r#"{"mlp": {"hidden": [32, 8]}}"#, &train_spec);
         assert_eq!(outcome.step, 400);
-        assert!(outcome.evaluation.metrics["accuracy"] > 0.85, "it learns: {:?}", outcome.evaluation.metrics);
+        assert!(metrics(&outcome)["accuracy"] > 0.85, "it learns: {:?}", metrics(&outcome));
     }
 }
 
@@ -114,7 +125,7 @@ fn one_local_step_and_a_plain_outer_optimizer_are_what_was_learned_on_average() 
     let sgd = r#""steps": 40, "optimizer": {"kind": "sgd"}"#;
     let outer = r#", "diloco": {"local_steps": 1, "outer_learning_rate": 1.0, "outer_momentum": 0.0}"#;
     let losses = [sgd.to_owned(), format!("{sgd}{outer}")]
-        .map(|train_spec| check_ranks(MLP, &train_spec).evaluation.metrics["log_loss"]);
+        .map(|train_spec| metrics(&check_ranks(MLP, &train_spec))["log_loss"]);
     assert!((losses[0] - losses[1]).abs() < 1e-5, "{losses:?}");
 }
 
@@ -215,16 +226,16 @@ fn training_stops_early_when_the_validation_split_no_longer_improves() {
 fn a_finished_model_predicts_what_it_was_measured_by() {
     let ground = ground(MLP, r#""epochs": 20"#);
     let outcome = finished(train(&ground, 2, None, None).0);
-    let model = outcome.model.expect("rank 0 exports the model");
-    let predictor =
-        Predictor::new(&Tasks::new(), &model.description, &model.weights).expect("it was just exported");
+    let model = outcome.model.as_ref().expect("rank 0 exports the model");
+    let predictor = Predictor::new(&Tasks::new(), &model.description.to_json(), &model.weights)
+        .expect("it was just exported");
     let rows: Vec<u64> = (0..ground.dataset.rows(phalanx_data::Split::Test)).collect();
     let batch = ground.dataset.gather(phalanx_data::Split::Test, &rows).expect("it is mapped");
-    let phalanx_train::Rows::Classes { likeliest, .. } = predictor.predict(&batch) else { panic!("classes") };
+    let phalanx_train::Rows::Classes { decisions, .. } = predictor.predict(&batch) else { panic!("classes") };
     let phalanx_data::Targets::Classes(truths) = &batch.targets else { panic!("classes") };
-    let right = likeliest.iter().zip(truths).filter(|(guess, truth)| **guess == **truth as usize).count();
+    let right = decisions.iter().zip(truths).filter(|(guess, truth)| **guess == **truth as usize).count();
     let accuracy = right as f64 / rows.len() as f64;
-    assert!((accuracy - outcome.evaluation.metrics["accuracy"]).abs() < 1e-12);
+    assert!((accuracy - metrics(&outcome)["accuracy"]).abs() < 1e-12);
     assert!(accuracy > 0.85, "it has learned: {accuracy}");
 }
 
@@ -266,7 +277,7 @@ fn passes_in_bf16_learn_on_f32_weights_with_the_same_bits_on_any_number_of_ranks
             let outcome = finished(train(&ground, ranks, None, None).0);
             assert_eq!(outcome.state_hash, expected.state_hash, "{ranks} ranks, buckets of {bucket_bytes}");
         }
-        let loss = expected.evaluation.metrics["log_loss"];
+        let loss = metrics(&expected)["log_loss"];
         assert!(loss < 0.3, "it has learned: {loss}");
 
         let part = snapshots.last().expect("the last state is saved").part(0, 1).into_bytes();

@@ -189,6 +189,7 @@ pub(crate) fn session(
             dataset: ground.reference.clone(),
             resume: restored.map(checkpoint),
             disputed: None,
+            incumbents: Default::default(),
             verify_at: None,
             trace: None,
         },

@@ -1,13 +1,17 @@
 //! Rules of `[evaluate]` and `[register]`, and of the metric that early stopping watches.
 
-use super::{Rules, Sections, not_a_name};
+use super::{Rules, Sections, not_a_name, trust};
 use crate::{
     id::{NAME_CHARS_MAX, is_alias, is_name},
-    spec::{Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName, ModelSpec, Objective, suggest},
+    spec::{
+        Bound, End, FAIRNESS_FIGURES, Gate, InvalidMetricName, METRICS, MeasuredOn, Metric, MetricName,
+        ModelSpec, Objective, Subject, suggest,
+    },
 };
 
 pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
     let known = target(sections);
+    trust::check(sections, known, rules);
     if let Some(stop) = sections.train.and_then(|train| train.early_stop.as_ref()) {
         metric("train.early_stop.metric", &stop.metric, known, rules);
     }
@@ -18,6 +22,10 @@ pub(super) fn check(sections: &Sections<'_>, rules: &mut Rules) {
         for (index, gate) in evaluate.gates.iter().enumerate() {
             let path = format!("evaluate.gates[{index}]");
             self::gate(&path, gate, known, rules);
+            against_what(&path, gate, sections, rules);
+        }
+        if let Some(focus) = &evaluate.focus {
+            metric("evaluate.focus", focus, known, rules);
         }
     }
     if let Some(register) = sections.register {
@@ -39,23 +47,65 @@ fn gate(path: &str, gate: &Gate, known: Option<MeasuredOn>, rules: &mut Rules) {
     if let Some(name) = gate.figure.metric() {
         metric(path, name, known, rules);
     }
-    // What comes out of these is measured by `phalanx-evaluate`, and not yet by a job's workers.
-    if let Some(needs) = gate.needs() {
-        return rules.require(false, [path], || {
-            format!("`evaluate.gates`: `{gate}` needs {needs}, which a training job does not measure")
-        });
+    let text_only = known == Some(MeasuredOn::Text);
+    rules.require(!text_only || matches!(gate.figure.subject, Subject::Whole { .. }), [path, "data"], || {
+        format!("`evaluate.gates`: `{gate}` is about columns, and a text has none")
+    });
+    if let Subject::Fairness { name, .. } = &gate.figure.subject {
+        fairness(path, name, known, rules);
     }
-    let bound = gate.bound.number();
+    let Bound::Number(bound) = gate.bound else { return };
     rules.require(bound.is_finite(), [path], || {
         format!("`evaluate.gates` must compare with a finite number, got {bound}")
     });
-    let Some((least, greatest)) = gate.figure.metric().and_then(Metric::named).map(Metric::range) else {
-        return;
-    };
+    let Some((least, greatest)) = range(gate) else { return };
     let possible = !bound.is_finite() || gate.holds(least) || gate.holds(greatest);
     rules.require(possible, [path], || {
         let range = between(least, greatest);
         format!("`evaluate.gates`: no model can meet `{gate}`: {} is {range}", gate.figure)
+    });
+}
+
+/// The least and the greatest value of what a gate looks at, where they are known.
+fn range(gate: &Gate) -> Option<(f64, f64)> {
+    match &gate.figure.subject {
+        // An interval may reach beyond, where few rows are resampled.
+        Subject::Whole { metric } | Subject::Slice { metric, .. } if gate.figure.end == End::Estimate => {
+            Metric::named(metric).map(Metric::range)
+        }
+        Subject::Whole { .. } | Subject::Slice { .. } => None,
+        Subject::Fairness { name, .. } => {
+            let of_numbers = FAIRNESS_FIGURES.iter().any(|figure| figure.name == name && figure.of_numbers);
+            let is_ratio = name.ends_with("_ratio");
+            Some((0.0, if of_numbers && !is_ratio { f64::INFINITY } else { 1.0 }))
+        }
+    }
+}
+
+/// Fairness figures of classes and of numbers are different ones.
+fn fairness(path: &str, name: &str, known: Option<MeasuredOn>, rules: &mut Rules) {
+    let of_numbers = FAIRNESS_FIGURES.iter().any(|figure| figure.name == name && figure.of_numbers);
+    let fits = match known {
+        Some(MeasuredOn::Classes) => !of_numbers,
+        Some(MeasuredOn::Numbers) => of_numbers,
+        Some(MeasuredOn::Text | MeasuredOn::Everything) | None => true,
+    };
+    rules.require(fits, [path, "data"], || {
+        let noun = known.map_or("the target", MeasuredOn::noun);
+        let figures = FAIRNESS_FIGURES.iter().filter(|figure| figure.of_numbers != of_numbers);
+        let names = suggest::listed(figures.map(|figure| figure.name), "and");
+        format!("`evaluate.gates` names `fairness.{name}`, which {noun} does not have; it has {names}")
+    });
+}
+
+/// A gate against another version needs a model whose version that is.
+fn against_what(path: &str, gate: &Gate, sections: &Sections<'_>, rules: &mut Rules) {
+    let Bound::Version { version, .. } = &gate.bound else { return };
+    rules.require(sections.register.is_some(), [path, "register"], || {
+        format!(
+            "`evaluate.gates`: `{gate}` compares with version `{version}` of a model: name the model in \
+             [register]"
+        )
     });
 }
 

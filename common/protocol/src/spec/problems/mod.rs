@@ -15,6 +15,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod train;
+mod trust;
 
 use std::{fmt, ops::RangeInclusive};
 

@@ -5,6 +5,8 @@ use crate::spec::{DataSpec, Leakage, SourceSpec, SplitBy, SplitSpec, parse_time}
 
 /// The most bins of a target of numbers.
 const BINS_MAX: u64 = 1_000;
+/// The most folds of a cross-validation: each is a job.
+const FOLDS_MAX: u64 = 100;
 
 pub(super) fn check(sections: &Sections<'_>, data: &DataSpec, rules: &mut Rules) {
     let split = &data.split;
@@ -12,15 +14,20 @@ pub(super) fn check(sections: &Sections<'_>, data: &DataSpec, rules: &mut Rules)
     rules.whole("data.split.bins", split.bins, 2..=BINS_MAX);
     columns(split, rules);
     dates(split, rules);
+    fold(split, rules);
+    if let Some(share) = split.train_share {
+        rules.number("data.split.train_share", share, share > 0.0 && share <= 1.0, "above 0 and at most 1");
+    }
     for (setting, column) in split.columns() {
         rules.require(Some(column) != data.target.as_deref(), ["data.split", "data.target"], || {
             format!("`data.split.{setting}` must not be the target \"{column}\"")
         });
     }
     if matches!(data.source(), Some(SourceSpec::Text(_))) {
-        let holds = split.by == SplitBy::Random && split.columns().next().is_none();
+        let is_whole = split.fold.is_none() && split.train_share.is_none();
+        let holds = split.by == SplitBy::Random && split.columns().next().is_none() && is_whole;
         rules.require(holds, ["data.split", "data.split.by", "data"], || {
-            "`data.split` of a text can say fractions only: a text has no classes and no columns, and is cut into \
+            "`data.split` of a text can say fractions only: a text has no classes, columns and folds, and is cut into \
              three stretches"
                 .to_owned()
         });
@@ -99,6 +106,32 @@ fn dates(split: &SplitSpec, rules: &mut Rules) {
     }
 }
 
+/// Folds need rows that may be divided anew, which given dates and splits are not.
+fn fold(split: &SplitSpec, rules: &mut Rules) {
+    let Some(fold) = split.fold else { return };
+    rules.whole("data.split.fold.of", fold.of, 2..=FOLDS_MAX);
+    rules.require(
+        (1..=fold.of).contains(&fold.number),
+        ["data.split.fold.number", "data.split.fold.of"],
+        || {
+            format!(
+                "`data.split.fold.number` must be 1 to {}, how many folds there are, got {}",
+                fold.of, fold.number
+            )
+        },
+    );
+    let is_divided = match split.by {
+        SplitBy::Random | SplitBy::Stratified | SplitBy::Group | SplitBy::Hash => true,
+        SplitBy::Time => !split.sizes_are_given(),
+        SplitBy::Column => false,
+    };
+    rules.require(is_divided, ["data.split.fold", "data.split.by"], || {
+        "`data.split.fold` needs rows that may be divided anew: set `data.split.by` to \"random\", \"stratified\", \
+         \"group\", \"hash\" or, without dates, \"time\", or take the fold out"
+            .to_owned()
+    });
+}
+
 /// Splits that another section measures on must not be empty.
 fn used_splits(sections: &Sections<'_>, data: &DataSpec, rules: &mut Rules) {
     let stops_early = sections.train.is_some_and(|train| train.early_stop.is_some());
@@ -107,7 +140,7 @@ fn used_splits(sections: &Sections<'_>, data: &DataSpec, rules: &mut Rules) {
         ["data.split.validation", "train.early_stop"],
         || "`data.split.validation` must be above 0, since `train.early_stop` watches that split".to_owned(),
     );
-    let Some(evaluate) = sections.evaluate.filter(|_| data.split.test == 0.0) else { return };
+    let Some(evaluate) = sections.evaluate.filter(|_| data.split.fractions()[2] == 0.0) else { return };
     let asked = if !evaluate.gates.is_empty() {
         "evaluate.gates"
     } else if evaluate.metrics.as_ref().is_some_and(|metrics| !metrics.is_empty()) {

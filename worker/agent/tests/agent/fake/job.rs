@@ -136,6 +136,7 @@ pub(crate) fn train_within(
             dataset: dataset.clone(),
             resume: resume.cloned(),
             disputed: None,
+            incumbents: Default::default(),
             verify_at: None,
             trace: trace.clone(),
         };

@@ -123,9 +123,7 @@ fn profile(of: &ColumnProfile) -> Profile {
                 },
             }
         }
-        ProfileValues::Texts { distinct, top, other } => {
-            ProfileOf::Texts { distinct: *distinct, top: top.clone(), other: *other }
-        }
+        ProfileValues::Texts { top, other } => ProfileOf::Texts { top: top.clone(), other: *other },
         ProfileValues::Other => ProfileOf::Other,
     };
     Profile {
@@ -133,6 +131,7 @@ fn profile(of: &ColumnProfile) -> Profile {
         data_type: of.data_type.to_lowercase(),
         rows: of.rows,
         missing: of.missing,
+        distinct: of.distinct,
         values,
     }
 }

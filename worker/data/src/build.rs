@@ -10,8 +10,8 @@ use phalanx_storage::StorageError;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, PrepareError, Progress, Schema, Split, Stage,
-    TargetKind,
+    ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, PrepareError, Progress, Schema, Sketches, Split,
+    Stage, TargetKind,
     clean::{self, Batches, Cleaned},
     cleaner::Cleaner,
     encoder::{Rules, TokenRules},
@@ -55,6 +55,8 @@ pub(crate) struct Built {
     pub(crate) columns: Vec<ColumnSummary>,
     /// All columns before they were encoded; none for text.
     pub(crate) profile: Vec<ColumnProfile>,
+    /// Sketches of them.
+    pub(crate) sketches: Option<Sketches>,
     pub(crate) leakage: Vec<LeakageFinding>,
     /// Rows of the source; bytes, for text.
     pub(crate) rows: u64,
@@ -96,7 +98,7 @@ fn build_clean(material: &Material, dialect: &Dialect, outlet: &Outlet) -> Resul
     clean::refuse(&outcomes)?;
     let given = clean::splits(&table)?;
     let (mut built, splits) = build_table(&material.table(&table), &material.spec, dialect, given, outlet)?;
-    built.profile = kept::send(&Batches::Table(table), &splits, outlet)?;
+    built.hold(kept::send(&Batches::Table(table), &splits, outlet)?);
     let target = material.spec.target().unwrap_or_default();
     built.encoder.clean = Some(Cleaner::new(&raw, target, changes));
     built.rows = funnel.rows_read;
@@ -116,7 +118,7 @@ fn build_plain(
 ) -> Result<Built, PrepareError> {
     let (mut built, splits) = build_table(table, &material.spec, dialect, None, outlet)?;
     let input = Input::open(&material.spec, material.files.clone())?;
-    built.profile = kept::send(&Batches::Source(&input), &splits, outlet)?;
+    built.hold(kept::send(&Batches::Source(&input), &splits, outlet)?);
     Ok(built)
 }
 
@@ -230,12 +232,18 @@ impl Built {
             encoder,
             columns: Vec::new(),
             profile: Vec::new(),
+            sketches: None,
             leakage: Vec::new(),
             rows,
             funnel: None,
             outcomes: Vec::new(),
             quarantine: None,
         }
+    }
+
+    fn hold(&mut self, (profile, sketches): (Vec<ColumnProfile>, Sketches)) {
+        self.profile = profile;
+        self.sketches = Some(sketches);
     }
 }
 

@@ -56,13 +56,11 @@ pub async fn validate(
         }
         let Cleaned { table, funnel, outcomes, quarantine, .. } = material.clean()?;
         let mut census: Option<Census> = None;
-        let mut schema = None;
         for batch in read_batches(&table.path)? {
             let batch = visible(&batch?);
             census.get_or_insert_with(|| Census::new(&batch.schema())).add(Census::of(&batch));
-            schema = Some(batch.schema());
         }
-        let columns = census.zip(schema).map(|(census, schema)| census.finish(&schema)).unwrap_or_default();
+        let (columns, _) = census.map(Census::finish).unwrap_or_default();
         Ok(Validation { funnel, outcomes, quarantined: quarantine.rows(), columns })
     })
     .await

@@ -160,6 +160,13 @@ async fn store_parts(
         }
         None => None,
     };
+    let sketches = match built.sketches {
+        Some(sketches) => {
+            let path = format!("{}/sketches.parquet", folder(&version));
+            Some(create(store, &path, sketches.to_file()?).await?)
+        }
+        None => None,
+    };
     let [train, validation, test] = splits;
     Ok(DatasetManifest {
         format: FORMAT,
@@ -180,6 +187,7 @@ async fn store_parts(
         },
         columns: built.columns,
         profile: built.profile,
+        sketches,
         leakage: built.leakage,
     })
 }

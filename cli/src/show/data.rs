@@ -2,7 +2,9 @@
 //! what columns hold, and how two versions differ.
 
 use anstyle::Style;
-use phalanx_data::{ColumnProfile, DatasetManifest, Diff, Funnel, Outcome, ProfileValues, Split, Validation};
+use phalanx_data::{
+    ColumnProfile, DatasetManifest, Diff, Funnel, LabelReport, Outcome, ProfileValues, Split, Validation,
+};
 use phalanx_protocol::spec::Then;
 
 use super::{
@@ -16,6 +18,9 @@ const TEXT_CHARS: usize = 28;
 
 /// The most files that are listed.
 const FILES_MAX: usize = 10;
+
+/// The most pairs of annotators that are listed.
+const PAIRS_MAX: usize = 20;
 
 /// From this index on values have changed a little, and from the next on much.
 const PSI_LITTLE: f64 = 0.1;
@@ -111,6 +116,8 @@ fn line(name: &str, value: &str) -> String {
 
 fn funnel_and_outcomes(funnel: Option<&Funnel>, outcomes: &[Outcome]) -> String {
     let mut text = funnel.map(|shown| "\n".to_owned() + &self::funnel(shown)).unwrap_or_default();
+    let reports = funnel.iter().flat_map(|funnel| &funnel.steps).filter_map(|step| step.labels.as_ref());
+    text.extend(reports.map(labels));
     if !outcomes.is_empty() {
         text += "\n";
     }
@@ -164,6 +171,55 @@ fn funnel(funnel: &Funnel) -> String {
         ]);
     }
     indented(&shown)
+}
+
+/// What annotators or rules have said, and how far they agree.
+fn labels(report: &LabelReport) -> String {
+    let share = |rows: u64, of: u64| format!("{:.1} %", rows as f64 / of.max(1) as f64 * 100.0);
+    let mut sources = table(&[
+        Column::Text("who"),
+        Column::Figure("weight"),
+        Column::Figure("coverage"),
+        Column::Figure("overlaps"),
+        Column::Figure("conflicts"),
+        Column::Figure("right"),
+    ]);
+    for source in &report.sources {
+        sources.add_row([
+            cut(&source.name),
+            figure(source.weight),
+            share(source.labelled, report.rows),
+            share(source.overlaps, report.rows),
+            share(source.conflicts, report.rows),
+            source.judged.map(|(rows, right)| share(right, rows)).unwrap_or_default(),
+        ]);
+    }
+    let mut text = format!("\n  {}\n\n{}", report.sentence(), indented(&sources));
+    let mut pairs = table(&[
+        Column::Text("of both"),
+        Column::Text(""),
+        Column::Figure("rows"),
+        Column::Figure("the same"),
+        Column::Figure("Cohen's kappa"),
+        Column::Figure("apart"),
+    ]);
+    for pair in report.pairs.iter().take(PAIRS_MAX) {
+        pairs.add_row([
+            cut(&pair.a),
+            cut(&pair.b),
+            count(pair.rows),
+            share(pair.same, pair.rows),
+            pair.cohen_kappa.map(|kappa| format!("{kappa:.3}")).unwrap_or_default(),
+            pair.difference.map(figure).unwrap_or_default(),
+        ]);
+    }
+    if !report.pairs.is_empty() {
+        text += &format!("\n{}", indented(&pairs));
+    }
+    if let Some(more) = report.pairs.len().checked_sub(PAIRS_MAX + 1) {
+        text += &format!("  and {} more pairs: `--json` has all\n", count(more as u64 + 1));
+    }
+    text
 }
 
 fn columns(columns: &[ColumnProfile]) -> String {

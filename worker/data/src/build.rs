@@ -15,11 +15,12 @@ use crate::{
     clean::{self, Batches, Cleaned},
     cleaner::Cleaner,
     encoder::{Rules, TokenRules},
-    fit::{Fitted, Pass, fit},
+    fit::{Fitted, fit},
     intake::Input,
     kept,
     manifest::ColumnSummary,
     material::Material,
+    pass::Pass,
     plan::{Plan, WIDTH_MAX},
     profile::profile,
     shard::Shard,
@@ -87,6 +88,7 @@ pub(crate) fn build(material: &Material, outlet: &Outlet) -> Result<Built, Prepa
         | SourceSpec::Json(_)
         | SourceSpec::Arrow(_)
         | SourceSpec::Images(_)
+        | SourceSpec::LabelStudio(_)
         | SourceSpec::Sql(_)
         | SourceSpec::Http(_) => build_clean(material, &plain, outlet),
     }

@@ -138,8 +138,8 @@ impl Source {
     }
 }
 
-fn table_batch(encoder: &Encoder, path: &Path, chunk: Chunk) -> Result<Batch, PrepareError> {
-    Ok(Batch { rows: chunk.rows, features: encoder.encode(chunk, path)?, targets: Targets::None })
+fn table_batch(encoder: &Encoder, path: &Path, mut chunk: Chunk) -> Result<Batch, PrepareError> {
+    Ok(Batch { rows: chunk.rows, features: encoder.encode(&mut chunk, path)?, targets: Targets::None })
 }
 
 /// The windows from byte `at`, which moves on; `None` at the end.

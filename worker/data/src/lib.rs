@@ -18,6 +18,7 @@
 //! store's and that of sources. Shards and fitted statistics are decided by content and recipe alone: no
 //! clock, no path, no ambient randomness. Statistics come from the training split alone.
 
+mod agreement;
 mod anything;
 mod augment;
 mod batch;
@@ -43,6 +44,7 @@ mod inspect;
 mod intake;
 mod kept;
 mod label_noise;
+mod label_studio;
 mod learn;
 mod manifest;
 mod mapped;
@@ -50,6 +52,7 @@ mod material;
 mod moments;
 mod order;
 mod ordered;
+mod pass;
 mod plan;
 mod prepare;
 mod profile;
@@ -69,6 +72,7 @@ mod write;
 
 #[doc(hidden)]
 pub use anything::read_anything;
+pub use agreement::{LabelReport, LabelSource, PairAgreement};
 pub use augment::Augment;
 pub use batch::{Batch, Features, Targets};
 pub use blocks::{BlockOrder, EpochOrder};

@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use phalanx_data::{ExportFormat, Exporter, PrepareError, RawRows, Split, clean_rows};
+use phalanx_protocol::spec::Objective;
 
 use super::{Named, Told, store, wrong};
 use crate::{
@@ -26,7 +27,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   phalanx data export examples/adult.toml --format parquet --output adult.parquet
-  phalanx data export 3f2a --format csv --split test > test.csv")]
+  phalanx data export 3f2a --format csv --split test > test.csv
+  phalanx data export reviews.toml --format label-studio --output tasks.json")]
 pub(super) struct Export {
     /// The beginning of a version's name, or a job file
     #[arg(value_name = "VERSION|JOB")]
@@ -57,6 +59,8 @@ enum Format {
     Parquet,
     /// A JSON object on each line
     Jsonl,
+    /// Tasks for Label Studio, with the labels that are there as annotations
+    LabelStudio,
 }
 
 /// Which rows.
@@ -77,11 +81,7 @@ impl Export {
     /// Writes.
     pub(super) async fn run(self) -> Result<Exit, CliError> {
         let named = Named::new(&self.data)?;
-        let format = match self.format {
-            Format::Csv => ExportFormat::Csv,
-            Format::Parquet => ExportFormat::Parquet,
-            Format::Jsonl => ExportFormat::JsonLines,
-        };
+        let format = self.format(&named).await?;
         let only = self.split.map(|part| match part {
             Part::Train => Split::Train,
             Part::Validation => Split::Validation,
@@ -104,6 +104,21 @@ impl Export {
             anstream::eprintln!("{}: {} rows", output.display(), show::count(rows));
         }
         Ok(Exit::Done)
+    }
+
+    async fn format(&self, named: &Named) -> Result<ExportFormat, CliError> {
+        let recipe = match (self.format, named) {
+            (Format::Csv, _) => return Ok(ExportFormat::Csv),
+            (Format::Parquet, _) => return Ok(ExportFormat::Parquet),
+            (Format::Jsonl, _) => return Ok(ExportFormat::JsonLines),
+            (Format::LabelStudio, Named::Job(spec)) => spec.as_ref().clone(),
+            (Format::LabelStudio, Named::Version(_)) => {
+                named.manifest(&store(&self.at).await?).await?.lineage.recipe
+            }
+        };
+        let target = recipe.target().ok_or_else(|| CliError::usage("a text has no rows that could be labelled"))?;
+        let numbers = recipe.objective != Some(Objective::Classification);
+        Ok(ExportFormat::LabelStudio { target: target.to_owned(), numbers })
     }
 
     async fn write(&self, named: &Named, mut exporter: Exporter<Sink>) -> Result<u64, CliError> {

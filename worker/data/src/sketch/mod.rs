@@ -10,11 +10,9 @@ mod column;
 mod file;
 mod kll;
 
-use std::sync::Arc;
-
 use arrow::{
-    array::{Array as _, RecordBatch},
-    datatypes::{DataType, Field, SchemaRef},
+    array::RecordBatch,
+    datatypes::{DataType, Field},
 };
 use bytes::Bytes;
 use phalanx_storage::Store;

@@ -200,9 +200,18 @@ fn numbers(column: &ArrayRef) -> Result<Cells, ArrowError> {
 fn text(column: &ArrayRef) -> Result<StringArray, ArrowError> {
     let floats = column.data_type().is_floating();
     let column = cast(column, &DataType::Utf8)?;
+    let cells = column.as_string::<i32>();
+    // White space that is no ASCII begins with a byte beyond it.
+    let is_bare = |cell: &str| {
+        let ends = [cell.as_bytes().first(), cell.as_bytes().last()];
+        ends.into_iter().flatten().all(|byte| (b'!'..0x7f).contains(byte))
+    };
+    if !floats && cells.iter().flatten().all(is_bare) {
+        return Ok(cells.clone());
+    }
     // A float that is no number is a missing category, not one called `NaN`.
     let is_there = |cell: &&str| !floats || super::parse_number(cell).is_some();
-    Ok(column.as_string::<i32>().iter().map(|cell| cell.map(str::trim).filter(is_there)).collect())
+    Ok(cells.iter().map(|cell| cell.map(str::trim).filter(is_there)).collect())
 }
 
 fn damaged(path: &Path, error: &dyn std::error::Error) -> PrepareError {

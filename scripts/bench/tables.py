@@ -119,13 +119,13 @@ def duckdb(path, to):
 
     db = duckdb.connect()
     db.execute(f"SET temp_directory = '{to / 'duckdb'}'")
-    source = f"read_parquet('{path}', file_row_number = true)" if path.suffix == ".parquet" else f"read_csv('{path}')"
-    at = "file_row_number" if path.suffix == ".parquet" else "row_number() OVER ()"
+    source = f"read_parquet('{path}', file_row_number = true)" if path.suffix == ".parquet" else f"read_csv('{path}', types = {{'y': 'VARCHAR'}})"
+    place = "file_row_number" if path.suffix == ".parquet" else "row_number() OVER ()"
     texts = ", ".join(f"trim({name}) AS {name}" for name in [*TEXTS, "y"])
     raw = ", ".join([*NUMBERS, *WHOLE])
     db.execute(f"""CREATE TABLE clean AS
-        SELECT {raw}, {", ".join([*TEXTS, "y"])}, gap, min(at) AS at, (hash(min(at)) % 10)::UTINYINT AS tenth
-        FROM (SELECT {raw}, {texts}, n1 - n2 AS gap, {at} AS at FROM {source} WHERE n0 > -4.0) GROUP BY ALL ORDER BY at""")
+        SELECT {raw}, {", ".join([*TEXTS, "y"])}, gap, min(place) AS place, (hash(min(place)) % 10)::UTINYINT AS tenth
+        FROM (SELECT {raw}, {texts}, n1 - n2 AS gap, {place} AS place FROM {source} WHERE n0 > -4.0) GROUP BY ALL ORDER BY place""")
 
     def learnt(expressions):
         return db.execute(f"SELECT {', '.join(expressions)} FROM clean WHERE tenth < 8").fetchone()
@@ -150,7 +150,7 @@ def duckdb(path, to):
         kinds = db.execute(f"SELECT DISTINCT {name} FROM whole WHERE tenth < 8 AND {name} IS NOT NULL ORDER BY 1").fetchall()
         encoded += [f"({name} = '{kind}')::INT::FLOAT AS \"{name}={kind}\"" for (kind,) in kinds]
     for number, tenths in enumerate(["tenth < 8", "tenth = 8", "tenth = 9"]):
-        rows = f"SELECT {', '.join(encoded)}, (y = 'yes')::UINTEGER AS y FROM whole WHERE {tenths} ORDER BY at"
+        rows = f"SELECT {', '.join(encoded)}, (y = 'yes')::UINTEGER AS y FROM whole WHERE {tenths} ORDER BY place"
         db.execute(f"COPY ({rows}) TO '{to / f'{number}.parquet'}' (COMPRESSION uncompressed)")
 
 

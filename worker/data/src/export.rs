@@ -68,15 +68,19 @@ impl<W: Write + Send> Exporter<W> {
         Self { only, rows: 0, out }
     }
 
-    /// Writes rows, each of which is of a split.
+    /// Writes rows, each of which is of a split, or of rows that are not divided.
     ///
     /// # Errors
     ///
     /// What the system says.
     pub fn write(&mut self, batch: &RecordBatch, splits: &[Split]) -> io::Result<()> {
-        let chosen: BooleanArray =
-            splits.iter().map(|split| Some(self.only.is_none_or(|only| only == *split))).collect();
-        let batch = filter_record_batch(&with_split(batch, splits)?, &chosen).map_err(io::Error::other)?;
+        let batch = if splits.is_empty() {
+            batch.clone()
+        } else {
+            let is_chosen = |split: &Split| Some(self.only.is_none_or(|only| only == *split));
+            let chosen: BooleanArray = splits.iter().map(is_chosen).collect();
+            filter_record_batch(&with_split(batch, splits)?, &chosen).map_err(io::Error::other)?
+        };
         let written = self.rows;
         self.rows += batch.num_rows() as u64;
         if batch.num_rows() == 0 {

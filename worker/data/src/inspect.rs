@@ -92,6 +92,24 @@ pub async fn clean_rows(
     .await
 }
 
+/// Hands the clean rows of the source that `spec` names to `take`, undivided: rows may have no target.
+///
+/// # Errors
+///
+/// What is wrong with the source and where, or what `take` returns.
+pub async fn undivided_rows(
+    spec: &DataSpec,
+    progress: &mut (dyn FnMut(Progress) + Send),
+    mut take: impl FnMut(&RecordBatch) -> Result<(), PrepareError> + Send + 'static,
+) -> Result<(), PrepareError> {
+    look(spec, progress, move |material| {
+        let Cleaned { table, outcomes, .. } = material.clean()?;
+        refuse(&outcomes)?;
+        read_batches(&table.path)?.try_for_each(|batch| take(&visible(&batch?)))
+    })
+    .await
+}
+
 /// Gathers the source, and does `work` on a thread.
 async fn look<T: Send + 'static>(
     spec: &DataSpec,

@@ -259,7 +259,7 @@ mod tests {
         check(r#"[{"data": {}}, {"text": "hi"}]"#, "task 2: there is no `data`; export as JSON, not as JSON-MIN");
         check(&task(r#"{"choices": ["a", "b"]}"#, "{}", ""), "task 1: `mood`: expected one choice, found 2");
         check(&task(r#"{"number": "x"}"#, "{}", ""), "`mood`: expected a number, found \"x\"");
-        check("[1]", "line 1 column 2");
+        check("[1]", "line 1 column 3");
         check(r#"[{"data": {}}] x"#, "trailing characters");
     }
 }

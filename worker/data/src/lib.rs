@@ -85,7 +85,7 @@ pub use encoder::Encoder;
 pub use error::{CellProblem, ColumnProblem, LineProblem, Place, PrepareError};
 pub use export::{ExportFormat, Exporter};
 pub use features::{FeatureReader, read_features};
-pub use inspect::{Validation, clean_rows, validate};
+pub use inspect::{Validation, clean_rows, undivided_rows, validate};
 pub use intake::SourceRecord;
 pub use label_noise::{LabelIssue, LabelNoise, LabelNoiseError, label_noise};
 pub use manifest::{

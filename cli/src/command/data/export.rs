@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use phalanx_data::{ExportFormat, Exporter, PrepareError, RawRows, Split, clean_rows};
+use phalanx_data::{ExportFormat, Exporter, PrepareError, RawRows, Split, clean_rows, undivided_rows};
 use phalanx_protocol::spec::Objective;
 
 use super::{Named, Told, store, wrong};
@@ -22,7 +22,8 @@ use crate::{
 /// Write the clean rows of a data set, as they are before they are encoded
 ///
 /// Of a job, all rows: its source is read and cleaned again. Of a version, the rows of the validation and the test
-/// split, which are kept with it. A column `split` says where each row belongs.
+/// split, which are kept with it. A column `split` says where each row belongs; tasks for Label Studio have it only with
+/// `--split`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -129,7 +130,8 @@ impl Export {
                 for split in [Split::Validation, Split::Test] {
                     let rows = RawRows::read(&manifest, split, &store).await.map_err(CliError::failed)?;
                     for batch in rows.batches() {
-                        let splits = vec![split; batch.num_rows()];
+                        let rows = if self.is_undivided() { 0 } else { batch.num_rows() };
+                        let splits = vec![split; rows];
                         exporter.write(batch, &splits).map_err(|error| self.cannot(&error))?;
                     }
                 }
@@ -138,12 +140,15 @@ impl Export {
                 let told = Told::begin();
                 let shared = Arc::new(Mutex::new(exporter));
                 let writing = shared.clone();
-                let written = clean_rows(spec, &mut |progress| told.show(progress), move |batch, splits| {
-                    let mut exporter = writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    let path = PathBuf::from("the output");
-                    exporter.write(batch, splits).map_err(|error| PrepareError::Unreadable { path, error })
-                })
-                .await;
+                let mut show = |progress| told.show(progress);
+                let written = if self.is_undivided() {
+                    undivided_rows(spec, &mut show, move |batch| shared_write(&writing, |to| to.write(batch, &[]))).await
+                } else {
+                    let all = clean_rows(spec, &mut show, move |batch, splits| {
+                        shared_write(&writing, |to| to.write(batch, splits))
+                    });
+                    all.await
+                };
                 told.end();
                 written.map_err(wrong)?;
                 let exporter = Arc::into_inner(shared).and_then(|shared| shared.into_inner().ok());
@@ -154,6 +159,11 @@ impl Export {
         exporter.finish().map_err(|error| self.cannot(&error))
     }
 
+    /// What is to be labelled may have no label yet, and cannot be divided by it.
+    fn is_undivided(&self) -> bool {
+        matches!(self.format, Format::LabelStudio) && self.split.is_none()
+    }
+
     fn cannot(&self, error: &io::Error) -> CliError {
         let to = self
             .output
@@ -161,6 +171,16 @@ impl Export {
             .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
         CliError::failed(format!("{to} cannot be written: {error}"))
     }
+}
+
+/// Writes rows with an exporter that somebody else will take back.
+fn shared_write(
+    exporter: &Mutex<Exporter<Sink>>,
+    write: impl FnOnce(&mut Exporter<Sink>) -> io::Result<()>,
+) -> Result<(), PrepareError> {
+    let mut exporter = exporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let path = PathBuf::from("the output");
+    write(&mut exporter).map_err(|error| PrepareError::Unreadable { path, error })
 }
 
 /// A file beside `output` that takes its place when it is whole.

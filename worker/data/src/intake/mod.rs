@@ -34,7 +34,7 @@ pub(crate) use self::{
     files::{SourceFile, hash_file, is_unchanged, locate},
     images::is_image,
     plain::{RATIO_MAX, copy_plain, is_bomb, is_packed, open_plain},
-    typed::{normal, normal_field},
+    typed::{careful, normal, normal_field},
 };
 use crate::{
     PrepareError,

@@ -145,8 +145,7 @@ mod tests {
         check(&merged);
         let written = merged.to_file().unwrap();
         check(&read(written.clone()).unwrap());
-        assert_eq!(read(written.clone()).unwrap().to_file().unwrap(), written);
-        assert_eq!(parts.fold(Sketches::default(), merge).to_file().unwrap(), written);
+        assert!(parts.fold(Sketches::default(), merge).to_file().unwrap() == written);
     }
 
     #[test]

@@ -24,7 +24,10 @@ use super::{
     list::{self, ListError},
     open, unreadable,
 };
-use crate::error::{PrepareError, shown};
+use crate::{
+    error::{PrepareError, shown},
+    intake::careful,
+};
 
 /// Rows in a chunk with lists of a length that is not known before.
 const LIST_CHUNK_ROWS: usize = 256;
@@ -149,7 +152,7 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for BatchChun
         if self.done {
             return None;
         }
-        let chunk = match self.reader.next()? {
+        let chunk = match careful(&mut self.reader)? {
             Ok(batch) => self.convert(&batch),
             Err(error) => Err(damaged(&self.path, &error)),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use phalanx_data::{ExportFormat, Exporter, LabelReport, PrepareError, clean_rows, validate};
+use phalanx_data::{ExportFormat, Exporter, LabelReport, PrepareError, undivided_rows, validate};
 use phalanx_protocol::spec::DataSpec;
 use serde_json::{Value, json};
 
@@ -20,8 +20,8 @@ async fn tasks(spec: &DataSpec) -> Result<Vec<Value>, PrepareError> {
     let written = Shared::default();
     let exporter = Arc::new(Mutex::new(Some(Exporter::new(format, None, written.clone()))));
     let writing = exporter.clone();
-    clean_rows(spec, &mut |_| {}, move |batch, splits| {
-        writing.lock().unwrap().as_mut().unwrap().write(batch, splits).unwrap();
+    undivided_rows(spec, &mut |_| {}, move |batch| {
+        writing.lock().unwrap().as_mut().unwrap().write(batch, &[]).unwrap();
         Ok(())
     })
     .await?;
@@ -84,7 +84,7 @@ async fn annotators_of_label_studio_vote_and_their_agreement_is_told() {
     ];
     let (found, report) = labelled(&studio(&bench, &tasks, r#"{"vote": {"into": "mood"}}"#)).await;
     assert_eq!(said(&found), [json!("good"), json!("bad"), Value::Null, Value::Null]);
-    assert_eq!(found[0]["data"], json!({ "text": "fine", "words": 1, "split": "train" }));
+    assert_eq!(found[0]["data"], json!({ "text": "fine", "words": 1 }));
     assert_eq!((report.rows, report.labelled, report.tied), (4, 2, 1));
     assert_eq!(report.pairs[0].cohen_kappa, Some(0.4));
     // Pooled, both labels are as frequent: (2/3 - 1/2) / (1/2).

@@ -108,7 +108,8 @@ impl Census {
             }
             _ => Seen::Nothing,
         };
-        let column = |field: &Arc<Field>| Column { sketch: sketch::empty(field), seen: seen(field.data_type()) };
+        let column =
+            |field: &Arc<Field>| Column { sketch: sketch::empty(field), seen: seen(field.data_type()) };
         Self { columns: schema.fields().iter().map(column).collect() }
     }
 
@@ -172,7 +173,11 @@ impl Column {
             Seen::Texts(counts, full) => {
                 let Some(texts) = texts(cells) else { return };
                 let mut seen: HashMap<&str, u64> = HashMap::new();
-                texts.as_string::<i32>().iter().flatten().for_each(|text| *seen.entry(text).or_default() += 1);
+                texts
+                    .as_string::<i32>()
+                    .iter()
+                    .flatten()
+                    .for_each(|text| *seen.entry(text).or_default() += 1);
                 let mut seen: Vec<(&str, u64)> = seen.into_iter().collect();
                 seen.sort_unstable();
                 self.sketch.add_texts(seen.iter().copied());

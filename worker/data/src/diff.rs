@@ -245,7 +245,8 @@ mod tests {
     fn rows_that_a_model_is_asked_about_are_compared_with_those_of_a_version_by_sketches() {
         let rows = |from: i64, texts: [&str; 2]| {
             let numbers: ArrayRef = Arc::new((from..from + 10_000).collect::<Int64Array>());
-            let texts: ArrayRef = Arc::new((0..10_000).map(|row| Some(texts[row % 2])).collect::<StringArray>());
+            let texts: ArrayRef =
+                Arc::new((0..10_000).map(|row| Some(texts[row % 2])).collect::<StringArray>());
             Sketches::of(&RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).unwrap())
         };
         let version = rows(0, ["a", "b"]);

@@ -44,7 +44,11 @@ pub struct Exporter<W: Write + Send> {
 enum Out<W: Write + Send> {
     Csv(csv::Writer<W>, bool),
     Json(W),
-    Tasks { to: W, target: String, numbers: bool },
+    Tasks {
+        to: W,
+        target: String,
+        numbers: bool,
+    },
     /// The writer, until the first rows tell the columns.
     ParquetUnopened(Option<W>),
     Parquet(ArrowWriter<W>),

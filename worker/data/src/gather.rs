@@ -13,8 +13,9 @@ use tokio::{sync::watch, task::spawn_blocking};
 use crate::{
     PrepareError, Progress, Stage,
     build::given_up,
-    http, label_studio,
+    http,
     intake::{self, SourceFile, hash_file, is_image, locate},
+    label_studio,
     source::unreadable,
     sql,
 };

@@ -67,7 +67,10 @@ pub(crate) fn count(file: &SourceFile) -> Result<u64, PrepareError> {
 }
 
 /// Hands the row of each task of a file to `row`.
-fn tasks(file: &SourceFile, row: &mut dyn FnMut(Map<String, Value>) -> io::Result<()>) -> Result<(), PrepareError> {
+fn tasks(
+    file: &SourceFile,
+    row: &mut dyn FnMut(Map<String, Value>) -> io::Result<()>,
+) -> Result<(), PrepareError> {
     let left = Rc::new(Cell::new(TASK_BYTES_MAX));
     let bounded = Bounded { inner: open_plain(file)?, left: left.clone(), bomb: Rc::new(Cell::new(false)) };
     let bomb = bounded.bomb.clone();
@@ -190,10 +193,14 @@ fn label(control: &str, value: &Map<String, Value>) -> Result<Option<Value>, Str
         return match choices.as_array().map(Vec::as_slice) {
             Some([Value::String(choice)]) => Ok(Some(choice.clone().into())),
             Some([]) => Ok(None),
-            Some(several) => {
-                Err(format!("`{control}`: expected one choice, found {}: a label is one of several classes", several.len()))
-            }
-            None => Err(format!("`{control}`: expected a list of choices, found {}", cut(&choices.to_string(), 60))),
+            Some(several) => Err(format!(
+                "`{control}`: expected one choice, found {}: a label is one of several classes",
+                several.len()
+            )),
+            None => Err(format!(
+                "`{control}`: expected a list of choices, found {}",
+                cut(&choices.to_string(), 60)
+            )),
         };
     }
     let number = value.get("number").or_else(|| value.get("rating"));
@@ -223,7 +230,9 @@ mod tests {
 
     /// A task that anna and user 2 have annotated with these values, and this added to the second annotation.
     fn task(first: &str, second: &str, more: &str) -> String {
-        let said = |value: &str| format!(r#"[{{"from_name": "mood", "to_name": "t", "type": "x", "value": {value}}}]"#);
+        let said = |value: &str| {
+            format!(r#"[{{"from_name": "mood", "to_name": "t", "type": "x", "value": {value}}}]"#)
+        };
         format!(
             r#"[{{"id": 1, "data": {{"t": "hi"}}, "predictions": [{{"result": []}}], "annotations": [
             {{"completed_by": {{"id": 1, "email": "anna@x"}}, "result": {}}},
@@ -256,7 +265,10 @@ mod tests {
         };
         check("{}", "the list of tasks that Label Studio exports as JSON");
         check("", "EOF while parsing");
-        check(r#"[{"data": {}}, {"text": "hi"}]"#, "task 2: there is no `data`; export as JSON, not as JSON-MIN");
+        check(
+            r#"[{"data": {}}, {"text": "hi"}]"#,
+            "task 2: there is no `data`; export as JSON, not as JSON-MIN",
+        );
         check(&task(r#"{"choices": ["a", "b"]}"#, "{}", ""), "task 1: `mood`: expected one choice, found 2");
         check(&task(r#"{"number": "x"}"#, "{}", ""), "`mood`: expected a number, found \"x\"");
         check("[1]", "line 1 column 3");

@@ -9,7 +9,7 @@
 //!
 //! In reading order: what a model must know of a data set, batches, the order
 //! of rows (of all, or of blocks and windows), the division into splits and what
-//! leaks between them, the intake of sources, cleaning, tables, the profile, what is learnt
+//! leaks between them, the intake of sources, cleaning and labelling, tables, the profile, sketches, what is learnt
 //! of each column and the encodings that come of it, tokens, shards, the manifest, preparing, and the two
 //! ways to read: a prepared data set (mapped whole or streamed through a bounded
 //! cache, augmented on the way), and a new file for a finished model.
@@ -70,9 +70,9 @@ mod tokens;
 mod versions;
 mod write;
 
+pub use agreement::{LabelReport, LabelSource, PairAgreement};
 #[doc(hidden)]
 pub use anything::read_anything;
-pub use agreement::{LabelReport, LabelSource, PairAgreement};
 pub use augment::Augment;
 pub use batch::{Batch, Features, Targets};
 pub use blocks::{BlockOrder, EpochOrder};

@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    DatasetManifest, Lineage, PrepareError, ShardRef, Split, SplitManifest,
+    DatasetManifest, Lineage, PrepareError, ShardRef, Sketches, Split, SplitManifest,
     build::{self, Outlet, Part},
     gather::gather,
     intake::{self, SourceFile, is_unchanged},
@@ -153,20 +153,10 @@ async fn store_parts(
     }
     let crashed = |_| PrepareError::Crashed { path: intake::shown(&material.files).into() };
     let built = building.await.map_err(crashed)??;
-    let quarantine = match built.quarantine {
-        Some((content, rows)) => {
-            let path = format!("{}/quarantine.jsonl", folder(&version));
-            Some(ShardRef { file: create(store, &path, content).await?, rows })
-        }
-        None => None,
-    };
-    let sketches = match built.sketches {
-        Some(sketches) => {
-            let path = format!("{}/sketches.parquet", folder(&version));
-            Some(create(store, &path, sketches.to_file()?).await?)
-        }
-        None => None,
-    };
+    let (quarantined, rows) = built.quarantine.unzip();
+    let quarantine = create_some(store, &version, "quarantine.jsonl", quarantined).await?;
+    let sketches = built.sketches.as_ref().map(Sketches::to_file).transpose()?;
+    let sketches = create_some(store, &version, "sketches.parquet", sketches).await?;
     let [train, validation, test] = splits;
     Ok(DatasetManifest {
         format: FORMAT,
@@ -183,13 +173,26 @@ async fn store_parts(
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             funnel: built.funnel,
             outcomes: built.outcomes,
-            quarantine,
+            quarantine: quarantine.zip(rows).map(|(file, rows)| ShardRef { file, rows }),
         },
         columns: built.columns,
         profile: built.profile,
         sketches,
         leakage: built.leakage,
     })
+}
+
+/// Stores a file of a version that only some versions have.
+async fn create_some(
+    store: &Store,
+    version: &str,
+    name: &str,
+    content: Option<Bytes>,
+) -> Result<Option<FileRef>, StorageError> {
+    match content {
+        Some(content) => create(store, &format!("{}/{name}", folder(version)), content).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Stores a file that content and recipe decide: other bytes in its place are damage.

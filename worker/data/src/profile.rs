@@ -128,7 +128,11 @@ impl Seen {
         if let Some(missing) = plainly_missing(plan.kind, cells) {
             self.missing += missing;
             let there = chunk.rows as u64 - missing;
-            if plan.kind == ColumnKind::Text { self.texts += there } else { self.numbers += there }
+            if plan.kind == ColumnKind::Text {
+                self.texts += there
+            } else {
+                self.numbers += there
+            }
             return Ok(());
         }
         for row in 0..chunk.rows {

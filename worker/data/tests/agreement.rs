@@ -19,7 +19,9 @@ type Case = Vec<Vec<Option<u8>>>;
 #[tokio::test]
 async fn kappas_agree_with_scikit_learn_and_statsmodels() -> anyhow::Result<()> {
     let Some(python) = env::var_os("PHALANX_PYTHON").filter(|python| !python.is_empty()) else {
-        eprintln!("SKIPPED: kappas_agree_with_scikit_learn_and_statsmodels needs PHALANX_PYTHON=$(scripts/venv.sh)");
+        eprintln!(
+            "SKIPPED: kappas_agree_with_scikit_learn_and_statsmodels needs PHALANX_PYTHON=$(scripts/venv.sh)"
+        );
         return Ok(());
     };
     let cases: Vec<Case> = (0..CASES).map(case).collect();
@@ -27,7 +29,8 @@ async fn kappas_agree_with_scikit_learn_and_statsmodels() -> anyhow::Result<()> 
     let file = folder.path().join("cases.json");
     fs::write(&file, serde_json::to_vec(&cases)?)?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/agreement_reference.py");
-    let output = Command::new(python).arg(script).arg(&file).output().context("PHALANX_PYTHON does not run")?;
+    let output =
+        Command::new(python).arg(script).arg(&file).output().context("PHALANX_PYTHON does not run")?;
     ensure!(output.status.success(), "the reference failed: {}", String::from_utf8_lossy(&output.stderr));
     let answers: Vec<Value> = serde_json::from_slice(&output.stdout)?;
     ensure!(answers.len() == cases.len(), "{} answers to {} cases", answers.len(), cases.len());
@@ -75,7 +78,8 @@ fn compare(report: &LabelReport, case: &Case, answer: &Value) -> anyhow::Result<
     let mut theirs = answer["cohen"].as_array().context("no list")?.iter();
     for a in 0..annotators {
         for b in a + 1..annotators {
-            let (names, theirs) = ([a, b].map(|number| format!("mood.{number}")), theirs.next().context("too few")?);
+            let (names, theirs) =
+                ([a, b].map(|number| format!("mood.{number}")), theirs.next().context("too few")?);
             let ours = report.pairs.iter().find(|pair| [&pair.a, &pair.b] == [&names[0], &names[1]]);
             let ours = ours.and_then(|pair| pair.cohen_kappa);
             ensure!(close(ours, theirs), "Cohen's kappa of {a} and {b}: {ours:?}, expected {theirs}");

@@ -117,7 +117,8 @@ impl Export {
                 named.manifest(&store(&self.at).await?).await?.lineage.recipe
             }
         };
-        let target = recipe.target().ok_or_else(|| CliError::usage("a text has no rows that could be labelled"))?;
+        let target =
+            recipe.target().ok_or_else(|| CliError::usage("a text has no rows that could be labelled"))?;
         let numbers = recipe.objective != Some(Objective::Classification);
         Ok(ExportFormat::LabelStudio { target: target.to_owned(), numbers })
     }
@@ -142,7 +143,10 @@ impl Export {
                 let writing = shared.clone();
                 let mut show = |progress| told.show(progress);
                 let written = if self.is_undivided() {
-                    undivided_rows(spec, &mut show, move |batch| shared_write(&writing, |to| to.write(batch, &[]))).await
+                    undivided_rows(spec, &mut show, move |batch| {
+                        shared_write(&writing, |to| to.write(batch, &[]))
+                    })
+                    .await
                 } else {
                     let all = clean_rows(spec, &mut show, move |batch, splits| {
                         shared_write(&writing, |to| to.write(batch, splits))

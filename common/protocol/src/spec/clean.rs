@@ -254,7 +254,7 @@ pub enum VoteBy {
 pub struct WeakLabelStep {
     /// The column of the label. A label that is there stays, and rules are judged by it; where rules are at odds with equal weights, it is missing.
     pub into: String,
-    /// The rules. All of them vote.
+    /// The rules, each a table with `when` (an SQL condition), `label`, and, if wanted, `weight` (1 by default) and `name`. All of them vote.
     pub rules: Vec<LabelRule>,
 }
 

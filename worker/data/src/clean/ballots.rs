@@ -119,7 +119,8 @@ impl Ballots {
     }
 
     fn middle(&self, cells: &[Float64Array], by: VoteBy, row: usize) -> Verdict<f64> {
-        let there = cells.iter().zip(&self.weights).filter(|(cells, weight)| cells.is_valid(row) && **weight > 0.0);
+        let there =
+            cells.iter().zip(&self.weights).filter(|(cells, weight)| cells.is_valid(row) && **weight > 0.0);
         let mut votes: Vec<(f64, f64)> = there.map(|(cells, weight)| (cells.value(row), *weight)).collect();
         let all: f64 = votes.iter().map(|(_, weight)| weight).sum();
         if votes.is_empty() {
@@ -150,7 +151,8 @@ impl Ballots {
             match &self.cells {
                 Cells::Labels(cells) => {
                     let there = cells.iter().enumerate().filter(|(_, cells)| cells.is_valid(row));
-                    let said: Vec<(usize, &str)> = there.map(|(source, cells)| (source, cells.value(row))).collect();
+                    let said: Vec<(usize, &str)> =
+                        there.map(|(source, cells)| (source, cells.value(row))).collect();
                     count.labels(&said, self.given(row));
                     match (self.given(row), self.majority(cells, row)) {
                         (Some(_), _) | (None, Verdict::Label(_)) => count.labelled += 1,
@@ -160,7 +162,8 @@ impl Ballots {
                 }
                 Cells::Numbers(cells, _) => {
                     let there = cells.iter().enumerate().filter(|(_, cells)| cells.is_valid(row));
-                    let said: Vec<(usize, f64)> = there.map(|(source, cells)| (source, cells.value(row))).collect();
+                    let said: Vec<(usize, f64)> =
+                        there.map(|(source, cells)| (source, cells.value(row))).collect();
                     count.numbers(&said);
                     count.labelled += u64::from(!said.is_empty());
                 }
@@ -192,7 +195,9 @@ impl Count {
             let (rows, squares) = self.raters.entry(said.len() as u64).or_default();
             *rows += 1;
             *squares += of_label.values().map(|count| count * count).sum::<u64>();
-            of_label.into_iter().for_each(|(label, count)| *self.labels.entry(label.to_owned()).or_default() += count);
+            of_label
+                .into_iter()
+                .for_each(|(label, count)| *self.labels.entry(label.to_owned()).or_default() += count);
         }
     }
 
@@ -238,7 +243,9 @@ impl Count {
             ours.rows += more.rows;
             ours.same += more.same;
             ours.difference += more.difference;
-            more.counts.into_iter().for_each(|(labels, count)| *ours.counts.entry(labels).or_default() += count);
+            more.counts
+                .into_iter()
+                .for_each(|(labels, count)| *ours.counts.entry(labels).or_default() += count);
         }
         for (raters, (rows, squares)) in later.raters {
             let ours = self.raters.entry(raters).or_default();
@@ -318,7 +325,8 @@ mod tests {
     fn numbers_meet_in_the_middle() {
         let check = |row: [Option<f64>; 3], weights: [f64; 3], by: VoteBy, expected: Option<f64>| {
             let cells = row.iter().map(|cell| Float64Array::from(vec![*cell])).collect();
-            let ballots = Ballots { cells: Cells::Numbers(cells, by), weights: weights.to_vec(), given: None };
+            let ballots =
+                Ballots { cells: Cells::Numbers(cells, by), weights: weights.to_vec(), given: None };
             let labels = ballots.labels();
             let labels = labels.as_any().downcast_ref::<Float64Array>().unwrap();
             assert_eq!(labels.iter().next().unwrap(), expected, "{row:?} {weights:?}");

@@ -134,7 +134,8 @@ impl Change {
                 (!columns.is_empty()).then_some(Self::Vote { columns, weights, into, by, keep })
             }
             Self::WeakLabel { into, rules } => {
-                let can_be = into != target || rules.iter().all(|rule| Sql::condition(&rule.when, schema).is_ok());
+                let can_be =
+                    into != target || rules.iter().all(|rule| Sql::condition(&rule.when, schema).is_ok());
                 can_be.then(|| self.clone())
             }
         }
@@ -157,7 +158,8 @@ impl Change {
         }
         if let Self::WeakLabel { rules, .. } = &self {
             for rule in rules {
-                let condition = Sql::condition(&rule.when, before).map_err(|reason| format!("`{}`: {reason}", rule.when))?;
+                let condition = Sql::condition(&rule.when, before)
+                    .map_err(|reason| format!("`{}`: {reason}", rule.when))?;
                 sql.push((rule.name().to_owned(), condition));
             }
         }

@@ -93,7 +93,8 @@ impl Changer {
             }
             Change::Fold { column, kept, into } => fold(&mut columns, column, kept, into),
             Change::Vote { into, .. } | Change::WeakLabel { into, .. } => {
-                let labels = self.ballots(batch)?.map(|ballots| ballots.labels()).ok_or("expected ballots")?;
+                let labels =
+                    self.ballots(batch)?.map(|ballots| ballots.labels()).ok_or("expected ballots")?;
                 let labelled = (labels.len() - labels.null_count()) as u64;
                 columns.insert(into, labels);
                 labelled
@@ -104,14 +105,18 @@ impl Changer {
 
     /// What is said of some rows, for a change that makes labels.
     pub(super) fn ballots(&self, batch: &RecordBatch) -> Result<Option<Ballots>, String> {
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"));
+        let column =
+            |name: &str| batch.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"));
         match &self.change {
             Change::Vote { columns, weights, by, .. } => {
                 let columns = columns.iter().map(|name| column(name));
                 let cells = match by {
-                    VoteBy::Majority => Cells::Labels(columns.map(|cells| texts(cells?)).collect::<Result<_, _>>()?),
+                    VoteBy::Majority => {
+                        Cells::Labels(columns.map(|cells| texts(cells?)).collect::<Result<_, _>>()?)
+                    }
                     VoteBy::Mean | VoteBy::Median => {
-                        let numbers = columns.map(|cells| numbers(cells?).ok_or("expected numbers".to_owned()));
+                        let numbers =
+                            columns.map(|cells| numbers(cells?).ok_or("expected numbers".to_owned()));
                         Cells::Numbers(numbers.collect::<Result<_, _>>()?, *by)
                     }
                 };

@@ -43,14 +43,23 @@ pub(super) fn vote(step: &VoteStep, schema: &SchemaRef) -> Result<Labelling, Str
         return Err(format!("expected at most {ANNOTATORS_MAX} annotators, found {}", columns.len()));
     }
     let short = |column: &str| column.strip_prefix(&of_annotator).unwrap_or(column).to_owned();
-    if let Some(unknown) = step.weights.keys().find(|key| !columns.iter().any(|name| name == *key || short(name) == **key)) {
+    if let Some(unknown) =
+        step.weights.keys().find(|key| !columns.iter().any(|name| name == *key || short(name) == **key))
+    {
         return Err(format!("`weights` names `{unknown}`, which is none of {}", listed(&columns)));
     }
-    let weight = |column: &String| step.weights.get(column).or_else(|| step.weights.get(&short(column))).copied();
+    let weight =
+        |column: &String| step.weights.get(column).or_else(|| step.weights.get(&short(column))).copied();
     let weights: Vec<f64> = columns.iter().map(|column| weight(column).unwrap_or(1.0)).collect();
     let (into, by, keep) = (step.into.clone(), step.by, step.keep);
     Ok(Labelling {
-        change: Change::Vote { columns: columns.clone(), weights: weights.clone(), into: into.clone(), by, keep },
+        change: Change::Vote {
+            columns: columns.clone(),
+            weights: weights.clone(),
+            into: into.clone(),
+            by,
+            keep,
+        },
         into,
         names: columns,
         weights,

@@ -166,11 +166,15 @@ impl ColumnSketch {
         let mut top: Vec<FrequentValue> = match &self.frequent {
             Some(Frequent::Whole(whole)) => {
                 let rows = whole.frequent_items(ErrorType::NoFalseNegatives);
-                rows.iter().map(|row| found(row.item().to_string(), row.lower_bound(), row.upper_bound())).collect()
+                rows.iter()
+                    .map(|row| found(row.item().to_string(), row.lower_bound(), row.upper_bound()))
+                    .collect()
             }
             Some(Frequent::Texts(texts)) => {
                 let rows = texts.frequent_items(ErrorType::NoFalseNegatives);
-                rows.iter().map(|row| found(row.item().clone(), row.lower_bound(), row.upper_bound())).collect()
+                rows.iter()
+                    .map(|row| found(row.item().clone(), row.lower_bound(), row.upper_bound()))
+                    .collect()
             }
             None => Vec::new(),
         };
@@ -182,11 +186,15 @@ impl ColumnSketch {
 
 impl Frequent {
     pub(super) fn whole() -> Self {
-        Self::Whole(FrequentItemsSketch::new(FREQUENT_PLACES).expect("invariant: the number of places is allowed"))
+        Self::Whole(
+            FrequentItemsSketch::new(FREQUENT_PLACES).expect("invariant: the number of places is allowed"),
+        )
     }
 
     pub(super) fn texts() -> Self {
-        Self::Texts(FrequentItemsSketch::new(FREQUENT_PLACES).expect("invariant: the number of places is allowed"))
+        Self::Texts(
+            FrequentItemsSketch::new(FREQUENT_PLACES).expect("invariant: the number of places is allowed"),
+        )
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {

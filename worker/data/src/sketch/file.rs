@@ -51,16 +51,21 @@ fn batch(columns: &[ColumnSketch]) -> RecordBatch {
         ("hll", false, sketch(&|column| Some(distinct_bytes(&column.distinct)))),
         ("frequent", true, sketch(&|column| column.frequent.as_ref().map(|frequent| frequent.to_bytes()))),
     ];
-    let fields: Vec<Field> =
-        cells.iter().map(|(name, nullable, cells)| Field::new(*name, cells.data_type().clone(), *nullable)).collect();
+    let fields: Vec<Field> = cells
+        .iter()
+        .map(|(name, nullable, cells)| Field::new(*name, cells.data_type().clone(), *nullable))
+        .collect();
     let cells = cells.into_iter().map(|(_, _, cells)| cells).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), cells).expect("invariant: all have a cell for each column")
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), cells)
+        .expect("invariant: all have a cell for each column")
 }
 
 /// Reads what [`write`] has written: or why not.
 pub(super) fn read(content: Bytes) -> Result<Sketches, String> {
     let told = |error: parquet::errors::ParquetError| error.to_string();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(content).and_then(|builder| builder.build()).map_err(told)?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(content)
+        .and_then(|builder| builder.build())
+        .map_err(told)?;
     let expected = batch(&[]).schema();
     let mut columns = Vec::new();
     for batch in reader {
@@ -113,9 +118,17 @@ mod tests {
         let columns: Vec<(&str, ArrayRef)> = vec![
             ("x", Arc::new((0..rows).map(number).collect::<Float64Array>())),
             ("n", Arc::new((0..rows).map(|row| Some(row as i64 % 100 - 50)).collect::<Int64Array>())),
-            ("t", Arc::new((0..rows).map(|row| Some(format!("text {}", row % 3_000))).collect::<StringArray>())),
+            (
+                "t",
+                Arc::new((0..rows).map(|row| Some(format!("text {}", row % 3_000))).collect::<StringArray>()),
+            ),
             ("b", Arc::new((0..rows).map(|row| Some(row.is_multiple_of(3))).collect::<BooleanArray>())),
-            ("l", Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>((0..rows).map(|_| Some(vec![Some(1)]))))),
+            (
+                "l",
+                Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(
+                    (0..rows).map(|_| Some(vec![Some(1)])),
+                )),
+            ),
         ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
@@ -125,7 +138,10 @@ mod tests {
         assert_eq!((x.rows(), x.missing(), x.top(9).len()), (30_000, 3_000, 0));
         assert!((x.quantiles(&[0.5]).unwrap()[0] - 15_000.0 / 7.0).abs() < 0.011 * 30_000.0 / 7.0);
         assert!((x.distinct().estimate - 27_000.0).abs() < 27_000.0 * 0.05, "{:?}", x.distinct());
-        assert_eq!((n.distinct().estimate.round(), n.top(2)[0].at_least, n.top(2)[1].at_most), (100.0, 300, 300));
+        assert_eq!(
+            (n.distinct().estimate.round(), n.top(2)[0].at_least, n.top(2)[1].at_most),
+            (100.0, 300, 300)
+        );
         assert!((t.distinct().estimate - 3_000.0).abs() < 150.0, "{:?}", t.distinct());
         assert!(t.quantiles(&[0.5]).is_none() && t.rank(1.0).is_none());
         let expected = [("false", 20_000), ("true", 10_000)];

@@ -100,8 +100,9 @@ impl Kll {
     /// All that it holds in ascending order, each with the weight up to and with it.
     fn weighted(&self) -> Vec<(f64, u64)> {
         let weights = self.levels.iter().enumerate();
-        let mut all: Vec<(f64, u64)> =
-            weights.flat_map(|(height, level)| level.iter().map(move |number| (*number, 1 << height))).collect();
+        let mut all: Vec<(f64, u64)> = weights
+            .flat_map(|(height, level)| level.iter().map(move |number| (*number, 1 << height)))
+            .collect();
         all.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut sum = 0;
         all.iter_mut().for_each(|(_, weight)| {
@@ -185,7 +186,8 @@ impl Kll {
                     return None;
                 }
                 let mut offset = || take(&mut rest).map(|bytes| u32::from_le_bytes(bytes) as usize);
-                let mut ends: Vec<usize> = iter::repeat_with(&mut offset).take(levels).collect::<Option<_>>()?;
+                let mut ends: Vec<usize> =
+                    iter::repeat_with(&mut offset).take(levels).collect::<Option<_>>()?;
                 ends.push(room(levels));
                 let mut number = || take(&mut rest).map(f64::from_le_bytes);
                 let (min, max) = (number()?, number()?);
@@ -251,7 +253,10 @@ fn merged(a: &[f64], b: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use datasketches::{common::SearchCriteria, kll::{KllFloat, KllSketch}};
+    use datasketches::{
+        common::SearchCriteria,
+        kll::{KllFloat, KllSketch},
+    };
     use proptest::prelude::*;
 
     use super::*;

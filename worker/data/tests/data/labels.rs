@@ -77,7 +77,10 @@ fn studio(bench: &Bench, tasks: &[Value], clean: &str) -> DataSpec {
 async fn annotators_of_label_studio_vote_and_their_agreement_is_told() {
     let bench = Bench::new();
     let tasks = [
-        annotated(&json!({ "text": "fine", "words": 1 }), &[("a@x", choice("good")), ("b@x", choice("good"))]),
+        annotated(
+            &json!({ "text": "fine", "words": 1 }),
+            &[("a@x", choice("good")), ("b@x", choice("good"))],
+        ),
         annotated(&json!({ "text": "awful", "words": 1 }), &[("a@x", choice("bad")), ("b@x", choice("bad"))]),
         annotated(&json!({ "text": "well", "words": 1 }), &[("a@x", choice("bad")), ("b@x", choice("good"))]),
         annotated(&json!({ "text": "so so", "words": 2 }), &[]),
@@ -110,7 +113,8 @@ async fn numbers_of_annotators_meet_in_the_middle() {
         annotated(&json!({ "text": "a" }), &[("a", number(1.0)), ("b", number(4.0)), ("c", number(2.0))]),
         annotated(&json!({ "text": "b" }), &[("a", number(1.5)), ("c", number(0.5))]),
     ];
-    let (found, report) = labelled(&studio(&bench, &tasks, r#"{"vote": {"into": "mood", "by": "median"}}"#)).await;
+    let (found, report) =
+        labelled(&studio(&bench, &tasks, r#"{"vote": {"into": "mood", "by": "median"}}"#)).await;
     assert_eq!(said(&found), [json!(2.0), json!(1.0)]);
     assert_eq!((report.fleiss_kappa, report.pairs[1].difference), (None, Some(1.0)));
 }
@@ -154,6 +158,11 @@ async fn a_vote_that_cannot_be_held_says_why() {
     refused(r#"{"vote": {"into": "anger"}}"#, "no column begins with `anger.`; name `columns`").await;
     refused(r#"{"vote": {"into": "mood", "columns": ["mood.c"]}}"#, "there is no column `mood.c`").await;
     refused(r#"{"vote": {"into": "mood", "weights": {"c": 2}}}"#, "`weights` names `c`").await;
-    refused(r#"{"vote": {"into": "mood", "by": "mean"}}"#, "column `mood.b` is of type Utf8, expected numbers").await;
-    refused(r#"{"weak_label": {"into": "mood", "rules": [{"when": "tex = 1", "label": "a"}]}}"#, "`tex = 1`").await;
+    refused(
+        r#"{"vote": {"into": "mood", "by": "mean"}}"#,
+        "column `mood.b` is of type Utf8, expected numbers",
+    )
+    .await;
+    refused(r#"{"weak_label": {"into": "mood", "rules": [{"when": "tex = 1", "label": "a"}]}}"#, "`tex = 1`")
+        .await;
 }

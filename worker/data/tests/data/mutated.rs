@@ -26,8 +26,22 @@ const LONGEST: Duration = Duration::from_secs(20);
 
 /// What readers stumble over.
 const MARKS: [&[u8]; 16] = [
-    b"\"", b"\n", b"\r", b",", b"\xff\xfe", b"\0", b"1e999", b"-9223372036854775809", b"NaN", b"{", b"[[[[[[[[", b"\"\"\"",
-    b"\xef\xbb\xbf", b"\xff\xff\xff\x7f", b"\x1f\x8b\x08\x00", b"2026-13-45",
+    b"\"",
+    b"\n",
+    b"\r",
+    b",",
+    b"\xff\xfe",
+    b"\0",
+    b"1e999",
+    b"-9223372036854775809",
+    b"NaN",
+    b"{",
+    b"[[[[[[[[",
+    b"\"\"\"",
+    b"\xef\xbb\xbf",
+    b"\xff\xff\xff\x7f",
+    b"\x1f\x8b\x08\x00",
+    b"2026-13-45",
 ];
 
 fn table() -> RecordBatch {
@@ -36,7 +50,12 @@ fn table() -> RecordBatch {
     let columns = [
         ("x", array((0..rows).map(number).collect::<Float64Array>())),
         ("n", array((0..rows).map(|row| Some(row as i64 % 5)).collect::<Int64Array>())),
-        ("t", array((0..rows).map(|row| Some(["red", "a \"b\", c", "\u{e4}"][row % 3])).collect::<StringArray>())),
+        (
+            "t",
+            array(
+                (0..rows).map(|row| Some(["red", "a \"b\", c", "\u{e4}"][row % 3])).collect::<StringArray>(),
+            ),
+        ),
         ("y", array((0..rows).map(|row| Some(["p", "q"][row % 2])).collect::<StringArray>())),
     ];
     RecordBatch::try_from_iter(columns).unwrap()
@@ -52,7 +71,9 @@ fn csv() -> Vec<u8> {
 }
 
 fn json() -> Vec<u8> {
-    let row = |row: usize| format!("{{\"x\": {}.5, \"in\": {{\"n\": [1]}}, \"t\": \"\\u00e4\", \"y\": \"{}\"}}\n", row, row % 2);
+    let row = |row: usize| {
+        format!("{{\"x\": {}.5, \"in\": {{\"n\": [1]}}, \"t\": \"\\u00e4\", \"y\": \"{}\"}}\n", row, row % 2)
+    };
     (0..60).map(row).collect::<String>().into_bytes()
 }
 
@@ -71,7 +92,8 @@ fn ipc(stream: bool) -> Vec<u8> {
 
 fn parquet(bench: &Bench, lists: bool) -> Vec<u8> {
     let rows = table();
-    let mut columns: Vec<_> = ["x", "n", "t", "y"].map(|name| (name, rows.column_by_name(name).unwrap().clone())).to_vec();
+    let mut columns: Vec<_> =
+        ["x", "n", "t", "y"].map(|name| (name, rows.column_by_name(name).unwrap().clone())).to_vec();
     if lists {
         let list = |row: i64| Some(vec![Some(row), Some(row + 1)]);
         let lists = ListArray::from_iter_primitive::<Int64Type, _, _>((0..60).map(list));
@@ -82,7 +104,9 @@ fn parquet(bench: &Bench, lists: bool) -> Vec<u8> {
 
 fn image(format: ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
-    RgbImage::from_fn(8, 8, |x, y| image::Rgb([x as u8 * 30, y as u8 * 30, 7])).write_to(&mut bytes, format).unwrap();
+    RgbImage::from_fn(8, 8, |x, y| image::Rgb([x as u8 * 30, y as u8 * 30, 7]))
+        .write_to(&mut bytes, format)
+        .unwrap();
     bytes.into_inner()
 }
 
@@ -163,24 +187,33 @@ fn a_damaged_file_is_read_or_refused_and_never_ends_in_a_panic() {
 
 #[tokio::test]
 async fn a_damaged_file_becomes_a_data_set_or_an_error_that_names_it() {
-    let kinds = [("csv", csv()), ("json", json()), ("parquet", parquet(&Bench::new(), false)), ("arrow", ipc(false))];
+    let kinds =
+        [("csv", csv()), ("json", json()), ("parquet", parquet(&Bench::new(), false)), ("arrow", ipc(false))];
     for (kind, whole) in kinds {
         for seed in 0..PREPARED {
             let mut random = StdRng::seed_from_u64(seed);
             let bench = Bench::new();
             let path = bench.file("damaged", damaged(&whole, &mut random));
             let malformed = ["fail", "quarantine"][random.random_range(0..2)];
-            let clean = ["", r#", "clean": [{"trim": {}}, {"drop_duplicates": {}}]"#][random.random_range(0..2)];
-            let settings = format!(r#""target": "y", "objective": "classification", "malformed": "{malformed}"{clean}"#);
+            let clean =
+                ["", r#", "clean": [{"trim": {}}, {"drop_duplicates": {}}]"#][random.random_range(0..2)];
+            let settings =
+                format!(r#""target": "y", "objective": "classification", "malformed": "{malformed}"{clean}"#);
             let spec: DataSpec = spec(kind, &path, &settings);
             match bench.prepare(&spec).await {
                 Ok(prepared) => assert!(prepared.dataset.train_rows > 0, "{kind}, seed {seed}"),
                 Err(PrepareError::Crashed { .. }) => panic!("{kind}, seed {seed}: preparing has crashed"),
                 Err(error) => {
                     let said = error.to_string();
-                    assert!(said.contains("damaged") || said.starts_with("[data]"), "{kind}, seed {seed}: {said}");
+                    assert!(
+                        said.contains("damaged") || said.starts_with("[data]"),
+                        "{kind}, seed {seed}: {said}"
+                    );
                     let listed = bench.store.list_prefix("datasets").await.unwrap();
-                    assert!(listed.iter().all(|file| !file.path.ends_with("manifest.json")), "{kind}, seed {seed}");
+                    assert!(
+                        listed.iter().all(|file| !file.path.ends_with("manifest.json")),
+                        "{kind}, seed {seed}"
+                    );
                 }
             }
         }

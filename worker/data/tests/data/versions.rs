@@ -79,7 +79,8 @@ async fn sketches_of_all_rows_are_written_with_a_version() {
     let x = sketches.column("x").unwrap();
     assert_eq!((x.rows(), x.missing(), x.quantiles(&[0.0, 0.5, 1.0])), (10, 0, Some(vec![1.0, 5.0, 10.0])));
     assert_eq!(x.distinct().estimate.round(), 10.0);
-    let y: Vec<_> = sketches.column("y").unwrap().top(9).into_iter().map(|top| (top.value, top.at_most)).collect();
+    let y: Vec<_> =
+        sketches.column("y").unwrap().top(9).into_iter().map(|top| (top.value, top.at_most)).collect();
     assert_eq!(y, [("a".to_owned(), 5), ("b".to_owned(), 5)]);
     let text = spec("text", &bench.file("a.txt", [b'a'; 9_000]), r#""context": 100"#);
     let version = bench.prepare(&text).await.unwrap().dataset.version;

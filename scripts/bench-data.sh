@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Time and memory of preparing ten million rows: Phalanx and Polars with the same plan, turn about.
+# Time and memory of preparing ten million rows: Phalanx, Polars and DuckDB with the same plan, turn about.
 #
 #   scripts/bench-data.sh [--rows N] [--rounds N] [--format parquet|csv] [--folder DIR]
 #
-# Installs Polars into an environment of its own (scripts/venv.sh). The table and what is made of it take 10 GB in
+# Installs Polars and DuckDB into an environment of their own (scripts/venv.sh). The table and what is made of it take 10 GB in
 # --folder and, while Phalanx prepares, in $TMPDIR.
 set -euo pipefail
 

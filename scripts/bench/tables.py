@@ -1,11 +1,12 @@
-"""Time and memory of preparing a table: Phalanx against Polars, with the same plan, turn about.
+"""Time and memory of preparing a table: Phalanx against Polars and DuckDB, with the same plan, turn about.
 
     tables.py --phalanx target/release/phalanx [--rows 10000000] [--rounds 3] [--format parquet|csv] [--folder DIR]
 
 The table is made up: 20 columns of fractions, whole numbers and texts, with missing cells, blanks around texts, rows
 that come twice and categories that are rare. The plan is that of PLAN: trim, filter, derive, drop duplicates, divide,
 fill with medians, means and modes of the training split, clip, fold, standardise, one-hot encode, write. Each side is
-a process of its own; memory is the most that it had resident. Run it by scripts/bench-data.sh.
+a process of its own; memory is the most that it had resident. Only Phalanx also keeps the raw rows of the validation and
+test splits, takes a census and sketches of all columns and hashes what it reads. Run it by scripts/bench-data.sh.
 """
 
 import argparse
@@ -112,6 +113,47 @@ def polars(path, to):
         table.filter(pl.col("split") == number).select(*scaled, *dummies, target).write_ipc(to / f"{number}.arrow")
 
 
+def duckdb(path, to):
+    """The plan in DuckDB, which may use as much memory as it likes and writes Parquet: it has no writer of Arrow files."""
+    import duckdb
+
+    db = duckdb.connect()
+    db.execute(f"SET temp_directory = '{to / 'duckdb'}'")
+    source = f"read_parquet('{path}', file_row_number = true)" if path.suffix == ".parquet" else f"read_csv('{path}', types = {{'y': 'VARCHAR'}})"
+    place = "file_row_number" if path.suffix == ".parquet" else "row_number() OVER ()"
+    texts = ", ".join(f"trim({name}) AS {name}" for name in [*TEXTS, "y"])
+    raw = ", ".join([*NUMBERS, *WHOLE])
+    db.execute(f"""CREATE TABLE clean AS
+        SELECT {raw}, {", ".join([*TEXTS, "y"])}, gap, min(place) AS place, (hash(min(place)) % 10)::UTINYINT AS tenth
+        FROM (SELECT {raw}, {texts}, n1 - n2 AS gap, {place} AS place FROM {source} WHERE n0 > -4.0) GROUP BY ALL ORDER BY place""")
+
+    def learnt(expressions):
+        return db.execute(f"SELECT {', '.join(expressions)} FROM clean WHERE tenth < 8").fetchone()
+
+    filled = ["median(n3)", "median(n4)", "avg(n5)", "avg(n6)"]
+    clipped = [bound for n in ["n7", "n8"] for bound in [f"avg({n}) - 3 * stddev_pop({n})", f"avg({n}) + 3 * stddev_pop({n})"]]
+    *fill, mode, low7, high7, low8, high8 = learnt([*filled, "mode(t0)", *clipped])
+    count = "SELECT t1 FROM clean WHERE tenth < 8 GROUP BY t1 HAVING count(*) >= 0.01 * (SELECT count(*) FROM clean WHERE tenth < 8)"
+    common = ", ".join(f"'{kind}'" for (kind,) in db.execute(count).fetchall())
+    replaced = [f"coalesce(n{number}, {value!r}) AS n{number}" for number, value in enumerate(fill, 3)]
+    replaced += [f"least(greatest(n7, {low7!r}), {high7!r}) AS n7", f"least(greatest(n8, {low8!r}), {high8!r}) AS n8"]
+    replaced += [f"coalesce(t0, '{mode}') AS t0", f"CASE WHEN t1 IN ({common}) THEN t1 ELSE 'other' END AS t1"]
+    db.execute(f"CREATE VIEW whole AS SELECT * REPLACE ({', '.join(replaced)}) FROM clean")
+    figures = [*NUMBERS, *WHOLE, "gap"]
+    scales = [f"{figure}({name})" for name in figures for figure in ["avg", "stddev_pop"]]
+    scales = db.execute(f"SELECT {', '.join(scales)} FROM whole WHERE tenth < 8").fetchone()
+    encoded = [
+        f"(({name} - {mean!r}) / {deviation or 1!r})::FLOAT AS {name}"
+        for name, mean, deviation in zip(figures, scales[::2], scales[1::2])
+    ]
+    for name in TEXTS:
+        kinds = db.execute(f"SELECT DISTINCT {name} FROM whole WHERE tenth < 8 AND {name} IS NOT NULL ORDER BY 1").fetchall()
+        encoded += [f"({name} = '{kind}')::INT::FLOAT AS \"{name}={kind}\"" for (kind,) in kinds]
+    for number, tenths in enumerate(["tenth < 8", "tenth = 8", "tenth = 9"]):
+        rows = f"SELECT {', '.join(encoded)}, (y = 'yes')::UINTEGER AS y FROM whole WHERE {tenths} ORDER BY place"
+        db.execute(f"COPY ({rows}) TO '{to / f'{number}.parquet'}' (COMPRESSION uncompressed)")
+
+
 def measured(command):
     """Seconds and the most bytes resident of a process."""
     before = time.perf_counter()
@@ -130,10 +172,13 @@ def main():
     parser.add_argument("--format", choices=["parquet", "csv"], default="parquet")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()))
     parser.add_argument("--polars", nargs=2, type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--duckdb", nargs=2, type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--make", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.polars:
         return polars(*arguments.polars)
+    if arguments.duckdb:
+        return duckdb(*arguments.duckdb)
     if arguments.make:
         return make(arguments.rows, arguments.make)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -142,11 +187,12 @@ def main():
         us = [sys.executable, __file__]
         subprocess.run([*us, "--rows", str(arguments.rows), "--make", path], check=True)
         job.write_text(PLAN.replace("SOURCE", arguments.format).replace("PATH", str(path)))
-        found = {"Phalanx": [], "Polars": []}
+        found = {"Phalanx": [], "Polars": [], "DuckDB": []}
         for number in range(arguments.rounds):
             home = folder / f"home-{number}"
             found["Phalanx"].append(measured([arguments.phalanx, "data", "prepare", job, "--home", home]))
             found["Polars"].append(measured([*us, "--polars", path, folder]))
+            found["DuckDB"].append(measured([*us, "--duckdb", path, folder]))
             subprocess.run(["rm", "-rf", home], check=True)
         print(f"{arguments.rows:,} rows × 20 columns of {arguments.format} ({path.stat().st_size / 1e9:.2f} GB)")
         for side, runs in found.items():

@@ -2,7 +2,9 @@
 //! what columns hold, and how two versions differ.
 
 use anstyle::Style;
-use phalanx_data::{ColumnProfile, DatasetManifest, Diff, Funnel, Outcome, ProfileValues, Split, Validation};
+use phalanx_data::{
+    ColumnProfile, DatasetManifest, Diff, Funnel, LabelReport, Outcome, ProfileValues, Split, Validation,
+};
 use phalanx_protocol::spec::Then;
 
 use super::{
@@ -16,6 +18,9 @@ const TEXT_CHARS: usize = 28;
 
 /// The most files that are listed.
 const FILES_MAX: usize = 10;
+
+/// The most pairs of annotators that are listed.
+const PAIRS_MAX: usize = 20;
 
 /// From this index on values have changed a little, and from the next on much.
 const PSI_LITTLE: f64 = 0.1;
@@ -74,6 +79,7 @@ pub(crate) fn diff(diff: &Diff) -> String {
     let mut shown = table(&[
         Column::Text("column"),
         Column::Figure("missing"),
+        Column::Figure("distinct"),
         Column::Figure("mean"),
         Column::Figure("PSI"),
         Column::Figure("KS"),
@@ -94,6 +100,7 @@ pub(crate) fn diff(diff: &Diff) -> String {
         shown.add_row([
             cut(&column.name),
             arrow((share(column.missing.0), share(column.missing.1))),
+            arrow((count(column.distinct.0), count(column.distinct.1))),
             column.mean.map(|(before, after)| arrow((figure(before), figure(after)))).unwrap_or_default(),
             optional(column.psi),
             optional(column.ks),
@@ -109,6 +116,8 @@ fn line(name: &str, value: &str) -> String {
 
 fn funnel_and_outcomes(funnel: Option<&Funnel>, outcomes: &[Outcome]) -> String {
     let mut text = funnel.map(|shown| "\n".to_owned() + &self::funnel(shown)).unwrap_or_default();
+    let reports = funnel.iter().flat_map(|funnel| &funnel.steps).filter_map(|step| step.labels.as_ref());
+    text.extend(reports.map(labels));
     if !outcomes.is_empty() {
         text += "\n";
     }
@@ -164,6 +173,55 @@ fn funnel(funnel: &Funnel) -> String {
     indented(&shown)
 }
 
+/// What annotators or rules have said, and how far they agree.
+fn labels(report: &LabelReport) -> String {
+    let share = |rows: u64, of: u64| format!("{:.1} %", rows as f64 / of.max(1) as f64 * 100.0);
+    let mut sources = table(&[
+        Column::Text("who"),
+        Column::Figure("weight"),
+        Column::Figure("coverage"),
+        Column::Figure("overlaps"),
+        Column::Figure("conflicts"),
+        Column::Figure("right"),
+    ]);
+    for source in &report.sources {
+        sources.add_row([
+            cut(&source.name),
+            figure(source.weight),
+            share(source.labelled, report.rows),
+            share(source.overlaps, report.rows),
+            share(source.conflicts, report.rows),
+            source.judged.map(|(rows, right)| share(right, rows)).unwrap_or_default(),
+        ]);
+    }
+    let mut text = format!("\n  {}\n\n{}", report.sentence(), indented(&sources));
+    let mut pairs = table(&[
+        Column::Text("of both"),
+        Column::Text(""),
+        Column::Figure("rows"),
+        Column::Figure("the same"),
+        Column::Figure("Cohen's kappa"),
+        Column::Figure("apart"),
+    ]);
+    for pair in report.pairs.iter().take(PAIRS_MAX) {
+        pairs.add_row([
+            cut(&pair.a),
+            cut(&pair.b),
+            count(pair.rows),
+            share(pair.same, pair.rows),
+            pair.cohen_kappa.map(|kappa| format!("{kappa:.3}")).unwrap_or_default(),
+            pair.difference.map(figure).unwrap_or_default(),
+        ]);
+    }
+    if !report.pairs.is_empty() {
+        text += &format!("\n{}", indented(&pairs));
+    }
+    if let Some(more) = report.pairs.len().checked_sub(PAIRS_MAX + 1) {
+        text += &format!("  and {} more pairs: `--json` has all\n", count(more as u64 + 1));
+    }
+    text
+}
+
 fn columns(columns: &[ColumnProfile]) -> String {
     if columns.is_empty() {
         return String::new();
@@ -172,6 +230,7 @@ fn columns(columns: &[ColumnProfile]) -> String {
         Column::Text("column"),
         Column::Text("type"),
         Column::Figure("missing"),
+        Column::Figure("distinct"),
         Column::Figure("mean"),
         Column::Figure("deviation"),
         Column::Figure("least"),
@@ -184,7 +243,11 @@ fn columns(columns: &[ColumnProfile]) -> String {
             0 => String::new(),
             missing => format!("{:.1} %", missing as f64 / column.rows.max(1) as f64 * 100.0),
         };
-        let mut row = vec![cut(&column.name), column.data_type.to_lowercase(), missing];
+        let distinct = match column.values {
+            ProfileValues::Numbers { .. } | ProfileValues::Texts { .. } => count(column.distinct),
+            ProfileValues::Other => String::new(),
+        };
+        let mut row = vec![cut(&column.name), column.data_type.to_lowercase(), missing, distinct];
         row.extend(values(&column.values));
         shown.add_row(row);
     }
@@ -199,15 +262,14 @@ fn values(values: &ProfileValues) -> [String; 6] {
                 |percent: usize| percentiles.get(percent).map(|value| figure(*value)).unwrap_or_default();
             [figure(*mean), figure(*deviation), at(0), at(50), at(100), bars(histogram)]
         }
-        ProfileValues::Texts { distinct, top, other } => {
+        ProfileValues::Texts { top, other } => {
             let all = top.iter().map(|(_, rows)| rows).sum::<u64>() + other;
             let share = |(text, rows): &(String, u64)| {
                 format!("{} {:.0} %", cut(text), *rows as f64 / all.max(1) as f64 * 100.0)
             };
             let some: Vec<String> = top.iter().take(3).map(share).collect();
-            let kinds = distinct.map_or_else(|| "very many".to_owned(), count);
             let none = String::new;
-            [none(), none(), none(), none(), none(), format!("{kinds} kinds: {}", some.join(", "))]
+            [none(), none(), none(), none(), none(), some.join(", ")]
         }
         ProfileValues::Other => Default::default(),
     }

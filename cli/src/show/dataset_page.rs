@@ -1,7 +1,7 @@
 //! A dataset version as the page that browsers show: what its manifest says, in the page's own words.
 
 use phalanx_data::{
-    ColumnProfile, ColumnSummary, ColumnValues, DatasetManifest, Outcome, ProfileValues, Split,
+    ColumnProfile, ColumnSummary, ColumnValues, DatasetManifest, LabelReport, Outcome, ProfileValues, Split,
 };
 use phalanx_protocol::spec::Then;
 use phalanx_report::{
@@ -64,8 +64,8 @@ fn column(of: &ColumnSummary, target: Option<&str>) -> Column {
 
 fn funnel(of: &phalanx_data::Funnel) -> Funnel {
     let steps = of.steps.iter().map(|step| {
-        let learnt: Vec<String> =
-            step.learnt.iter().map(|(column, value)| format!("`{column}`: {value}")).collect();
+        let learnt = step.learnt.iter().map(|(column, value)| format!("`{column}`: {value}"));
+        let learnt: Vec<String> = learnt.chain(step.labels.iter().map(LabelReport::sentence)).collect();
         Step {
             step: step.step.clone(),
             about: (!learnt.is_empty()).then(|| learnt.join(", ")),
@@ -123,9 +123,7 @@ fn profile(of: &ColumnProfile) -> Profile {
                 },
             }
         }
-        ProfileValues::Texts { distinct, top, other } => {
-            ProfileOf::Texts { distinct: *distinct, top: top.clone(), other: *other }
-        }
+        ProfileValues::Texts { top, other } => ProfileOf::Texts { top: top.clone(), other: *other },
         ProfileValues::Other => ProfileOf::Other,
     };
     Profile {
@@ -133,6 +131,7 @@ fn profile(of: &ColumnProfile) -> Profile {
         data_type: of.data_type.to_lowercase(),
         rows: of.rows,
         missing: of.missing,
+        distinct: of.distinct,
         values,
     }
 }

@@ -5,7 +5,8 @@ use phalanx_protocol::spec::{ArrowSpec, CsvSpec, DataSpec, ImagesSpec, JsonSpec,
 
 use crate::{
     PrepareError,
-    intake::{Input, hash_file},
+    intake::{Input, SourceFile, hash_file},
+    label_studio,
 };
 
 /// Reads `content` as a source whose kind `kind` chooses: how many rows it has, or why it has none.
@@ -23,16 +24,17 @@ pub fn read_anything(kind: u8, content: &[u8]) -> Result<u64, PrepareError> {
     let path = folder.path().join("anything.png");
     std::fs::write(&path, content).expect("a file can be written");
     let mut spec = DataSpec { target: Some("y".to_owned()), ..DataSpec::default() };
-    match kind % 5 {
+    match kind % 6 {
         0 => spec.csv = Some(CsvSpec { path: path.clone(), missing: vec![String::new()], delimiter: ',' }),
         1 => spec.json = Some(JsonSpec { path: path.clone() }),
         2 => spec.parquet = Some(ParquetSpec { path: path.clone() }),
         3 => spec.arrow = Some(ArrowSpec { path: path.clone() }),
-        _ => {
+        4 => {
             spec.images =
                 Some(ImagesSpec { path: folder.path().to_owned(), labels: None, resize: kind >= 128 });
             spec.shape = Some([1, 8, 8]);
         }
+        _ => return label_studio::count(&SourceFile::unhashed(&path)?),
     }
     if kind >= 64 {
         spec.malformed = Malformed::Quarantine;

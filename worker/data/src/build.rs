@@ -10,16 +10,17 @@ use phalanx_storage::StorageError;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, PrepareError, Progress, Schema, Split, Stage,
-    TargetKind,
+    ColumnProfile, Encoder, FeatureKind, Funnel, Outcome, PrepareError, Progress, Schema, Sketches, Split,
+    Stage, TargetKind,
     clean::{self, Batches, Cleaned},
     cleaner::Cleaner,
     encoder::{Rules, TokenRules},
-    fit::{Fitted, Pass, fit},
+    fit::{Fitted, fit},
     intake::Input,
     kept,
     manifest::ColumnSummary,
     material::Material,
+    pass::Pass,
     plan::{Plan, WIDTH_MAX},
     profile::profile,
     shard::Shard,
@@ -56,6 +57,8 @@ pub(crate) struct Built {
     pub(crate) columns: Vec<ColumnSummary>,
     /// All columns before they were encoded; none for text.
     pub(crate) profile: Vec<ColumnProfile>,
+    /// Sketches of them.
+    pub(crate) sketches: Option<Sketches>,
     pub(crate) leakage: Vec<LeakageFinding>,
     pub(crate) weights: Option<Weighed>,
     /// Rows of the source; bytes, for text.
@@ -87,6 +90,7 @@ pub(crate) fn build(material: &Material, outlet: &Outlet) -> Result<Built, Prepa
         | SourceSpec::Json(_)
         | SourceSpec::Arrow(_)
         | SourceSpec::Images(_)
+        | SourceSpec::LabelStudio(_)
         | SourceSpec::Sql(_)
         | SourceSpec::Http(_) => build_clean(material, &plain, outlet),
     }
@@ -131,7 +135,7 @@ fn keep(
     outlet: &Outlet,
 ) -> Result<(), PrepareError> {
     let mut weigher = Weigher::new(&material.spec, &built.schema)?;
-    built.profile = kept::send(batches, splits, weigher.as_mut(), outlet)?;
+    built.hold(kept::send(batches, splits, weigher.as_mut(), outlet)?);
     built.weights = weigher.map(Weigher::finish);
     Ok(())
 }
@@ -246,6 +250,7 @@ impl Built {
             encoder,
             columns: Vec::new(),
             profile: Vec::new(),
+            sketches: None,
             leakage: Vec::new(),
             weights: None,
             rows,
@@ -253,6 +258,11 @@ impl Built {
             outcomes: Vec::new(),
             quarantine: None,
         }
+    }
+
+    fn hold(&mut self, (profile, sketches): (Vec<ColumnProfile>, Sketches)) {
+        self.profile = profile;
+        self.sketches = Some(sketches);
     }
 }
 

@@ -1,17 +1,21 @@
 //! What differs between two dataset versions: columns, rows, and how values are
-//! distributed. Pure: two manifests in, a comparison out.
+//! distributed; and how rows differ from those of a version, by sketches of both. Pure: two
+//! manifests or sketches in, a comparison out.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ColumnProfile, DatasetManifest, ProfileValues, Split};
+use crate::{ColumnProfile, ColumnSketch, DatasetManifest, ProfileValues, Sketches, Split};
 
 /// Shares below this count as this much in the index: an empty bin would make it infinite.
 const SHARE_MIN: f64 = 1e-4;
 
 /// Bins of numbers for the index.
 const BINS: usize = 10;
+
+/// Frequent values that are compared one by one.
+const TOP: usize = 20;
 
 /// How two dataset versions differ, the second seen from the first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +45,8 @@ pub struct ColumnDiff {
     pub name: String,
     /// The share of missing cells before and after.
     pub missing: (f64, f64),
+    /// How many different values there are before and after, as far as that is known: see [`ColumnProfile::distinct`].
+    pub distinct: (u64, u64),
     /// The mean before and after, of numbers.
     pub mean: Option<(f64, f64)>,
     /// The population stability index. Below 0.1 little has changed, above 0.25 much.
@@ -71,24 +77,87 @@ pub fn diff(before: &DatasetManifest, after: &DatasetManifest) -> Diff {
         removed: only(before, after),
         retyped: retyped.map(|(a, b)| (a.name.clone(), a.data_type.clone(), b.data_type.clone())).collect(),
         recipe_changed: before.lineage.recipe != after.lineage.recipe,
-        columns: both.iter().map(|(a, b)| column(a, b)).collect(),
+        columns: both.iter().map(|(a, b)| compared(&Known::of_profile(a), &Known::of_profile(b))).collect(),
     }
 }
 
-fn column(a: &ColumnProfile, b: &ColumnProfile) -> ColumnDiff {
-    let missing = |column: &ColumnProfile| column.missing as f64 / column.rows.max(1) as f64;
-    let (mean, psi, ks) = match (&a.values, &b.values) {
-        (
-            ProfileValues::Numbers { mean: a_mean, percentiles: a, .. },
-            ProfileValues::Numbers { mean: b_mean, percentiles: b, .. },
-        ) => (Some((*a_mean, *b_mean)), Some(numbers_psi(a, b)), Some(ks(a, b))),
-        (
-            ProfileValues::Texts { top: a, other: a_other, .. },
-            ProfileValues::Texts { top: b, other: b_other, .. },
-        ) => (None, Some(texts_psi((a, *a_other), (b, *b_other))), None),
-        _ => (None, None, None),
+/// How other rows, such as those that a model is asked about, differ from those of a dataset version: by column, as far
+/// as it is in both. Means are not known of sketches.
+pub fn drift(before: &Sketches, after: &Sketches) -> Vec<ColumnDiff> {
+    let both = before.columns().iter().filter_map(|a| Some((a, after.column(a.name())?)));
+    both.map(|(a, b)| compared(&Known::of_sketch(a), &Known::of_sketch(b))).collect()
+}
+
+/// What is known of a column on one side of a comparison.
+struct Known<'a> {
+    name: &'a str,
+    missing: f64,
+    distinct: u64,
+    mean: Option<f64>,
+    values: Values,
+}
+
+enum Values {
+    Numbers { percentiles: Vec<f64> },
+    Texts { top: Vec<(String, u64)>, other: u64 },
+    Other,
+}
+
+impl<'a> Known<'a> {
+    fn of_profile(of: &'a ColumnProfile) -> Self {
+        let (mean, values) = match &of.values {
+            ProfileValues::Numbers { mean, percentiles, .. } => {
+                (Some(*mean), Values::Numbers { percentiles: percentiles.clone() })
+            }
+            ProfileValues::Texts { top, other } => (None, Values::Texts { top: top.clone(), other: *other }),
+            ProfileValues::Other => (None, Values::Other),
+        };
+        let missing = of.missing as f64 / of.rows.max(1) as f64;
+        Self { name: &of.name, missing, distinct: of.distinct, mean, values }
+    }
+
+    fn of_sketch(of: &'a ColumnSketch) -> Self {
+        let percents: Vec<f64> = (0..=100).map(|percent| f64::from(percent) / 100.0).collect();
+        let values = match of.quantiles(&percents) {
+            Some(percentiles) => Values::Numbers { percentiles },
+            None => {
+                let top: Vec<(String, u64)> =
+                    of.top(TOP).into_iter().map(|found| (found.value, found.at_least)).collect();
+                let known: u64 = top.iter().map(|(_, count)| count).sum();
+                match top.is_empty() {
+                    true => Values::Other,
+                    false => Values::Texts { top, other: (of.rows() - of.missing()).saturating_sub(known) },
+                }
+            }
+        };
+        Self {
+            name: of.name(),
+            missing: of.missing() as f64 / of.rows().max(1) as f64,
+            distinct: of.distinct().estimate.round() as u64,
+            mean: None,
+            values,
+        }
+    }
+}
+
+fn compared(a: &Known<'_>, b: &Known<'_>) -> ColumnDiff {
+    let (psi, ks) = match (&a.values, &b.values) {
+        (Values::Numbers { percentiles: a }, Values::Numbers { percentiles: b }) => {
+            (Some(numbers_psi(a, b)), Some(ks(a, b)))
+        }
+        (Values::Texts { top: a, other: a_other }, Values::Texts { top: b, other: b_other }) => {
+            (Some(texts_psi((a, *a_other), (b, *b_other))), None)
+        }
+        (Values::Numbers { .. } | Values::Texts { .. } | Values::Other, _) => (None, None),
     };
-    ColumnDiff { name: a.name.clone(), missing: (missing(a), missing(b)), mean, psi, ks }
+    ColumnDiff {
+        name: a.name.to_owned(),
+        missing: (a.missing, b.missing),
+        distinct: (a.distinct, b.distinct),
+        mean: a.mean.zip(b.mean),
+        psi,
+        ks,
+    }
 }
 
 /// The share of numbers that are at most `number`, by percentiles.
@@ -146,6 +215,10 @@ fn ks(a: &[f64], b: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+
     use super::*;
 
     fn uniform(from: f64, to: f64) -> Vec<f64> {
@@ -166,5 +239,21 @@ mod tests {
         let b = vec![("x".to_owned(), 90), ("z".to_owned(), 10)];
         assert!(texts_psi((&a, 0), (&a, 0)).abs() < 1e-12);
         assert!(texts_psi((&a, 0), (&b, 0)) > 0.25);
+    }
+
+    #[test]
+    fn rows_that_a_model_is_asked_about_are_compared_with_those_of_a_version_by_sketches() {
+        let rows = |from: i64, texts: [&str; 2]| {
+            let numbers: ArrayRef = Arc::new((from..from + 10_000).collect::<Int64Array>());
+            let texts: ArrayRef =
+                Arc::new((0..10_000).map(|row| Some(texts[row % 2])).collect::<StringArray>());
+            Sketches::of(&RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).unwrap())
+        };
+        let version = rows(0, ["a", "b"]);
+        let same = drift(&version, &rows(0, ["a", "b"]));
+        assert!(same.iter().all(|column| column.psi.unwrap().abs() < 1e-9), "{same:?}");
+        let [n, t] = drift(&version, &rows(5_000, ["a", "c"])).try_into().unwrap();
+        assert!((n.ks.unwrap() - 0.5).abs() < 0.03 && n.psi.unwrap() > 0.25, "{n:?}");
+        assert!(t.psi.unwrap() > 0.25 && t.distinct == (2, 2), "{t:?}");
     }
 }

@@ -115,9 +115,9 @@ impl Encoder {
         }
     }
 
-    /// Encodes a chunk of a table whose first columns are those of this encoder.
-    pub(crate) fn encode(&self, chunk: Chunk, path: &Path) -> Result<Features, PrepareError> {
-        match (&self.rules, chunk.lists) {
+    /// Encodes a chunk of a table whose first columns are those of this encoder. Its lists are used up.
+    pub(crate) fn encode(&self, chunk: &mut Chunk, path: &Path) -> Result<Features, PrepareError> {
+        match (&self.rules, chunk.lists.take()) {
             (Rules::Table(table), _) => {
                 let width = self.width();
                 let mut rows = vec![0.0; chunk.rows * width];

@@ -138,8 +138,8 @@ impl Source {
     }
 }
 
-fn table_batch(encoder: &Encoder, path: &Path, chunk: Chunk) -> Result<Batch, PrepareError> {
-    Ok(Batch::new(chunk.rows, encoder.encode(chunk, path)?, Targets::None))
+fn table_batch(encoder: &Encoder, path: &Path, mut chunk: Chunk) -> Result<Batch, PrepareError> {
+    Ok(Batch::new(chunk.rows, encoder.encode(&mut chunk, path)?, Targets::None))
 }
 
 /// The windows from byte `at`, which moves on; `None` at the end.

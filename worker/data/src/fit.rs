@@ -1,10 +1,10 @@
 //! The second pass: what is learnt from the training split, which is the
-//! encoder and the schema. Sums run over rows in their order, in `f64`, so that
-//! the result is the same each time.
+//! encoder and the schema. Sums run over the rows of a chunk, and then over chunks, in their order
+//! and in `f64`, so that the result is the same each time.
 
 use std::path::Path;
 
-use phalanx_protocol::spec::{DataSpec, EncodeSpec, NumberEncoding};
+use phalanx_protocol::spec::{EncodeSpec, NumberEncoding};
 
 use crate::{
     FeatureKind, Schema, Split, TargetKind,
@@ -13,10 +13,11 @@ use crate::{
     learn::{Learnt, LearntNumbers, Unfit},
     manifest::{ColumnSummary, ColumnValues},
     moments::{ByteMoments, Moments},
-    plan::{ColumnPlan, FeaturePlan, Plan, WIDTH_MAX},
-    profile::{Classes, Profile, Target, TargetValues},
-    source::{Chunk, Dialect, ListValues, Lists, Table},
-    split::{Division, LeakageCheck, check_sizes},
+    pass::{Divided, Pass},
+    plan::{ColumnPlan, FeaturePlan, WIDTH_MAX},
+    profile::{Classes, Target, TargetValues},
+    source::{Chunk, ListValues, Lists},
+    split::{LeakageCheck, check_sizes, row_hashes},
 };
 
 /// What was learnt.
@@ -27,44 +28,40 @@ pub(crate) struct Fitted {
     pub(crate) columns: Vec<ColumnSummary>,
 }
 
-/// What every pass over the rows knows that comes after the first.
-#[derive(Clone, Copy)]
-pub(crate) struct Pass<'a> {
-    pub(crate) table: &'a Table,
-    pub(crate) plan: &'a Plan,
-    pub(crate) profile: &'a Profile,
-    pub(crate) division: &'a Division,
-    pub(crate) dialect: &'a Dialect,
-    pub(crate) spec: &'a DataSpec,
-}
-
 /// Learns from the rows that the division puts into the training split, and looks for what is in others, too.
 pub(crate) fn fit(
     pass: &Pass<'_>,
     leakage: &mut LeakageCheck,
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
 ) -> Result<Fitted, PrepareError> {
-    let Pass { table, plan, profile, division, spec, .. } = *pass;
+    let Pass { table, plan, profile, spec, .. } = *pass;
     let path = table.path();
     let changed = || PrepareError::Changed { path: path.to_owned() };
     let mut features = FeatureSums::new(&plan.features, &spec.encode);
     let mut target = TargetSums::new(&profile.target);
-    let mut walk = division.walk(&spec.split);
-    for chunk in table.chunks(&plan.selected())? {
-        let chunk = chunk?;
-        let cells = chunk.columns.last().ok_or_else(changed)?;
-        let targets = profile.target.read(cells, chunk.rows).ok_or_else(changed)?;
-        let splits = walk.next(&plan.split, &chunk, &targets, path)?;
-        leakage.fitting(&plan.split, plan.features.columns(), &chunk, &splits, path)?;
-        let train: Vec<usize> = (0..chunk.rows).filter(|row| splits[*row] == Some(Split::Train)).collect();
-        features.observe(&chunk, &train, path)?;
-        target.observe(&targets, &train);
-        progress(chunk.read)?;
-    }
-    if walk.told() != profile.rows {
+    let (blank, are_hashed) = (features.part(), leakage.is_about_rows());
+    let work = |Divided { chunk, targets, splits }: Divided| {
+        let used = (0..chunk.rows).filter(|row| splits[*row].is_some());
+        let (train, other): (Vec<usize>, Vec<usize>) =
+            used.partition(|row| splits[*row] == Some(Split::Train));
+        let mut part = blank.part();
+        part.observe(&chunk, &train, path)?;
+        let mut of_target = TargetSums::new(&profile.target);
+        of_target.observe(&targets, &train);
+        let other = other.into_iter().filter(|_| are_hashed);
+        let hashes = row_hashes(&chunk, plan.features.columns(), other);
+        Ok((chunk, splits, part, of_target, hashes))
+    };
+    let told = pass.read(work, |(chunk, splits, part, of_target, hashes)| {
+        leakage.fitting(&plan.split, &chunk, &splits, &hashes, path)?;
+        features.merge(part);
+        target.merge(of_target);
+        progress(chunk.read)
+    })?;
+    if told.all != profile.rows {
         return Err(changed());
     }
-    check_sizes(&spec.split, walk.rows(), walk.rows(), path, "rows")?;
+    check_sizes(&spec.split, told.rows, told.rows, path, "rows")?;
     leakage.fitted(path)?;
 
     let (features, rules, mut columns) = features.finish(pass)?;
@@ -100,6 +97,44 @@ impl<'a> FeatureSums<'a> {
                 Some(shape) => Self::FloatPixels(name, shape, vec![Moments::default(); shape[0]]),
                 None => Self::Vector(name, *encoding, Vec::new()),
             },
+        }
+    }
+
+    /// Of no rows yet: for a part of them, which is then merged.
+    fn part(&self) -> Self {
+        match self {
+            Self::Columns(columns) => {
+                Self::Columns(columns.iter().map(|(name, learnt)| (*name, learnt.part())).collect())
+            }
+            Self::BytePixels(name, shape, sums) => {
+                Self::BytePixels(name, *shape, vec![ByteMoments::default(); sums.len()])
+            }
+            Self::FloatPixels(name, shape, sums) => {
+                Self::FloatPixels(name, *shape, vec![Moments::default(); sums.len()])
+            }
+            Self::Vector(name, encoding, _) => Self::Vector(name, *encoding, Vec::new()),
+        }
+    }
+
+    /// Adds what was learnt of later rows.
+    fn merge(&mut self, later: Self) {
+        match (self, later) {
+            (Self::Columns(ours), Self::Columns(theirs)) => {
+                ours.iter_mut().zip(theirs).for_each(|((_, ours), (_, theirs))| ours.merge(theirs));
+            }
+            (Self::BytePixels(_, _, ours), Self::BytePixels(_, _, theirs)) => {
+                ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.merge(theirs));
+            }
+            (Self::FloatPixels(_, _, ours), Self::FloatPixels(_, _, theirs)) => {
+                ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.merge(theirs));
+            }
+            (Self::Vector(_, encoding, ours), Self::Vector(_, _, theirs)) => {
+                ours.resize(theirs.len(), LearntNumbers::new(*encoding, theirs.len()));
+                ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| ours.merge(theirs));
+            }
+            (Self::Columns(_) | Self::BytePixels(..) | Self::FloatPixels(..) | Self::Vector(..), _) => {
+                unreachable!("invariant: parts are of the kind of the whole")
+            }
         }
     }
 
@@ -156,7 +191,7 @@ impl<'a> FeatureSums<'a> {
             }
             Self::Vector(_, encoding, learnt) => {
                 let width = chunk.lists.as_ref().ok_or_else(changed)?.width;
-                learnt.resize(width, LearntNumbers::new(*encoding, width));
+                learnt.resize(width, LearntNumbers::new(*encoding, width).part());
                 for values in float_rows(chunk, train).ok_or_else(changed)? {
                     learnt.iter_mut().zip(values).for_each(|(learnt, value)| learnt.add(*value));
                 }
@@ -251,6 +286,16 @@ impl<'a> TargetSums<'a> {
             }
             // The target that these sums are for also read the values.
             (Self::Classes(..), TargetValues::Numbers(_)) | (Self::Number(_), TargetValues::Classes(_)) => {}
+        }
+    }
+
+    fn merge(&mut self, later: Self) {
+        match (self, later) {
+            (Self::Classes(_, ours), Self::Classes(_, theirs)) => {
+                ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
+            }
+            (Self::Number(ours), Self::Number(theirs)) => ours.merge(theirs),
+            (Self::Classes(..), Self::Number(_)) | (Self::Number(_), Self::Classes(..)) => {}
         }
     }
 

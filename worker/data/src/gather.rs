@@ -15,6 +15,7 @@ use crate::{
     build::given_up,
     http,
     intake::{self, SourceFile, hash_file, is_image, locate},
+    label_studio,
     source::unreadable,
     sql,
 };
@@ -43,27 +44,33 @@ pub(crate) async fn gather(
             found.extend(folder.labels.iter().map(|labels| (labels.clone(), labels.clone())));
             found
         }
+        SourceSpec::LabelStudio(tasks) => {
+            vec![label_studio::write_down(files(&tasks.path, scratch).await?, scratch).await?]
+        }
         SourceSpec::Csv(_)
         | SourceSpec::Parquet(_)
         | SourceSpec::Json(_)
         | SourceSpec::Arrow(_)
-        | SourceSpec::Text(_) => {
-            let path = source.path().unwrap_or(Path::new(""));
-            match is_url(path) {
-                true => intake::fetch(path, false, scratch).await?,
-                false => locate(path)?.into_iter().map(|path| (path.clone(), path)).collect(),
-            }
-        }
+        | SourceSpec::Text(_) => files(source.path().unwrap_or(Path::new("")), scratch).await?,
     };
     let has_lines = match source {
         SourceSpec::Csv(_) | SourceSpec::Json(_) | SourceSpec::Text(_) => true,
         SourceSpec::Parquet(_)
         | SourceSpec::Arrow(_)
         | SourceSpec::Images(_)
+        | SourceSpec::LabelStudio(_)
         | SourceSpec::Sql(_)
         | SourceSpec::Http(_) => false,
     };
     hash(found, has_lines, progress).await
+}
+
+/// The files that a path, a glob or a URL names.
+async fn files(path: &Path, scratch: &Path) -> Result<Vec<Found>, PrepareError> {
+    match is_url(path) {
+        true => intake::fetch(path, false, scratch).await,
+        false => Ok(locate(path)?.into_iter().map(|path| (path.clone(), path)).collect()),
+    }
 }
 
 /// Hashes files on a thread.

@@ -56,13 +56,11 @@ pub async fn validate(
         }
         let Cleaned { table, funnel, outcomes, quarantine, .. } = material.clean()?;
         let mut census: Option<Census> = None;
-        let mut schema = None;
         for batch in read_batches(&table.path)? {
             let batch = visible(&batch?);
             census.get_or_insert_with(|| Census::new(&batch.schema())).add(Census::of(&batch));
-            schema = Some(batch.schema());
         }
-        let columns = census.zip(schema).map(|(census, schema)| census.finish(&schema)).unwrap_or_default();
+        let (columns, _) = census.map(Census::finish).unwrap_or_default();
         Ok(Validation { funnel, outcomes, quarantined: quarantine.rows(), columns })
     })
     .await
@@ -91,6 +89,24 @@ pub async fn clean_rows(
             from = to;
         }
         Ok(())
+    })
+    .await
+}
+
+/// Hands the clean rows of the source that `spec` names to `take`, undivided: rows may have no target.
+///
+/// # Errors
+///
+/// What is wrong with the source and where, or what `take` returns.
+pub async fn undivided_rows(
+    spec: &DataSpec,
+    progress: &mut (dyn FnMut(Progress) + Send),
+    mut take: impl FnMut(&RecordBatch) -> Result<(), PrepareError> + Send + 'static,
+) -> Result<(), PrepareError> {
+    look(spec, progress, move |material| {
+        let Cleaned { table, outcomes, .. } = material.clean()?;
+        refuse(&outcomes)?;
+        read_batches(&table.path)?.try_for_each(|batch| take(&visible(&batch?)))
     })
     .await
 }

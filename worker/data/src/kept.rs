@@ -18,7 +18,7 @@ use parquet::{
 };
 
 use crate::{
-    ColumnProfile, PrepareError, Split,
+    ColumnProfile, PrepareError, Sketches, Split,
     build::{Outlet, Part},
     census::Census,
     clean::Batches,
@@ -37,10 +37,10 @@ pub(crate) fn send(
     splits: &[Option<Split>],
     mut weigher: Option<&mut Weigher<'_>>,
     outlet: &Outlet,
-) -> Result<Vec<ColumnProfile>, PrepareError> {
+) -> Result<(Vec<ColumnProfile>, Sketches), PrepareError> {
     let changed = || PrepareError::Changed { path: "the source".into() };
     let mut files = KEPT.map(Kept::new);
-    let (mut seen, mut all) = (0, None);
+    let (mut seen, mut all) = (0, None::<Census>);
     let work = |_, rows: Rows| {
         let batch = visible(&rows.batch);
         Ok((Census::of(&batch), batch))
@@ -48,8 +48,7 @@ pub(crate) fn send(
     batches.read(work, |(census, batch)| {
         let of_rows = splits.get(seen..seen + batch.num_rows()).ok_or_else(changed)?;
         seen += batch.num_rows();
-        let (whole, _) = all.get_or_insert_with(|| (Census::new(&batch.schema()), batch.schema()));
-        whole.add(census);
+        all.get_or_insert_with(|| Census::new(&batch.schema())).add(census);
         if let Some(weigher) = &mut weigher {
             weigher.add(&batch, of_rows)?;
         }
@@ -57,7 +56,7 @@ pub(crate) fn send(
         files.iter_mut().try_for_each(|file| file.add(&named, of_rows, outlet))
     })?;
     files.into_iter().try_for_each(|file| file.finish(outlet))?;
-    Ok(all.map(|(census, schema)| census.finish(&schema)).unwrap_or_default())
+    Ok(all.map(Census::finish).unwrap_or_default())
 }
 
 /// The rows of a split, while they are gathered.
@@ -110,7 +109,8 @@ impl Kept {
     }
 }
 
-fn writer(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, PrepareError> {
+/// A Parquet file in memory.
+pub(crate) fn writer(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, PrepareError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         // The name of the code that wrote a file would make its bytes others with each version.
@@ -135,6 +135,6 @@ fn project(batch: &RecordBatch, is_kept: impl Fn(&Field) -> bool) -> RecordBatch
     batch.project(&kept).expect("invariant: the columns are those of the batch")
 }
 
-fn failed(error: &dyn std::error::Error) -> PrepareError {
+pub(crate) fn failed(error: &dyn std::error::Error) -> PrepareError {
     PrepareError::Scratch { path: "memory".into(), reason: error.to_string() }
 }

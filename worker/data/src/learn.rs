@@ -1,6 +1,9 @@
 //! What is learnt of one column from the training split, cell by cell, and the encoding that comes of it.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use phalanx_protocol::spec::{CategoryEncoding, ColumnEncoding, EncodeSpec, NumberEncoding, parse_time};
 
@@ -23,7 +26,7 @@ pub(crate) const CATEGORIES_MAX: usize = 1_000;
 const NUMBERED_MAX: usize = 100_000;
 
 /// What is learnt of one column.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Learnt {
     Numbers(LearntNumbers),
     /// Counts of each text, up to one more than there may be.
@@ -77,6 +80,25 @@ impl LearntNumbers {
         }
         if let Some(sample) = &mut self.sample {
             sample.add(number);
+        }
+    }
+
+    /// Of no numbers yet: for a part of them, which is then merged.
+    pub(crate) fn part(&self) -> Self {
+        Self {
+            encoding: self.encoding,
+            moments: Moments::default(),
+            logarithms: Moments::default(),
+            sample: self.sample.as_ref().map(|_| Sample::of(usize::MAX)),
+        }
+    }
+
+    /// Adds what was learnt of a later part.
+    pub(crate) fn merge(&mut self, later: Self) {
+        self.moments.merge(later.moments);
+        self.logarithms.merge(later.logarithms);
+        if let (Some(ours), Some(theirs)) = (&mut self.sample, later.sample) {
+            ours.append(theirs);
         }
     }
 
@@ -134,6 +156,46 @@ impl Learnt {
         }
     }
 
+    /// Of no rows yet: for a part of them, which is then merged.
+    pub(crate) fn part(&self) -> Self {
+        match self {
+            Self::Numbers(numbers) => Self::Numbers(numbers.part()),
+            Self::Categories { encoding, max, .. } => {
+                Self::Categories { encoding: *encoding, counts: BTreeMap::new(), missing: 0, max: *max }
+            }
+            Self::Texts(encoding) => Self::Texts(encoding.clone()),
+            Self::Dates { parts, .. } => {
+                let part = |(rule, _): &(DateRule, Moments)| (rule.clone(), Moments::default());
+                Self::Dates { parts: parts.iter().map(part).collect(), seconds: Moments::default() }
+            }
+        }
+    }
+
+    /// Adds what was learnt of a later part of the same column.
+    pub(crate) fn merge(&mut self, later: Self) {
+        match (self, later) {
+            (Self::Numbers(ours), Self::Numbers(theirs)) => ours.merge(theirs),
+            (
+                Self::Categories { counts, missing, max, .. },
+                Self::Categories { counts: more, missing: more_missing, .. },
+            ) => {
+                *missing += more_missing;
+                for (text, count) in more {
+                    if let Some(known) = counts.get_mut(&text) {
+                        *known += count;
+                    } else if counts.len() <= *max {
+                        counts.insert(text, count);
+                    }
+                }
+            }
+            (Self::Dates { parts, seconds }, Self::Dates { parts: more, seconds: more_seconds }) => {
+                seconds.merge(more_seconds);
+                parts.iter_mut().zip(more).for_each(|((_, ours), (_, theirs))| ours.merge(theirs));
+            }
+            (Self::Numbers(_) | Self::Categories { .. } | Self::Texts(_) | Self::Dates { .. }, _) => {}
+        }
+    }
+
     /// Learns from the rows `train` of a column's cells.
     pub(crate) fn observe(&mut self, cells: &Cells, train: &[usize]) -> Result<(), Unfit> {
         match self {
@@ -144,17 +206,17 @@ impl Learnt {
                     }
                 }
             }
-            Self::Categories { counts, missing, max, .. } => {
+            Self::Categories { counts, missing, .. } => {
+                let mut seen: HashMap<Cow<'_, str>, u64> = HashMap::new();
                 for row in train {
-                    let Some(text) = cells.text(*row) else {
-                        *missing += 1;
-                        continue;
-                    };
-                    if let Some(count) = counts.get_mut(text.as_ref()) {
-                        *count += 1;
-                    } else if counts.len() <= *max {
-                        counts.insert(text.into_owned(), 1);
+                    match cells.text(*row) {
+                        Some(text) => *seen.entry(text).or_default() += 1,
+                        None => *missing += 1,
                     }
+                }
+                // A part has few rows; whoever merges parts sees to the most that are kept.
+                for (text, count) in seen {
+                    *counts.entry(text.into_owned()).or_default() += count;
                 }
             }
             Self::Texts(_) => {}

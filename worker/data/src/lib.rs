@@ -9,7 +9,7 @@
 //!
 //! In reading order: what a model must know of a data set, batches, the order
 //! of rows (of all, or of blocks and windows), the division into splits and what
-//! leaks between them, the intake of sources, cleaning, tables, the profile, what is learnt
+//! leaks between them, the intake of sources, cleaning and labelling, tables, the profile, sketches, what is learnt
 //! of each column and the encodings that come of it, tokens, shards, the manifest, preparing, and the two
 //! ways to read: a prepared data set (mapped whole or streamed through a bounded
 //! cache, augmented on the way), and a new file for a finished model.
@@ -18,6 +18,7 @@
 //! store's and that of sources. Shards and fitted statistics are decided by content and recipe alone: no
 //! clock, no path, no ambient randomness. Statistics come from the training split alone.
 
+mod agreement;
 mod anything;
 mod augment;
 mod batch;
@@ -44,6 +45,7 @@ mod inspect;
 mod intake;
 mod kept;
 mod label_noise;
+mod label_studio;
 mod learn;
 mod manifest;
 mod mapped;
@@ -51,6 +53,7 @@ mod material;
 mod moments;
 mod order;
 mod ordered;
+mod pass;
 mod plan;
 mod prepare;
 mod profile;
@@ -60,6 +63,7 @@ mod sample;
 mod schema;
 mod secret;
 mod shard;
+mod sketch;
 mod source;
 mod split;
 mod sql;
@@ -69,6 +73,7 @@ mod versions;
 mod weigh;
 mod write;
 
+pub use agreement::{LabelReport, LabelSource, PairAgreement};
 #[doc(hidden)]
 pub use anything::read_anything;
 pub use augment::Augment;
@@ -79,12 +84,12 @@ pub use census::{ColumnProfile, ProfileValues};
 pub use clean::{Change, Funnel, Outcome, StepReport};
 pub use columns::EncodedColumn;
 pub use dataset::{Dataset, OpenError};
-pub use diff::{ColumnDiff, Diff, diff};
+pub use diff::{ColumnDiff, Diff, diff, drift};
 pub use encoder::Encoder;
 pub use error::{CellProblem, ColumnProblem, LineProblem, Place, PrepareError};
 pub use export::{ExportFormat, Exporter};
 pub use features::{FeatureReader, read_features};
-pub use inspect::{Validation, clean_rows, validate};
+pub use inspect::{Validation, clean_rows, undivided_rows, validate};
 pub use intake::SourceRecord;
 pub use label_noise::{LabelIssue, LabelNoise, LabelNoiseError, label_noise};
 pub use manifest::{
@@ -95,6 +100,7 @@ pub use prepare::{Prepared, Progress, Stage, prepare};
 pub use raw::{RawColumn, RawRows, RawRowsError};
 pub use rows::{RowReader, read_rows};
 pub use schema::{FeatureKind, Schema, TargetKind};
+pub use sketch::{ColumnSketch, Distinct, FrequentValue, Sketches};
 pub use split::{LeakageFinding, LeakageKind, Split};
 pub use tokens::{InvalidTokenizer, Tokenizer};
 pub use versions::{FindError, find_version, versions};

@@ -24,7 +24,7 @@ pub const SHARD_BYTES: usize = 32 << 20;
 
 /// The layout that this code writes and reads. It is part of the version's
 /// hash: change it whenever other bytes would come of the same source.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// The most bytes of a manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -54,6 +54,9 @@ pub struct DatasetManifest {
     /// All columns as they were before they were encoded, over all rows: for people, and to compare versions by.
     /// None for text.
     pub profile: Vec<ColumnProfile>,
+    /// Sketches of the same columns, for [`Sketches::read`](crate::Sketches::read). None for text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sketches: Option<FileRef>,
     /// What is in two splits, as far as that was looked for and let pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leakage: Vec<LeakageFinding>,
@@ -170,8 +173,8 @@ impl DatasetManifest {
     /// Every file that it names.
     pub(crate) fn files(&self) -> impl Iterator<Item = &FileRef> {
         let raw = Split::ALL.into_iter().flat_map(|split| &self.split(split).raw);
-        let shards = self.shards().chain(raw).chain(&self.lineage.quarantine).map(|shard| &shard.file);
-        shards.chain(self.weights.as_ref().map(|weights| &weights.file))
+        let rows = self.shards().chain(raw).chain(&self.lineage.quarantine).map(|shard| &shard.file);
+        rows.chain(&self.sketches).chain(self.weights.as_ref().map(|weights| &weights.file))
     }
 
     /// What it is, in one line for people.

@@ -37,6 +37,11 @@ impl Moments {
         self.squares += distance * (value - self.mean);
     }
 
+    /// Adds those of later values.
+    pub(crate) fn merge(&mut self, later: Self) {
+        *self = Self::joined(&[*self, later]);
+    }
+
     pub(crate) fn scale(&self) -> Scale {
         Scale { mean: self.mean, deviation: above_zero(self.deviation()) }
     }
@@ -83,6 +88,11 @@ impl ByteMoments {
             self.max = self.max.max(*byte);
         }
         self.count += bytes.len() as u64;
+    }
+
+    /// Adds those of later bytes.
+    pub(crate) fn merge(&mut self, later: Self) {
+        *self = Self::joined(&[*self, later]);
     }
 
     /// Of the bytes scaled to 0..1.

@@ -22,7 +22,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    DatasetManifest, Lineage, PrepareError, ShardRef, Split, SplitManifest,
+    DatasetManifest, Lineage, PrepareError, ShardRef, Sketches, Split, SplitManifest,
     build::{self, Outlet, Part},
     gather::gather,
     intake::{self, SourceFile, is_unchanged},
@@ -154,21 +154,14 @@ async fn store_parts(
     }
     let crashed = |_| PrepareError::Crashed { path: intake::shown(&material.files).into() };
     let built = building.await.map_err(crashed)??;
-    let quarantine = match built.quarantine {
-        Some((content, rows)) => {
-            let path = format!("{}/quarantine.jsonl", folder(&version));
-            Some(ShardRef { file: create(store, &path, content).await?, rows })
-        }
-        None => None,
-    };
-    let weights = match built.weights {
-        Some(Weighed { rows, of }) => {
-            let path = format!("{}/train-weights.f32", folder(&version));
-            let content: Vec<u8> = rows.into_iter().flat_map(f32::to_le_bytes).collect();
-            Some(Weights { file: create(store, &path, content.into()).await?, of })
-        }
-        None => None,
-    };
+    let (quarantined, rows) = built.quarantine.unzip();
+    let quarantine = create_some(store, &version, "quarantine.jsonl", quarantined).await?;
+    let (weighed, of) = built.weights.map(|Weighed { rows, of }| (rows, of)).unzip();
+    let bytes = |rows: Vec<f32>| Bytes::from_iter(rows.into_iter().flat_map(f32::to_le_bytes));
+    let weighed = weighed.map(bytes);
+    let weights = create_some(store, &version, "train-weights.f32", weighed).await?;
+    let sketches = built.sketches.as_ref().map(Sketches::to_file).transpose()?;
+    let sketches = create_some(store, &version, "sketches.parquet", sketches).await?;
     let [train, validation, test] = splits;
     Ok(DatasetManifest {
         format: FORMAT,
@@ -185,13 +178,27 @@ async fn store_parts(
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
             funnel: built.funnel,
             outcomes: built.outcomes,
-            quarantine,
+            quarantine: quarantine.zip(rows).map(|(file, rows)| ShardRef { file, rows }),
         },
         columns: built.columns,
         profile: built.profile,
+        sketches,
         leakage: built.leakage,
         weights,
     })
+}
+
+/// Stores a file of a version that only some versions have.
+async fn create_some(
+    store: &Store,
+    version: &str,
+    name: &str,
+    content: Option<Bytes>,
+) -> Result<Option<FileRef>, StorageError> {
+    match content {
+        Some(content) => create(store, &format!("{}/{name}", folder(version)), content).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Stores a file that content and recipe decide: other bytes in its place are damage.

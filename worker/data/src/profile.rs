@@ -7,12 +7,13 @@ use std::{
     path::Path,
 };
 
+use arrow::array::Array as _;
 use phalanx_protocol::spec::CLASSES_MAX;
 
 use crate::{
     error::{CellProblem, ColumnProblem, Place, PrepareError, shown},
     plan::{ColumnKind, ColumnPlan, FeaturePlan, Plan},
-    source::{Cells, Chunk, Table},
+    source::{Cells, Chunk, Table, is_finite},
     split::Survey,
 };
 
@@ -124,6 +125,16 @@ impl Seen {
         plan: &ColumnPlan,
         path: &Path,
     ) -> Result<(), PrepareError> {
+        if let Some(missing) = plainly_missing(plan.kind, cells) {
+            self.missing += missing;
+            let there = chunk.rows as u64 - missing;
+            if plan.kind == ColumnKind::Text {
+                self.texts += there
+            } else {
+                self.numbers += there
+            }
+            return Ok(());
+        }
         for row in 0..chunk.rows {
             match (plan.kind, cells.number(row)) {
                 (_, Ok(None)) => self.missing += 1,
@@ -173,6 +184,20 @@ impl Seen {
             (ColumnKind::Untyped, Some(_)) => Ok(ColumnKind::Text),
             (known, _) => Ok(known),
         }
+    }
+}
+
+/// How many cells are missing, where the type of the column says all else: nothing is left to be found of texts, and of
+/// numbers that are finite.
+fn plainly_missing(kind: ColumnKind, cells: &Cells) -> Option<u64> {
+    match (kind, cells) {
+        (ColumnKind::Text, Cells::Text(cells)) => Some(cells.null_count() as u64),
+        (ColumnKind::Numbers, Cells::Numbers(cells)) => {
+            // What stands in the place of a missing cell may be anything: such columns are looked at one by one.
+            let all_finite = cells.values().iter().all(|number| is_finite(*number));
+            all_finite.then(|| cells.null_count() as u64)
+        }
+        (ColumnKind::Text | ColumnKind::Numbers | ColumnKind::Untyped, _) => None,
     }
 }
 

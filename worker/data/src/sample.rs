@@ -45,6 +45,11 @@ impl Sample {
         }
     }
 
+    /// Adds what another one has seen of later numbers, all of which it has kept.
+    pub(crate) fn append(&mut self, later: Self) {
+        later.kept.into_iter().for_each(|value| self.add(value));
+    }
+
     /// What is needed to ask for quantiles.
     pub(crate) fn sorted(mut self) -> Sorted {
         self.kept.sort_by(f64::total_cmp);

@@ -1,15 +1,15 @@
 //! The third pass: every row is encoded and goes into a shard of its split. At
-//! most one shard of each split is held in memory.
+//! most one shard of each split is held in memory, and a few chunks of encoded rows.
 
 use crate::{
     Encoder, Split,
     encoder::TokenRules,
     error::PrepareError,
-    fit::Pass,
     manifest::SHARD_BYTES,
+    pass::{Divided, Pass},
     shard::{Shard, ShardBuilder},
     source::TextFile,
-    split::LeakageCheck,
+    split::{LeakageCheck, row_hashes},
     tokens::Pieces,
 };
 
@@ -24,19 +24,18 @@ pub(crate) fn write_table(
     mut progress: impl FnMut(f32) -> Result<(), PrepareError>,
     sink: Sink<'_>,
 ) -> Result<Vec<Option<Split>>, PrepareError> {
-    let Pass { table, plan, profile, division, spec, .. } = *pass;
-    let changed = || PrepareError::Changed { path: table.path().to_owned() };
+    let Pass { table, plan, profile, .. } = *pass;
     let mut builders: Option<[ShardBuilder; 3]> = None;
-    let mut walk = division.walk(&spec.split);
     let mut all = Vec::with_capacity(profile.rows as usize);
-    for chunk in table.chunks(&plan.selected())? {
-        let chunk = chunk?;
-        let (rows, read) = (chunk.rows, chunk.read);
-        let cells = chunk.columns.last().ok_or_else(changed)?;
-        let targets = profile.target.read(cells, rows).ok_or_else(changed)?;
-        let splits = walk.next(&plan.split, &chunk, &targets, table.path())?;
-        leakage.writing(plan.features.columns(), &chunk, &splits);
-        let features = encoder.encode(chunk, table.path())?;
+    let are_hashed = leakage.is_about_rows();
+    let work = |Divided { mut chunk, targets, splits }: Divided| {
+        let train = (0..chunk.rows).filter(|row| are_hashed && splits[*row] == Some(Split::Train));
+        let hashes = row_hashes(&chunk, plan.features.columns(), train);
+        let features = encoder.encode(&mut chunk, table.path())?;
+        Ok((chunk, targets, splits, hashes, features))
+    };
+    pass.read(work, |(chunk, targets, splits, hashes, features)| {
+        leakage.writing(&chunk.places, &hashes);
         let builders = builders.get_or_insert_with(|| {
             Split::ALL.map(|split| ShardBuilder::new(split, encoder.width(), &features, &targets))
         });
@@ -47,8 +46,8 @@ pub(crate) fn write_table(
             }
         }
         all.extend(splits);
-        progress(read)?;
-    }
+        progress(chunk.read)
+    })?;
     for shard in builders.iter_mut().flatten().filter_map(ShardBuilder::finish) {
         sink(shard)?;
     }

@@ -31,6 +31,8 @@ pub struct Profile {
     pub rows: u64,
     /// Missing cells.
     pub missing: u64,
+    /// How many different values there are, counted or estimated.
+    pub distinct: u64,
     /// Its values.
     pub values: ProfileOf,
 }
@@ -52,8 +54,6 @@ pub enum ProfileOf {
     },
     /// Texts, dates, and truth values.
     Texts {
-        /// How many different ones there are, where they could be counted.
-        distinct: Option<u64>,
         /// The most frequent ones and how often each comes, the most frequent first.
         top: Vec<(String, u64)>,
         /// Rows with any other.

@@ -9,7 +9,8 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use phalanx_data::{ExportFormat, Exporter, PrepareError, RawRows, Split, clean_rows};
+use phalanx_data::{ExportFormat, Exporter, PrepareError, RawRows, Split, clean_rows, undivided_rows};
+use phalanx_protocol::spec::Objective;
 
 use super::{Named, Told, store, wrong};
 use crate::{
@@ -21,12 +22,14 @@ use crate::{
 /// Write the clean rows of a data set, as they are before they are encoded
 ///
 /// Of a job, all rows: its source is read and cleaned again. Of a version, the rows of the validation and the test
-/// split, which are kept with it. A column `split` says where each row belongs.
+/// split, which are kept with it. A column `split` says where each row belongs; tasks for Label Studio have it only with
+/// `--split`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   phalanx data export examples/adult.toml --format parquet --output adult.parquet
-  phalanx data export 3f2a --format csv --split test > test.csv")]
+  phalanx data export 3f2a --format csv --split test > test.csv
+  phalanx data export reviews.toml --format label-studio --output tasks.json")]
 pub(super) struct Export {
     /// The beginning of a version's name, or a job file
     #[arg(value_name = "VERSION|JOB")]
@@ -57,6 +60,8 @@ enum Format {
     Parquet,
     /// A JSON object on each line
     Jsonl,
+    /// Tasks for Label Studio, with the labels that are there as annotations
+    LabelStudio,
 }
 
 /// Which rows.
@@ -77,11 +82,7 @@ impl Export {
     /// Writes.
     pub(super) async fn run(self) -> Result<Exit, CliError> {
         let named = Named::new(&self.data)?;
-        let format = match self.format {
-            Format::Csv => ExportFormat::Csv,
-            Format::Parquet => ExportFormat::Parquet,
-            Format::Jsonl => ExportFormat::JsonLines,
-        };
+        let format = self.format(&named).await?;
         let only = self.split.map(|part| match part {
             Part::Train => Split::Train,
             Part::Validation => Split::Validation,
@@ -106,6 +107,22 @@ impl Export {
         Ok(Exit::Done)
     }
 
+    async fn format(&self, named: &Named) -> Result<ExportFormat, CliError> {
+        let recipe = match (self.format, named) {
+            (Format::Csv, _) => return Ok(ExportFormat::Csv),
+            (Format::Parquet, _) => return Ok(ExportFormat::Parquet),
+            (Format::Jsonl, _) => return Ok(ExportFormat::JsonLines),
+            (Format::LabelStudio, Named::Job(spec)) => spec.as_ref().clone(),
+            (Format::LabelStudio, Named::Version(_)) => {
+                named.manifest(&store(&self.at).await?).await?.lineage.recipe
+            }
+        };
+        let target =
+            recipe.target().ok_or_else(|| CliError::usage("a text has no rows that could be labelled"))?;
+        let numbers = recipe.objective != Some(Objective::Classification);
+        Ok(ExportFormat::LabelStudio { target: target.to_owned(), numbers })
+    }
+
     async fn write(&self, named: &Named, mut exporter: Exporter<Sink>) -> Result<u64, CliError> {
         match named {
             Named::Version(_) => {
@@ -114,7 +131,8 @@ impl Export {
                 for split in [Split::Validation, Split::Test] {
                     let rows = RawRows::read(&manifest, split, &store).await.map_err(CliError::failed)?;
                     for batch in rows.batches() {
-                        let splits = vec![Some(split); batch.num_rows()];
+                        let rows = if self.is_undivided() { 0 } else { batch.num_rows() };
+                        let splits = vec![Some(split); rows];
                         exporter.write(batch, &splits).map_err(|error| self.cannot(&error))?;
                     }
                 }
@@ -123,12 +141,18 @@ impl Export {
                 let told = Told::begin();
                 let shared = Arc::new(Mutex::new(exporter));
                 let writing = shared.clone();
-                let written = clean_rows(spec, &mut |progress| told.show(progress), move |batch, splits| {
-                    let mut exporter = writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    let path = PathBuf::from("the output");
-                    exporter.write(batch, splits).map_err(|error| PrepareError::Unreadable { path, error })
-                })
-                .await;
+                let mut show = |progress| told.show(progress);
+                let written = if self.is_undivided() {
+                    undivided_rows(spec, &mut show, move |batch| {
+                        shared_write(&writing, |to| to.write(batch, &[]))
+                    })
+                    .await
+                } else {
+                    let all = clean_rows(spec, &mut show, move |batch, splits| {
+                        shared_write(&writing, |to| to.write(batch, splits))
+                    });
+                    all.await
+                };
                 told.end();
                 written.map_err(wrong)?;
                 let exporter = Arc::into_inner(shared).and_then(|shared| shared.into_inner().ok());
@@ -139,6 +163,11 @@ impl Export {
         exporter.finish().map_err(|error| self.cannot(&error))
     }
 
+    /// What is to be labelled may have no label yet, and cannot be divided by it.
+    fn is_undivided(&self) -> bool {
+        matches!(self.format, Format::LabelStudio) && self.split.is_none()
+    }
+
     fn cannot(&self, error: &io::Error) -> CliError {
         let to = self
             .output
@@ -146,6 +175,16 @@ impl Export {
             .map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
         CliError::failed(format!("{to} cannot be written: {error}"))
     }
+}
+
+/// Writes rows with an exporter that somebody else will take back.
+fn shared_write(
+    exporter: &Mutex<Exporter<Sink>>,
+    write: impl FnOnce(&mut Exporter<Sink>) -> io::Result<()>,
+) -> Result<(), PrepareError> {
+    let mut exporter = exporter.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let path = PathBuf::from("the output");
+    write(&mut exporter).map_err(|error| PrepareError::Unreadable { path, error })
 }
 
 /// A file beside `output` that takes its place when it is whole.

@@ -37,6 +37,10 @@ pub enum CleanStep {
     Outliers(OutliersStep),
     /// Puts categories that are rare in the training split together.
     FoldRare(FoldRareStep),
+    /// Makes one label of those that several annotators gave, each in a column of their own, and tells how far they agree.
+    Vote(VoteStep),
+    /// Labels rows by SQL rules that vote, and tells how many rows each labels and where they contradict each other.
+    WeakLabel(WeakLabelStep),
 }
 
 /// Takes white space off both ends of texts.
@@ -211,6 +215,72 @@ pub struct FoldRareStep {
     pub into: String,
 }
 
+/// One label out of several annotators'.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VoteStep {
+    /// The column of the label. Where nobody gave one, and where none has more votes than any other, it is missing.
+    pub into: String,
+    /// The annotators' columns; by default all whose names begin with that of `into` and a dot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// How they become one.
+    #[serde(default)]
+    pub by: VoteBy,
+    /// What an annotator's vote counts, by the column or by its name behind `into` and the dot; 1 by default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, f64>,
+    /// Keeps the annotators' columns. Name them in `ignore` then, or they are features.
+    #[serde(default)]
+    pub keep: bool,
+}
+
+/// How several labels become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VoteBy {
+    /// The text with the most votes, by weight.
+    #[default]
+    Majority,
+    /// The weighted mean, of numbers.
+    Mean,
+    /// The weighted median, of numbers; of two in the middle, their mean.
+    Median,
+}
+
+/// Labels by rules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeakLabelStep {
+    /// The column of the label. A label that is there stays, and rules are judged by it; where rules are at odds with equal weights, it is missing.
+    pub into: String,
+    /// The rules, each a table with `when` (an SQL condition), `label`, and, if wanted, `weight` (1 by default) and `name`. All of them vote.
+    pub rules: Vec<LabelRule>,
+}
+
+/// A rule that labels rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelRule {
+    /// The SQL condition of the rows that it labels.
+    pub when: String,
+    /// With what.
+    pub label: String,
+    /// What its vote counts.
+    #[serde(default = "one_vote")]
+    pub weight: f64,
+    /// What it is called; by default its condition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+impl LabelRule {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.when)
+    }
+}
+
 impl CleanStep {
     /// The key that names it.
     pub fn name(&self) -> &'static str {
@@ -227,6 +297,8 @@ impl CleanStep {
             Self::Impute(_) => "impute",
             Self::Outliers(_) => "outliers",
             Self::FoldRare(_) => "fold_rare",
+            Self::Vote(_) => "vote",
+            Self::WeakLabel(_) => "weak_label",
         }
     }
 }
@@ -256,4 +328,8 @@ fn rare_share() -> f64 {
 
 fn other() -> String {
     "other".to_owned()
+}
+
+fn one_vote() -> f64 {
+    1.0
 }

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ArrowSpec, CleanStep, CsvSpec, EncodeSpec, Expectation, HttpSpec, ImagesSpec, JsonSpec, ParquetSpec,
-    SourceSpec, SplitSpec, SqlSpec, TextSpec, is_default, source::is_url,
+    ArrowSpec, CleanStep, CsvSpec, EncodeSpec, Expectation, HttpSpec, ImagesSpec, JsonSpec, LabelStudioSpec,
+    ParquetSpec, SourceSpec, SplitSpec, SqlSpec, TextSpec, is_default, source::is_url,
 };
 
 /// What to train on. One of the sections below names the source; what its columns are for, and how they are cleaned, is said here.
@@ -65,6 +65,9 @@ pub struct DataSpec {
     /// A folder of PNG and JPEG images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<ImagesSpec>,
+    /// Tasks exported from Label Studio.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_studio: Option<LabelStudioSpec>,
     /// The rows of a query to PostgreSQL or SQLite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sql: Option<SqlSpec>,
@@ -107,6 +110,7 @@ impl DataSpec {
             self.arrow.as_ref().map(SourceSpec::Arrow),
             self.text.as_ref().map(SourceSpec::Text),
             self.images.as_ref().map(SourceSpec::Images),
+            self.label_studio.as_ref().map(SourceSpec::LabelStudio),
             self.sql.as_ref().map(SourceSpec::Sql),
             self.http.as_ref().map(SourceSpec::Http),
         ]
@@ -128,7 +132,7 @@ impl DataSpec {
 
     /// Everything on disk or in an object store that the job names, secrets' files among it.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
-        let Self { csv, parquet, json, arrow, text, images, sql, http, .. } = self;
+        let Self { csv, parquet, json, arrow, text, images, label_studio, sql, http, .. } = self;
         let (images, labels) = match images {
             Some(ImagesSpec { path, labels, .. }) => (Some(path), labels.as_mut()),
             None => (None, None),
@@ -145,6 +149,7 @@ impl DataSpec {
             text.as_mut().map(|text| &mut text.path),
             images,
             labels,
+            label_studio.as_mut().map(|tasks| &mut tasks.path),
             sqlite,
             password,
             http.as_mut().and_then(|http| http.token_file.as_mut()),

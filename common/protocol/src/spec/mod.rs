@@ -28,8 +28,9 @@ mod suggest;
 mod train;
 
 pub use clean::{
-    CastStep, CastTo, CleanStep, DuplicatesStep, Failing, FoldRareStep, ImputeStep, ImputeWith,
-    NearDuplicatesStep, OutlierAction, OutlierRule, OutliersStep, SetMissingStep, TrimStep,
+    CastStep, CastTo, CleanStep, DuplicatesStep, Failing, FoldRareStep, ImputeStep, ImputeWith, LabelRule,
+    NearDuplicatesStep, OutlierAction, OutlierRule, OutliersStep, SetMissingStep, TrimStep, VoteBy, VoteStep,
+    WeakLabelStep,
 };
 pub use data::{DataSpec, Malformed, Objective};
 pub use encode::{CategoryEncoding, ColumnEncoding, DatePart, EncodeSpec, NumberEncoding, TextEncoding};
@@ -54,8 +55,8 @@ pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use schedule::{PRIORITIES, SchedulingSpec};
 pub use source::{
-    ArrowSpec, CsvSpec, HttpSpec, ImagesSpec, JsonSpec, PageBy, PagesSpec, ParquetSpec, SourceSpec, SqlSpec,
-    TextSpec, is_glob, is_url,
+    ArrowSpec, CsvSpec, HttpSpec, ImagesSpec, JsonSpec, LabelStudioSpec, PageBy, PagesSpec, ParquetSpec,
+    SourceSpec, SqlSpec, TextSpec, is_glob, is_url,
 };
 pub use split::{FoldSpec, Leakage, SplitBy, SplitSpec, parse_time};
 pub use train::{

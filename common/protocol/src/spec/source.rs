@@ -24,6 +24,8 @@ pub enum SourceSpec<'a> {
     Text(&'a TextSpec),
     /// `[data.images]`
     Images(&'a ImagesSpec),
+    /// `[data.label_studio]`
+    LabelStudio(&'a LabelStudioSpec),
     /// `[data.sql]`
     Sql(&'a SqlSpec),
     /// `[data.http]`
@@ -40,6 +42,7 @@ impl<'a> SourceSpec<'a> {
             Self::Arrow(_) => "arrow",
             Self::Text(_) => "text",
             Self::Images(_) => "images",
+            Self::LabelStudio(_) => "label_studio",
             Self::Sql(_) => "sql",
             Self::Http(_) => "http",
         }
@@ -54,6 +57,7 @@ impl<'a> SourceSpec<'a> {
             Self::Arrow(arrow) => Some(&arrow.path),
             Self::Text(text) => Some(&text.path),
             Self::Images(images) => Some(&images.path),
+            Self::LabelStudio(tasks) => Some(&tasks.path),
             Self::Sql(sql) => sql.sqlite.as_deref(),
             Self::Http(_) => None,
         }
@@ -136,6 +140,15 @@ pub struct ImagesSpec {
     /// Brings images of other sizes to that of `data.shape`; without it they are malformed.
     #[serde(default)]
     pub resize: bool,
+}
+
+/// Tasks as Label Studio exports them (its JSON, not JSON-MIN), one row each: the fields of `data`, and for each control and annotator a column
+/// `CONTROL.ANNOTATOR` with the choice or the number that they gave. The step `vote` makes one label of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelStudioSpec {
+    /// The file, relative to the job file; a glob or a URL for several.
+    pub path: PathBuf,
 }
 
 /// The rows of one query. The names of its columns are those of the table.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
-use phalanx_protocol::spec::CastTo;
+use phalanx_protocol::spec::{CastTo, LabelRule, VoteBy};
 use serde::{Deserialize, Serialize};
 
 use super::{cells::Value, changer::Changer, sql::Sql};
@@ -78,6 +78,26 @@ pub enum Change {
         /// What takes the others' place.
         into: String,
     },
+    /// Makes one label of several columns.
+    Vote {
+        /// The columns.
+        columns: Vec<String>,
+        /// What the vote of each counts.
+        weights: Vec<f64>,
+        /// The column of the label.
+        into: String,
+        /// How.
+        by: VoteBy,
+        /// Whether the columns stay.
+        keep: bool,
+    },
+    /// Labels rows by rules.
+    WeakLabel {
+        /// The column of the label.
+        into: String,
+        /// The rules.
+        rules: Vec<LabelRule>,
+    },
 }
 
 impl Change {
@@ -106,6 +126,18 @@ impl Change {
             | Self::Clip { column, .. }
             | Self::Flag { column, .. }
             | Self::Fold { column, .. } => is_there(column).then(|| self.clone()),
+            Self::Vote { columns, weights, into, by, keep } => {
+                let there = columns.iter().zip(weights).filter(|(name, _)| is_there(name));
+                let (columns, weights): (Vec<String>, Vec<f64>) =
+                    there.map(|(name, weight)| (name.clone(), *weight)).unzip();
+                let (into, by, keep) = (into.clone(), *by, *keep);
+                (!columns.is_empty()).then_some(Self::Vote { columns, weights, into, by, keep })
+            }
+            Self::WeakLabel { into, rules } => {
+                let can_be =
+                    into != target || rules.iter().all(|rule| Sql::condition(&rule.when, schema).is_ok());
+                can_be.then(|| self.clone())
+            }
         }
     }
 }
@@ -122,6 +154,13 @@ impl Change {
             for (name, text) in expressions {
                 let expression = Sql::new(text, before).map_err(|reason| format!("`{name}`: {reason}"))?;
                 sql.push((name.clone(), expression));
+            }
+        }
+        if let Self::WeakLabel { rules, .. } = &self {
+            for rule in rules {
+                let condition = Sql::condition(&rule.when, before)
+                    .map_err(|reason| format!("`{}`: {reason}", rule.when))?;
+                sql.push((rule.name().to_owned(), condition));
             }
         }
         let mut fields: Vec<Field> = before.fields().iter().map(|field| field.as_ref().clone()).collect();
@@ -188,6 +227,23 @@ impl Change {
                 put(fields, Field::new(format!("{name}_outlier"), DataType::Int64, true));
             }
             Self::Fold { column: name, .. } => drop(text_column(before, name)?),
+            Self::Vote { columns, into, by, keep, .. } => {
+                for name in columns {
+                    match by {
+                        VoteBy::Majority => drop(column(before, name)?),
+                        VoteBy::Mean | VoteBy::Median => drop(number_column(before, name)?),
+                    }
+                }
+                fields.retain(|field| *keep || !columns.contains(field.name()));
+                let is_text = *by == VoteBy::Majority;
+                put(fields, Field::new(into, if is_text { DataType::Utf8 } else { DataType::Float64 }, true));
+            }
+            Self::WeakLabel { into, .. } => {
+                if before.index_of(into).is_ok() {
+                    text_column(before, into)?;
+                }
+                put(fields, Field::new(into, DataType::Utf8, true));
+            }
         }
         Ok(())
     }

@@ -8,10 +8,11 @@ use arrow::{
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, Float64Type, SchemaRef},
 };
-use phalanx_protocol::spec::CastTo;
+use phalanx_protocol::spec::{CastTo, VoteBy};
 
 use super::{
     Change,
+    ballots::{Ballots, Cells},
     cells::{Value, numbers},
     sql::Sql,
 };
@@ -91,8 +92,58 @@ impl Changer {
                 return self.finish(columns, Some((format!("{column}_outlier"), flags)), touched);
             }
             Change::Fold { column, kept, into } => fold(&mut columns, column, kept, into),
+            Change::Vote { into, .. } | Change::WeakLabel { into, .. } => {
+                let labels =
+                    self.ballots(batch)?.map(|ballots| ballots.labels()).ok_or("expected ballots")?;
+                let labelled = (labels.len() - labels.null_count()) as u64;
+                columns.insert(into, labels);
+                labelled
+            }
         };
         self.finish(columns, None, touched)
+    }
+
+    /// What is said of some rows, for a change that makes labels.
+    pub(super) fn ballots(&self, batch: &RecordBatch) -> Result<Option<Ballots>, String> {
+        let column =
+            |name: &str| batch.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"));
+        match &self.change {
+            Change::Vote { columns, weights, by, .. } => {
+                let columns = columns.iter().map(|name| column(name));
+                let cells = match by {
+                    VoteBy::Majority => {
+                        Cells::Labels(columns.map(|cells| texts(cells?)).collect::<Result<_, _>>()?)
+                    }
+                    VoteBy::Mean | VoteBy::Median => {
+                        let numbers =
+                            columns.map(|cells| numbers(cells?).ok_or("expected numbers".to_owned()));
+                        Cells::Numbers(numbers.collect::<Result<_, _>>()?, *by)
+                    }
+                };
+                Ok(Some(Ballots { cells, weights: weights.clone(), given: None }))
+            }
+            Change::WeakLabel { into, rules } => {
+                let given = batch.column_by_name(into).map(texts).transpose()?;
+                let mut cells = Vec::with_capacity(rules.len());
+                for ((name, condition), rule) in self.sql.iter().zip(rules) {
+                    let holds = condition.holds(batch).map_err(|reason| format!("`{name}`: {reason}"))?;
+                    let label = |holds: bool| holds.then_some(rule.label.as_str());
+                    cells.push(holds.values().iter().map(label).collect::<StringArray>());
+                }
+                let weights = rules.iter().map(|rule| rule.weight).collect();
+                Ok(Some(Ballots { cells: Cells::Labels(cells), weights, given }))
+            }
+            Change::Trim { .. }
+            | Change::SetMissing { .. }
+            | Change::Cast { .. }
+            | Change::Rename(_)
+            | Change::DropColumns(_)
+            | Change::Derive(_)
+            | Change::Fill { .. }
+            | Change::Clip { .. }
+            | Change::Flag { .. }
+            | Change::Fold { .. } => Ok(None),
+        }
     }
 
     /// The columns in their order.
@@ -131,6 +182,12 @@ pub(super) fn cast_cells(column: &ArrayRef, to: CastTo) -> Result<(ArrayRef, Vec
     }
     let mask: arrow::array::BooleanArray = lost.iter().map(|lost| Some(*lost)).collect();
     Ok((arrow::compute::nullif(&cast, &mask).map_err(|error| error.to_string())?, lost))
+}
+
+/// Cells as labels.
+fn texts(cells: &ArrayRef) -> Result<StringArray, String> {
+    let texts = arrow::compute::cast(cells, &DataType::Utf8).map_err(|error| error.to_string())?;
+    Ok(texts.as_string::<i32>().clone())
 }
 
 /// Puts `value` in the place of missing cells, and counts them.

@@ -22,7 +22,7 @@ use super::{
 pub(super) enum Needs {
     /// Nothing but the job file.
     Nothing,
-    /// Which rows are duplicates.
+    /// Which rows are duplicates, or what is said of each.
     AllRows,
     /// Figures of the training split.
     Training,
@@ -41,7 +41,10 @@ pub(super) fn needs(step: &CleanStep) -> Needs {
         | CleanStep::DropColumns(_)
         | CleanStep::Filter(_)
         | CleanStep::Derive(_) => Needs::Nothing,
-        CleanStep::DropDuplicates(_) | CleanStep::DropNearDuplicates(_) => Needs::AllRows,
+        CleanStep::DropDuplicates(_)
+        | CleanStep::DropNearDuplicates(_)
+        | CleanStep::Vote(_)
+        | CleanStep::WeakLabel(_) => Needs::AllRows,
         CleanStep::Impute(step) => match step.with {
             ImputeWith::Drop | ImputeWith::Constant => Needs::Nothing,
             ImputeWith::Mean | ImputeWith::Median | ImputeWith::Mode => Needs::Training,
@@ -85,7 +88,9 @@ pub(super) fn add(pipeline: &mut Pipeline, number: usize, step: &CleanStep) -> R
         CleanStep::DropDuplicates(_)
         | CleanStep::DropNearDuplicates(_)
         | CleanStep::Outliers(_)
-        | CleanStep::FoldRare(_) => unreachable!("it needs to know something: see `needs`"),
+        | CleanStep::FoldRare(_)
+        | CleanStep::Vote(_)
+        | CleanStep::WeakLabel(_) => unreachable!("it needs to know something: see `needs`"),
     }
 }
 

@@ -13,6 +13,7 @@
 //! Architecture invariant: nothing depends on threads. Batches end where the source
 //! says, results are folded in their order, and what is added up by several threads is whole numbers.
 
+mod ballots;
 mod batches;
 mod cells;
 mod change;
@@ -21,6 +22,7 @@ mod duplicates;
 mod expect;
 mod fit;
 mod functions;
+mod label;
 mod learn;
 mod near;
 mod order_statistics;

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Change, CleanTable, Outcome, Quarantine,
+    ballots::Count,
     batches::Batches,
     change::{column, text_column},
     duplicates::{Hashes, Repeats},
     expect,
     fit::fit,
+    label::{self, Labelling},
     learn::{self, Learnt, Needs},
     near::{self, Near, ROWS_MAX},
     pipeline::{NO_SPLIT, Pipeline, Splits, Tally},
@@ -23,7 +25,7 @@ use super::{
     table::TableWriter,
 };
 use crate::{
-    PrepareError, Split,
+    LabelReport, PrepareError, Split,
     intake::{AT, Input, Rows, SPLIT, is_hidden},
 };
 
@@ -61,6 +63,9 @@ pub struct StepReport {
     /// What was learnt for it from the training split, by column.
     #[serde(default, skip_serializing_if = "Learnt::is_empty")]
     pub learnt: Learnt,
+    /// What annotators or rules said, and how far they agree; of a step that makes labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelReport>,
 }
 
 /// What cleaning has made.
@@ -143,6 +148,7 @@ impl<'a> Cleaning<'a> {
             rows_after: 0,
             cells: 0,
             learnt: Learnt::new(),
+            labels: None,
         };
         Self {
             input,
@@ -167,6 +173,11 @@ impl<'a> Cleaning<'a> {
                 Needs::AllRows => match step {
                     CleanStep::DropDuplicates(duplicates) => self.duplicates(number, duplicates, &failed)?,
                     CleanStep::DropNearDuplicates(near) => self.near_duplicates(number, near, &failed)?,
+                    CleanStep::Vote(vote) => {
+                        let labelling = label::vote(vote, &self.pipeline.schema).map_err(&failed)?;
+                        self.label(number, labelling, &failed)?;
+                    }
+                    CleanStep::WeakLabel(weak) => self.label(number, label::weak_label(weak), &failed)?,
                     _ => unreachable!("no other step must know all rows"),
                 },
                 Needs::Training => {
@@ -240,6 +251,26 @@ impl<'a> Cleaning<'a> {
         })?;
         self.pipeline.sieve(number, Sieve::NotAt(Arc::new(repeats)));
         Ok(())
+    }
+
+    /// Counts what is said of all rows, and labels them by it.
+    fn label(
+        &mut self,
+        number: usize,
+        labelling: Labelling,
+        failed: &dyn Fn(String) -> PrepareError,
+    ) -> Result<(), PrepareError> {
+        let changer = labelling.change.clone().over(&self.pipeline.schema).map_err(failed)?;
+        let step = self.funnel.steps[number].step.clone();
+        let look = |rows: &Rows| {
+            let ballots = changer.ballots(&rows.batch);
+            let ballots = ballots.map_err(|reason| PrepareError::Step { step: step.clone(), reason })?;
+            Ok(ballots.map(|ballots| ballots.count()))
+        };
+        let mut count = Count::default();
+        self.write(look, |more| more.map_or(Ok(()), |more| count.add(more)).map_err(failed))?;
+        self.funnel.steps[number].labels = Some(labelling.report(&count));
+        self.pipeline.change(number, labelling.change).map_err(failed)
     }
 
     /// Divides the rows as they are now, once.

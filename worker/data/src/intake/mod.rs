@@ -33,8 +33,8 @@ pub(crate) use self::{
     fetch::fetch,
     files::{SourceFile, hash_file, is_unchanged, locate},
     images::is_image,
-    plain::{RATIO_MAX, copy_plain, is_packed, open_plain},
-    typed::{normal, normal_field},
+    plain::{RATIO_MAX, copy_plain, is_bomb, is_packed, open_plain},
+    typed::{careful, normal, normal_field},
 };
 use crate::{
     PrepareError,
@@ -137,7 +137,9 @@ impl Reading {
                 | CleanStep::DropNearDuplicates(_)
                 | CleanStep::Impute(_)
                 | CleanStep::Outliers(_)
-                | CleanStep::FoldRare(_) => {}
+                | CleanStep::FoldRare(_)
+                | CleanStep::Vote(_)
+                | CleanStep::WeakLabel(_) => {}
             }
         }
         let read = |features: &Vec<String>| {
@@ -188,7 +190,9 @@ impl Input {
                 let (form, fields) = CsvForm::open(csv, &files, &reading)?;
                 (Form::Csv(form), fields)
             }
-            Some(SourceSpec::Json(_) | SourceSpec::Sql(_) | SourceSpec::Http(_)) => {
+            Some(
+                SourceSpec::Json(_) | SourceSpec::Sql(_) | SourceSpec::Http(_) | SourceSpec::LabelStudio(_),
+            ) => {
                 let (form, fields) = JsonForm::open(&files, &reading)?;
                 (Form::Json(form), fields)
             }

@@ -172,10 +172,18 @@ impl Iterator for AnyBatches {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Parquet(reader) => reader.next(),
-            Self::Ipc(batches) => batches.next(),
+            Self::Parquet(reader) => careful(reader),
+            Self::Ipc(batches) => careful(batches),
         }
     }
+}
+
+/// The next batch of a reader, which may panic over a damaged file: nothing more is asked of it then.
+pub(crate) fn careful(
+    reader: &mut impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+) -> Option<Result<RecordBatch, ArrowError>> {
+    let next = catch_unwind(AssertUnwindSafe(|| reader.next()));
+    next.unwrap_or_else(|_| Some(Err(ArrowError::ParseError("the reader gave up".to_owned()))))
 }
 
 /// A field with the type that its column has here.

@@ -24,7 +24,10 @@ use super::{
     list::{self, ListError},
     open, unreadable,
 };
-use crate::error::{PrepareError, shown};
+use crate::{
+    error::{PrepareError, shown},
+    intake::careful,
+};
 
 /// Rows in a chunk with lists of a length that is not known before.
 const LIST_CHUNK_ROWS: usize = 256;
@@ -167,7 +170,7 @@ impl<R: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for BatchChun
         if self.done {
             return None;
         }
-        let chunk = match self.reader.next()? {
+        let chunk = match careful(&mut self.reader)? {
             Ok(batch) => self.convert(&batch),
             Err(error) => Err(damaged(&self.path, &error)),
         };
@@ -218,9 +221,18 @@ fn numbers(column: &ArrayRef) -> Result<Cells, ArrowError> {
 fn text(column: &ArrayRef) -> Result<StringArray, ArrowError> {
     let floats = column.data_type().is_floating();
     let column = cast(column, &DataType::Utf8)?;
+    let cells = column.as_string::<i32>();
+    // White space that is no ASCII begins with a byte beyond it.
+    let is_bare = |cell: &str| {
+        let ends = [cell.as_bytes().first(), cell.as_bytes().last()];
+        ends.into_iter().flatten().all(|byte| (b'!'..0x7f).contains(byte))
+    };
+    if !floats && cells.iter().flatten().all(is_bare) {
+        return Ok(cells.clone());
+    }
     // A float that is no number is a missing category, not one called `NaN`.
     let is_there = |cell: &&str| !floats || super::parse_number(cell).is_some();
-    Ok(column.as_string::<i32>().iter().map(|cell| cell.map(str::trim).filter(is_there)).collect())
+    Ok(cells.iter().map(|cell| cell.map(str::trim).filter(is_there)).collect())
 }
 
 fn damaged(path: &Path, error: &dyn std::error::Error) -> PrepareError {

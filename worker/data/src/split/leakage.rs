@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Place, PrepareError, shown},
-    source::{Cells, Chunk, ListValues},
+    source::{Cells, Chunk, ListValues, Places},
 };
 
 /// Rows that are remembered: as many as a hash map takes before it grows beyond 130 MiB.
@@ -83,8 +83,10 @@ struct EqualRows {
     zeros: u32,
     /// A row of the training split, and one that it equals; else one of each of the other two.
     example: Option<(Seen, Seen)>,
-    row: Vec<u8>,
 }
+
+/// Rows of a chunk, each with the hash of its features and its target.
+pub(crate) type RowHashes = Vec<(usize, u128)>;
 
 /// Equal rows, at least one of which is measured on.
 #[derive(Debug)]
@@ -128,18 +130,24 @@ impl LeakageCheck {
         }
     }
 
-    /// The pass over all rows in which the encoder is fitted.
+    /// Whether equal rows are looked for, so that rows must be hashed.
+    pub(crate) fn is_about_rows(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// The pass over all rows in which the encoder is fitted; `hashes` are those of rows that are measured on.
     pub(crate) fn fitting(
         &mut self,
         plan: &SplitPlan,
-        features: usize,
         chunk: &Chunk,
         splits: &[Option<Split>],
+        hashes: &RowHashes,
         path: &Path,
     ) -> Result<(), PrepareError> {
         if let Some(rows) = &mut self.rows {
-            for (row, split) in of_splits(splits).filter(|(_, split)| *split != Split::Train) {
-                rows.remember(chunk, features, row, split);
+            for (row, hash) in hashes {
+                let Some(split) = splits[*row] else { continue };
+                rows.remember(Seen { place: chunk.places.at(*row), split }, *hash);
             }
         }
         let changed = || PrepareError::Changed { path: path.to_owned() };
@@ -167,11 +175,11 @@ impl LeakageCheck {
         groups.into_iter().chain(times).try_for_each(|finding| self.found(finding, path))
     }
 
-    /// The pass over all rows in which they are written.
-    pub(crate) fn writing(&mut self, features: usize, chunk: &Chunk, splits: &[Option<Split>]) {
+    /// The pass over all rows in which they are written; `hashes` are those of rows that are trained on.
+    pub(crate) fn writing(&mut self, places: &Places, hashes: &RowHashes) {
         let Some(rows) = &mut self.rows else { return };
-        for row in (0..chunk.rows).filter(|row| splits[*row] == Some(Split::Train)) {
-            rows.look_up(chunk, features, row);
+        for (row, hash) in hashes {
+            rows.look_up(|| places.at(*row), *hash);
         }
     }
 
@@ -224,12 +232,13 @@ impl LeakageKind {
 
 impl EqualRows {
     /// Remembers a row of a split that is measured on; it may equal one of the other such split.
-    fn remember(&mut self, chunk: &Chunk, features: usize, row: usize, split: Split) {
-        let Some(hash) = self.hash(chunk, features, row) else { return };
-        let seen = Seen { place: chunk.places.at(row), split };
+    fn remember(&mut self, seen: Seen, hash: u128) {
+        if hash.trailing_zeros() < self.zeros {
+            return;
+        }
         let held_out = self.held_out.entry(hash).or_insert(HeldOut { first: seen, rows: [0; 3] });
-        held_out.count(split);
-        if held_out.first.split != split {
+        held_out.count(seen.split);
+        if held_out.first.split != seen.split {
             self.example.get_or_insert((seen, held_out.first));
         }
         while self.held_out.len() >= REMEMBERED_MAX {
@@ -240,34 +249,13 @@ impl EqualRows {
     }
 
     /// Looks for a row of the training split among those.
-    fn look_up(&mut self, chunk: &Chunk, features: usize, row: usize) {
-        let Some(hash) = self.hash(chunk, features, row) else { return };
+    fn look_up(&mut self, place: impl Fn() -> Place, hash: u128) {
         let Some(held_out) = self.held_out.get_mut(&hash) else { return };
         held_out.count(Split::Train);
-        let seen = Seen { place: chunk.places.at(row), split: Split::Train };
+        let seen = Seen { place: place(), split: Split::Train };
         if self.example.is_none_or(|(one, _)| one.split != Split::Train) {
             self.example = Some((seen, held_out.first));
         }
-    }
-
-    /// The hash of a row's features and target, if it is one of those that are looked at.
-    fn hash(&mut self, chunk: &Chunk, features: usize, row: usize) -> Option<u128> {
-        self.row.clear();
-        // The target is the last column, behind those that decide the division.
-        for cells in chunk.columns.iter().take(features).chain(chunk.columns.last()) {
-            write_cell(cells, row, &mut self.row);
-        }
-        if let Some(lists) = &chunk.lists {
-            let values = row * lists.width..(row + 1) * lists.width;
-            match &lists.values {
-                ListValues::Bytes(bytes) => self.row.extend_from_slice(&bytes[values]),
-                ListValues::Floats(floats) => {
-                    floats[values].iter().for_each(|value| self.row.extend(value.to_bits().to_le_bytes()));
-                }
-            }
-        }
-        let hash = hash(&self.row);
-        (hash.trailing_zeros() >= self.zeros).then_some(hash)
     }
 
     fn finding(self) -> Option<LeakageFinding> {
@@ -379,6 +367,29 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.place, self.split)
     }
+}
+
+/// The hashes of some rows, over the first `features` columns and the target.
+pub(crate) fn row_hashes(chunk: &Chunk, features: usize, rows: impl Iterator<Item = usize>) -> RowHashes {
+    let mut bytes = Vec::new();
+    let mut hashed = |row: usize| {
+        bytes.clear();
+        // The target is the last column, behind those that decide the division.
+        for cells in chunk.columns.iter().take(features).chain(chunk.columns.last()) {
+            write_cell(cells, row, &mut bytes);
+        }
+        if let Some(lists) = &chunk.lists {
+            let values = row * lists.width..(row + 1) * lists.width;
+            match &lists.values {
+                ListValues::Bytes(all) => bytes.extend_from_slice(&all[values]),
+                ListValues::Floats(all) => {
+                    all[values].iter().for_each(|value| bytes.extend(value.to_bits().to_le_bytes()));
+                }
+            }
+        }
+        (row, hash(&bytes))
+    };
+    rows.map(&mut hashed).collect()
 }
 
 /// A cell as bytes that tell it from every other one.

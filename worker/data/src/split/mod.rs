@@ -15,7 +15,11 @@ use phalanx_protocol::spec::SplitSpec;
 use serde::{Deserialize, Serialize};
 
 pub use self::leakage::{LeakageFinding, LeakageKind};
-pub(crate) use self::{division::Division, leakage::LeakageCheck, survey::Survey};
+pub(crate) use self::{
+    division::Division,
+    leakage::{LeakageCheck, row_hashes},
+    survey::Survey,
+};
 use crate::{
     error::PrepareError,
     plan::{ColumnKind, ColumnPlan, find},

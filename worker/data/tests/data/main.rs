@@ -7,6 +7,8 @@ mod clean;
 mod encode;
 mod expect;
 mod http;
+mod labels;
+mod mutated;
 mod postgres;
 mod predict;
 mod prepare;

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs};
 
 use arrow::ipc::reader::FileReader;
-use phalanx_data::{Dataset, OpenError, PrepareError, Progress, SHARD_BYTES, Split, Stage, Targets, prepare};
+use phalanx_data::{
+    Dataset, OpenError, PrepareError, Progress, SHARD_BYTES, Sketches, Split, Stage, Targets, find_version,
+    prepare,
+};
 use phalanx_protocol::spec::DataSpec;
 use phalanx_storage::{StorageError, Store};
 
@@ -62,9 +65,27 @@ async fn two_stores_get_the_same_bytes() {
         }
     }
     let (first, second) = files.split_at(files.len() / 2);
-    // A shard of each split, and the raw rows of two.
-    assert_eq!(first.len(), 5);
+    // A shard of each split, the raw rows of two, and the sketches.
+    assert_eq!(first.len(), 6);
     assert_eq!(first, second);
+}
+
+#[tokio::test]
+async fn sketches_of_all_rows_are_written_with_a_version() {
+    let bench = Bench::new();
+    let version = bench.prepare(&csv(&bench, "a.csv")).await.unwrap().dataset.version;
+    let manifest = find_version(&version, &bench.store).await.unwrap();
+    let sketches = Sketches::read(&manifest, &bench.store).await.unwrap();
+    let x = sketches.column("x").unwrap();
+    assert_eq!((x.rows(), x.missing(), x.quantiles(&[0.0, 0.5, 1.0])), (10, 0, Some(vec![1.0, 5.0, 10.0])));
+    assert_eq!(x.distinct().estimate.round(), 10.0);
+    let y: Vec<_> =
+        sketches.column("y").unwrap().top(9).into_iter().map(|top| (top.value, top.at_most)).collect();
+    assert_eq!(y, [("a".to_owned(), 5), ("b".to_owned(), 5)]);
+    let text = spec("text", &bench.file("a.txt", [b'a'; 9_000]), r#""context": 100"#);
+    let version = bench.prepare(&text).await.unwrap().dataset.version;
+    let manifest = find_version(&version, &bench.store).await.unwrap();
+    assert!(Sketches::read(&manifest, &bench.store).await.unwrap().columns().is_empty());
 }
 
 #[tokio::test]

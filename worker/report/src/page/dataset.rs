@@ -74,6 +74,9 @@ fn overview(profiles: &[Profile]) -> Section {
                     @if let (Some(scale), 1..) = (scale, profile.missing) { (scale.bar(share(profile), None, Tone::Bad)) }
                 }
                 (cells(&at.field("values"), &profile.values))
+                td.number {
+                    @if profile.values != ProfileOf::Other { (count(&at.field("distinct"), profile.distinct)) }
+                }
             }
         }
     };
@@ -93,17 +96,9 @@ fn cells(at: &Pointer, values: &ProfileOf) -> Markup {
                 td.number { (figure(&at.field("mean"), *mean, Shown::Number)) }
                 td.number { (figure(&at.field("deviation"), *deviation, Shown::Number)) }
                 @for percent in [0, 50, 100] { td.number { (percentile(percent)) } }
-                td {}
             }
         }
-        ProfileOf::Texts { distinct, .. } => html! {
-            td colspan="5" {}
-            td.number { @match distinct {
-                Some(kinds) => { (count(&at.fields("texts/distinct"), *kinds)) }
-                None => { "very many" }
-            } }
-        },
-        ProfileOf::Other => html! { td colspan="6" {} },
+        ProfileOf::Texts { .. } | ProfileOf::Other => html! { td colspan="5" {} },
     }
 }
 

@@ -10,6 +10,7 @@ fn page() -> DatasetPage {
         data_type: "Int64".to_owned(),
         rows: 100,
         missing,
+        distinct: 9,
         values,
     };
     let numbers = ProfileOf::Numbers {
@@ -47,7 +48,7 @@ fn page() -> DatasetPage {
         leakage: vec!["two rows are in two splits".to_owned()],
         profiles: vec![
             profile("age", 7, numbers),
-            profile("workclass", 0, ProfileOf::Texts { distinct: Some(9), top, other: 18 }),
+            profile("workclass", 0, ProfileOf::Texts { top, other: 18 }),
             profile("photo", 0, ProfileOf::Other),
         ],
     }

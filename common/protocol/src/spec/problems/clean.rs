@@ -4,7 +4,7 @@
 use super::Rules;
 use crate::spec::{
     CleanStep, DataSpec, Expectation, ImputeStep, ImputeWith, NearDuplicatesStep, OutlierRule, OutliersStep,
-    Then,
+    Then, VoteStep, WeakLabelStep,
 };
 
 /// The most steps, and the most expectations.
@@ -12,6 +12,9 @@ const ITEMS_MAX: usize = 1_000;
 
 /// The most words in a run.
 const WORDS_MAX: u64 = 20;
+
+/// The most annotators, and the most rules, of a step.
+const VOTERS_MAX: usize = 200;
 
 pub(super) fn check(data: &DataSpec, rules: &mut Rules) {
     for (setting, items) in [("data.clean", data.clean.len()), ("data.expect", data.expect.len())] {
@@ -47,6 +50,16 @@ fn clean(at: &str, step: &CleanStep, rules: &mut Rules) {
             some(".columns", step.columns.is_empty());
             rules.number(&format!("{at}.below"), step.below, step.below > 0.0 && step.below < 1.0, SHARE);
         }
+        CleanStep::Vote(step) => {
+            some(".into", step.into.is_empty());
+            some(".columns", step.columns.as_ref().is_some_and(Vec::is_empty));
+            vote(at, step, rules);
+        }
+        CleanStep::WeakLabel(step) => {
+            some(".into", step.into.is_empty());
+            some(".rules", step.rules.is_empty());
+            weak_label(at, step, rules);
+        }
     }
 }
 
@@ -79,6 +92,36 @@ fn outliers(at: &str, step: &OutliersStep, rules: &mut Rules) {
         OutlierRule::Quantile => (limit > 0.0 && limit < 0.5, "above 0 and below 0.5"),
     };
     rules.number(&format!("{at}.limit"), limit, holds, expected);
+}
+
+fn vote(at: &str, step: &VoteStep, rules: &mut Rules) {
+    let columns = step.columns.as_deref().unwrap_or_default();
+    rules.require(columns.len() <= VOTERS_MAX, [at], || {
+        format!("`{at}.columns` must be at most {VOTERS_MAX}, got {}", columns.len())
+    });
+    rules.require(!columns.contains(&step.into), [at], || {
+        format!("`{at}.into` must not be one of `columns`: the label is a column of its own")
+    });
+    for (name, weight) in &step.weights {
+        weigh(&format!("{at}.weights.{name}"), *weight, rules);
+    }
+}
+
+fn weak_label(at: &str, step: &WeakLabelStep, rules: &mut Rules) {
+    rules.require(step.rules.len() <= VOTERS_MAX, [at], || {
+        format!("`{at}.rules` must be at most {VOTERS_MAX}, got {}", step.rules.len())
+    });
+    for (number, rule) in step.rules.iter().enumerate() {
+        weigh(&format!("{at}.rules[{number}].weight"), rule.weight, rules);
+        let empty = rule.label.trim().is_empty() || rule.when.trim().is_empty();
+        rules.require(!empty, [at], || {
+            format!("`{at}.rules[{number}]` must have a condition `when` and a `label`")
+        });
+    }
+}
+
+fn weigh(setting: &str, weight: f64, rules: &mut Rules) {
+    rules.number(setting, weight, (0.0..=1e6).contains(&weight), "from 0 to 1000000");
 }
 
 fn expect(at: &str, expectation: &Expectation, rules: &mut Rules) {

@@ -17,13 +17,14 @@ const PAGES_MAX: u64 = 1_000_000;
 const RETRIES_MAX: u64 = 10;
 
 /// The kinds of source, as a job file writes them.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "[data.csv]",
     "[data.parquet]",
     "[data.json]",
     "[data.arrow]",
     "[data.text]",
     "[data.images]",
+    "[data.label_studio]",
     "[data.sql]",
     "[data.http]",
 ];
@@ -50,7 +51,10 @@ pub(super) fn check(data: &DataSpec, rules: &mut Rules) {
             SourceSpec::Images(folder) => images(data, folder, rules),
             SourceSpec::Sql(query) => sql(query, rules),
             SourceSpec::Http(interface) => http(interface, rules),
-            SourceSpec::Parquet(_) | SourceSpec::Json(_) | SourceSpec::Arrow(_) => {}
+            SourceSpec::Parquet(_)
+            | SourceSpec::Json(_)
+            | SourceSpec::Arrow(_)
+            | SourceSpec::LabelStudio(_) => {}
         }
     }
 }

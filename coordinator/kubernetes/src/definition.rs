@@ -155,6 +155,7 @@ fn status() -> Value {
 /// Writes the fields of an object, a line each; texts as JSON, which YAML reads.
 fn table(text: &mut String, value: &Value, indent: usize) {
     for (key, value) in value.as_object().into_iter().flatten() {
+        let key = if is_plain(key) { key.clone() } else { Value::from(key.as_str()).to_string() };
         let _infallible = write!(text, "{:indent$}{key}:", "");
         nested(text, value, indent);
     }
@@ -189,7 +190,7 @@ fn nested(text: &mut String, value: &Value, indent: usize) {
 fn is_plain(text: &str) -> bool {
     let means_something = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-./".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
         && !means_something.contains(&text.to_ascii_lowercase().as_str())
 }
 

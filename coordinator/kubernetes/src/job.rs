@@ -91,8 +91,11 @@ impl Entry {
         }
     }
 
-    /// The resource has changed.
+    /// The resource has changed. What a watch tells may be older than the answer to what was written last.
     pub(crate) fn seen(&mut self, resource: TrainingJob) {
+        if resource.version() < self.resource.version() {
+            return;
+        }
         self.is = resource.status.clone();
         self.resource = resource;
     }

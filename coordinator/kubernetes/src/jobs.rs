@@ -314,7 +314,7 @@ impl Resources {
                 if written.is_ok() {
                     entry.written(Instant::now());
                 }
-                written.map(|()| None)
+                written.map(Some)
             }
             Request::Event => {
                 let told = entry.event();
@@ -325,8 +325,10 @@ impl Resources {
             }
         };
         match answer {
-            Ok(Some(resource)) => entry.seen(resource),
-            Ok(None) => self.quiet_until = None,
+            Ok(resource) => {
+                resource.into_iter().for_each(|resource| entry.seen(resource));
+                self.quiet_until = None;
+            }
             // It is gone, or another one of that name, or has changed: the watch will tell.
             Err(error) if matches!(error.code(), Some(404 | 409)) => {
                 debug!(%error, name, "a training job has changed meanwhile");
@@ -411,7 +413,11 @@ async fn hold(
 }
 
 /// Applies a status. The uid keeps it away from another resource of the same name.
-async fn write(api: &Api<TrainingJob>, resource: &TrainingJob, status: &Value) -> Result<(), Unanswered> {
+async fn write(
+    api: &Api<TrainingJob>,
+    resource: &TrainingJob,
+    status: &Value,
+) -> Result<TrainingJob, Unanswered> {
     let whole = json!({
         "apiVersion": format!("{GROUP}/{VERSION}"),
         "kind": KIND,
@@ -419,7 +425,7 @@ async fn write(api: &Api<TrainingJob>, resource: &TrainingJob, status: &Value) -
         "status": status,
     });
     let params = PatchParams::apply(COORDINATOR).force();
-    answered(api.patch_status(resource.name(), &params, &Patch::Apply(&whole))).await.map(drop)
+    answered(api.patch_status(resource.name(), &params, &Patch::Apply(&whole))).await
 }
 
 /// Tells an event. That it is lost does no harm.

@@ -93,6 +93,11 @@ impl TrainingJob {
         self.metadata.generation.unwrap_or_default()
     }
 
+    /// Grows with each change of anything; `None` where it is no number, which tells nothing then.
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.metadata.resource_version.as_ref()?.parse().ok()
+    }
+
     /// Whether it was deleted, and waits for its finalizers.
     pub(crate) fn is_deleted(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()

@@ -104,7 +104,8 @@ pub(crate) fn decide(now: Duration, pool: &Pool, wish: u32, mut memory: Memory) 
         memory.pass(now, before);
     }
     memory.wish = wish;
-    memory.passed.retain(|(until, _)| *until + pool.idle > now);
+    // What is not more than the wish of now says nothing.
+    memory.passed.retain(|(until, passed)| *until + pool.idle > now && *passed > wish);
     memory.note_cap(now, pool);
 
     let held = memory.passed.iter().map(|(_, wish)| *wish).max().unwrap_or(0);

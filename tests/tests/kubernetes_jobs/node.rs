@@ -179,9 +179,8 @@ impl Kubelet {
             if number < room {
                 let target = json!({"apiVersion": "v1", "kind": "Node", "name": self.name});
                 let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target});
-                let body = serde_json::to_vec(&binding).expect("it is JSON");
                 let bound: Result<Value, _> =
-                    self.api.create_subresource("binding", &name, &PostParams::default(), body).await;
+                    self.api.create_subresource("binding", &name, &PostParams::default(), &binding).await;
                 if bound.is_err() {
                     self.waiting.insert(name, pod);
                 }

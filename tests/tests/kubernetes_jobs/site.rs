@@ -79,6 +79,7 @@ impl Site {
             let annotations = &mut pool["metadata"]["annotations"];
             annotations["phalanx.dev/replicas-max"] = json!(max.to_string());
             annotations["phalanx.dev/idle-seconds"] = json!(idle.to_string());
+            pool["spec"]["replicas"] = json!(0);
             let spec = &mut pool["spec"]["template"]["spec"];
             spec["volumes"] = json!([]);
             let container = &mut spec["containers"][0];

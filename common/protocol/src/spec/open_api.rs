@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::schema::{Choice, Form, Key, job_file};
 
-/// Whole numbers are 64 bits with a sign there.
-const WHOLE_MAX: u64 = i64::MAX.unsigned_abs();
+/// Whole numbers are 64 bits with a sign there, and their bounds floats: a greater one would turn into nonsense.
+const BOUND_MAX: u64 = 1 << 53;
 
 /// The schema of a whole job. What it cannot say are the rules between settings, which
 /// [`problems`](super::JobSpec::problems) has.
@@ -39,7 +39,11 @@ fn of(form: &Form) -> Value {
             json!({"type": "string", "enum": names})
         }
         Form::Whole { min, max } => {
-            json!({"type": "integer", "format": "int64", "minimum": min, "maximum": max.min(&WHOLE_MAX)})
+            let mut schema = json!({"type": "integer", "format": "int64", "minimum": min});
+            if *max <= BOUND_MAX {
+                schema["maximum"] = json!(max);
+            }
+            schema
         }
         Form::Number => json!({"type": "number"}),
         Form::Text | Form::Gate => json!({"type": "string"}),

@@ -72,8 +72,7 @@ impl Resource for TrainingJob {
 impl TrainingJob {
     /// A resource for a job, which is named after it.
     pub(crate) fn of(spec: &JobSpec) -> Self {
-        let mut value = serde_json::to_value(spec)
-            .expect("invariant: a job is made of plain values, which JSON can hold");
+        let mut value = spec.to_written();
         let name = value.as_object_mut().and_then(|spec| spec.remove("name"));
         let name = name.and_then(|name| name.as_str().map(str::to_owned));
         Self { metadata: ObjectMeta { name, ..ObjectMeta::default() }, spec: value, status: Value::Null }
@@ -162,7 +161,7 @@ pub(crate) mod tests {
         assert_eq!(spec.name, "points");
         let again = TrainingJob::of(&spec);
         assert_eq!(again.name(), "points");
-        assert!(again.spec.get("name").is_none());
+        assert!(again.spec.get("name").is_none() && !again.spec.to_string().contains("null"));
         assert_eq!(again.job_spec(), Ok(spec));
     }
 

@@ -15,9 +15,10 @@ pub async fn serve(cluster: Cluster, mut of: Jobs) {
         let mut term = of.clone();
         tokio::select! {
             () = term.term_is_over() => {}
-            // They end because this coordinator leads no more.
             _over = jobs::run(&cluster, of.clone()) => {}
             _over = pools::run(&cluster, of.clone()) => {}
         }
+        // Those two end because this coordinator leads no more, and may have heard of it first.
+        term.term_is_over().await;
     }
 }

@@ -62,15 +62,19 @@ impl Jobs {
 
     /// Returns when this coordinator leads; at once, if it does.
     pub async fn leads(&mut self) {
-        // Without a server nobody leads any more.
-        if self.seat.wait_for(|seat| matches!(seat, Seat::Leading(_))).await.is_err() {
-            std::future::pending().await
-        }
+        self.seat_is(|seat| matches!(seat, Seat::Leading(_))).await;
     }
 
     /// Returns when this coordinator's term is over; at once, if it does not lead.
     pub async fn term_is_over(&mut self) {
-        let _gone = self.seat.wait_for(|seat| matches!(seat, Seat::Standby(_))).await;
+        self.seat_is(|seat| matches!(seat, Seat::Standby(_))).await;
+    }
+
+    async fn seat_is(&mut self, what: impl FnMut(&Seat) -> bool) {
+        // Nobody changes it any more: the only coordinator of its state leads to its end.
+        if self.seat.wait_for(what).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Tells that a job has changed; which one is not told.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// The namespace that everything is in.
-pub const NAMESPACE: &str = "phalanx";
+pub(crate) const NAMESPACE: &str = "phalanx";
 
 /// A control plane with the resources of `k8s/base` applied, ended and forgotten when dropped.
-pub struct ControlPlane {
+pub(crate) struct ControlPlane {
     folder: TempDir,
     etcd: Etcd,
     binaries: PathBuf,
@@ -24,7 +24,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// Starts one. `None`, and a line that says so, where something is missing for it.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let path = |printed: Option<String>| printed.map(|path| PathBuf::from(path.trim()));
         let binaries = path(script("kubernetes.sh", &["--cached"]))?;
         let kubectl = path(script("kubectl.sh", &[]))?;
@@ -47,7 +47,7 @@ impl ControlPlane {
     }
 
     /// Starts the API server and waits until it is ready.
-    pub fn start_server(&mut self) {
+    pub(crate) fn start_server(&mut self) {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let (host, port) = self.address.split_once(':').expect("an address has a port");
         let mut command = Command::new(self.binaries.join("kube-apiserver"));
@@ -66,7 +66,7 @@ impl ControlPlane {
     }
 
     /// Starts the controller manager.
-    pub fn start_manager(&mut self) {
+    pub(crate) fn start_manager(&mut self) {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let mut command = Command::new(self.binaries.join("kube-controller-manager"));
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(["--port", "0", "--secure-port", "0"]);
@@ -78,7 +78,7 @@ impl ControlPlane {
     }
 
     /// `kill -9` of API server and controller manager.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         for process in [self.server.take(), self.manager.take()].into_iter().flatten() {
             process.signal(Signal::KILL);
             process.wait();
@@ -86,12 +86,12 @@ impl ControlPlane {
     }
 
     /// A kubeconfig that may do anything.
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
     }
 
     /// A kubeconfig of a service account.
-    pub fn kubeconfig_of(&self, account: &str) -> PathBuf {
+    pub(crate) fn kubeconfig_of(&self, account: &str) -> PathBuf {
         let token = self.kubectl(&["create", "token", account, "--duration", "24h"]);
         let path = self.folder.path().join(format!("kubeconfig-of-{account}"));
         fs::write(&path, kubeconfig(&self.address, token.trim())).expect("it can be written");
@@ -99,14 +99,14 @@ impl ControlPlane {
     }
 
     /// Runs kubectl as an admin and gives what it prints.
-    pub fn kubectl(&self, args: &[&str]) -> String {
+    pub(crate) fn kubectl(&self, args: &[&str]) -> String {
         let ended = self.try_kubectl(args);
-        assert_eq!(ended.code, Some(0), "kubectl {args:?}: {ended:#?}");
+        assert_eq!(ended.code, Some(0), "kubectl {args:?}: {}", ended.stderr);
         ended.stdout
     }
 
     /// [`kubectl`](Self::kubectl) where it may fail.
-    pub fn try_kubectl(&self, args: &[&str]) -> Ended {
+    pub(crate) fn try_kubectl(&self, args: &[&str]) -> Ended {
         let mut command = Command::new(&self.kubectl);
         command.arg("--kubeconfig").arg(self.kubeconfig()).args(["--namespace", NAMESPACE]).args(args);
         command.env("HOME", self.folder.path());
@@ -114,7 +114,7 @@ impl ControlPlane {
     }
 
     /// `kubectl apply` of these objects.
-    pub fn try_apply(&self, objects: &[Value]) -> Ended {
+    pub(crate) fn try_apply(&self, objects: &[Value]) -> Ended {
         let path = self.folder.path().join("apply.json");
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
         fs::write(&path, list.to_string()).expect("it can be written");
@@ -124,18 +124,18 @@ impl ControlPlane {
     }
 
     /// [`try_apply`](Self::try_apply) where it must succeed.
-    pub fn apply(&self, objects: &[Value]) {
+    pub(crate) fn apply(&self, objects: &[Value]) {
         let ended = self.try_apply(objects);
-        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
 
     /// An object, if it is there and the API server answers.
-    pub fn get(&self, what: &str) -> Option<Value> {
+    pub(crate) fn get(&self, what: &str) -> Option<Value> {
         serde_json::from_str(&self.try_kubectl(&["get", what, "--output", "json"]).stdout).ok()
     }
 
     /// Objects of a kind.
-    pub fn list(&self, what: &str) -> Vec<Value> {
+    pub(crate) fn list(&self, what: &str) -> Vec<Value> {
         self.get(what).and_then(|list| list["items"].as_array().cloned()).unwrap_or_default()
     }
 
@@ -143,6 +143,8 @@ impl ControlPlane {
     fn base(&self) -> Vec<Value> {
         let folder = phalanx_tests::root().join("k8s/base");
         let rendered = self.kubectl(&["kustomize", folder.to_str().expect("its path is UTF-8")]);
+        // 1.20 knows budgets by their older name.
+        let rendered = rendered.replace("apiVersion: policy/v1\n", "apiVersion: policy/v1beta1\n");
         let path = self.folder.path().join("base.yaml");
         fs::write(&path, rendered).expect("it can be written");
         let path = path.to_str().expect("temporary paths are UTF-8");
@@ -172,7 +174,7 @@ impl ControlPlane {
     }
 
     /// The pool of processors as in `k8s/base`, changed by `change`.
-    pub fn pool(&self, change: impl Fn(&mut Value)) -> Value {
+    pub(crate) fn pool(&self, change: impl Fn(&mut Value)) -> Value {
         let mut objects = self.base();
         objects.retain(|object| object["kind"] == "StatefulSet");
         let mut pool = objects.pop().expect("the base has a pool");

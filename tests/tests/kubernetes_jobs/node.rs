@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 static ADDRESSES: AtomicU32 = AtomicU32::new(0);
 
 /// A node, whose pods are killed when it is dropped.
-pub struct Node {
+pub(crate) struct Node {
     pods: Arc<Mutex<BTreeMap<String, i32>>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -68,7 +68,7 @@ struct Kubelet {
 
 impl Node {
     /// Starts a node that takes so many pods.
-    pub fn start(plane: &ControlPlane, name: &str, slots: usize) -> Self {
+    pub(crate) fn start(plane: &ControlPlane, name: &str, slots: usize) -> Self {
         let pods = Arc::new(Mutex::new(BTreeMap::new()));
         let kubeconfig = Kubeconfig::read_from(plane.kubeconfig()).expect("it was written");
         let (stop, stopped) = oneshot::channel();
@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// The process of each pod that runs.
-    pub fn pids(&self) -> BTreeMap<String, i32> {
+    pub(crate) fn pids(&self) -> BTreeMap<String, i32> {
         self.pods.lock().expect("nobody has panicked").clone()
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A coordinator and a node.
-pub struct Site {
+pub(crate) struct Site {
     /// Where pods run; `None` while there is no node.
     node: Option<Node>,
     slots: usize,
@@ -25,7 +25,7 @@ pub struct Site {
 
 impl Site {
     /// Starts both; the node takes so many pods.
-    pub fn start(plane: &ControlPlane, slots: usize) -> Self {
+    pub(crate) fn start(plane: &ControlPlane, slots: usize) -> Self {
         let [http, rpc] = free_addresses();
         let account = plane.kubeconfig_of("coordinator");
         let node = Some(Node::start(plane, "node", slots));
@@ -46,7 +46,7 @@ impl Site {
     }
 
     /// `kill -9` of the coordinator, and another one in its place.
-    pub fn restart_coordinator(&mut self) {
+    pub(crate) fn restart_coordinator(&mut self) {
         let process = self.coordinator.take().expect("it runs");
         process.signal(Signal::KILL);
         process.wait();
@@ -54,19 +54,19 @@ impl Site {
     }
 
     /// All pods are killed with their node at once; another node of its name runs them anew.
-    pub fn restart_node(&mut self, plane: &ControlPlane) {
+    pub(crate) fn restart_node(&mut self, plane: &ControlPlane) {
         self.node = None;
         self.node = Some(Node::start(plane, "node", self.slots));
     }
 
     /// How many pods run.
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.node.as_ref().map_or(0, |node| node.pids().len())
     }
 
     /// Applies the pool of `k8s/base`, of up to `max` pods that stay for `idle` seconds without work. What is changed is
     /// where things are on this machine.
-    pub fn start_pool(&self, plane: &ControlPlane, max: u32, idle: u32) {
+    pub(crate) fn start_pool(&self, plane: &ControlPlane, max: u32, idle: u32) {
         let cache = self.home.folder().join("cache");
         let args = [
             "worker".to_owned(),
@@ -95,33 +95,33 @@ impl Site {
     }
 
     /// How many pods the pool is told to have.
-    pub fn replicas(&self, plane: &ControlPlane) -> u64 {
+    pub(crate) fn replicas(&self, plane: &ControlPlane) -> u64 {
         let pool = plane.get("statefulset/worker-cpu");
         pool.and_then(|pool| pool["spec"]["replicas"].as_u64()).unwrap_or(u64::MAX)
     }
 
     /// A job file as a resource of this name.
-    pub fn resource(&self, name: &str, job: &Job) -> Value {
+    pub(crate) fn resource(&self, name: &str, job: &Job) -> Value {
         let text = job.to_toml().replacen(&format!("name = {:?}", job.name()), &format!("name = {name:?}"), 1);
         let spec = JobFile::parse(&text, &self.home.folder().join("job.toml"), &[]).expect("it is right").spec;
-        let mut spec = serde_json::to_value(spec).expect("a job is JSON");
+        let mut spec = spec.to_written();
         spec.as_object_mut().expect("a job is a table").remove("name");
         let metadata = json!({"name": name, "namespace": NAMESPACE});
         json!({"apiVersion": "phalanx.dev/v1alpha1", "kind": "TrainingJob", "metadata": metadata, "spec": spec})
     }
 
     /// A job, if the coordinator answers and knows it.
-    pub fn job(&self, id: &str) -> Option<JobView> {
+    pub(crate) fn job(&self, id: &str) -> Option<JobView> {
         Api::new(&self.http).get(&format!("/v1/jobs/{id}")).ok()
     }
 
     /// All jobs.
-    pub fn jobs(&self) -> Vec<JobView> {
+    pub(crate) fn jobs(&self) -> Vec<JobView> {
         Api::new(&self.http).get("/v1/jobs").expect("the coordinator answers")
     }
 
     /// Requests that only a coordinator makes, as the API server has counted them.
-    pub fn requests(&self, plane: &ControlPlane) -> f64 {
+    pub(crate) fn requests(&self, plane: &ControlPlane) -> f64 {
         let is_ours = |line: &&str| {
             let has = |text: &str| line.contains(text);
             let of_jobs = has("resource=\"trainingjobs\"") && (has("verb=\"PATCH\"") || has("verb=\"APPLY\""));

@@ -1,9 +1,12 @@
 //! The form of a job file as an OpenAPI schema, as Kubernetes takes it for a resource: a tree of plain types, without
-//! references and without defaults, since what is left out means the same there as in a file.
+//! references and without defaults, since what is left out means the same there as in a file. And a job in that form.
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{Choice, Form, Key, job_file};
+use super::{
+    JobSpec,
+    schema::{Choice, Form, Key, job_file},
+};
 
 /// Whole numbers are 64 bits with a sign there, and their bounds floats: a greater one would turn into nonsense.
 const BOUND_MAX: u64 = 1 << 53;
@@ -12,6 +15,40 @@ const BOUND_MAX: u64 = 1 << 53;
 /// [`problems`](super::JobSpec::problems) has.
 pub fn open_api_schema() -> Value {
     of(job_file())
+}
+
+impl JobSpec {
+    /// The job as JSON, as somebody would write it: without what is not set, and without what would hold anyway.
+    pub fn to_written(&self) -> Value {
+        let mut value =
+            serde_json::to_value(self).expect("invariant: a job is made of plain values, which JSON can hold");
+        leave_out(&mut value, job_file());
+        value
+    }
+}
+
+/// Takes everything out of a value of this form that need not be said.
+fn leave_out(value: &mut Value, form: &Form) {
+    match (form, value) {
+        (Form::Section { keys, .. } | Form::OneOf(keys), Value::Object(fields)) => {
+            for key in keys {
+                let said = fields.get(&key.name);
+                if said.is_some_and(|said| said.is_null() || key.default.as_ref() == Some(said)) {
+                    fields.remove(&key.name);
+                } else if let Some(said) = fields.get_mut(&key.name) {
+                    leave_out(said, &key.form);
+                }
+            }
+        }
+        (Form::List { item, .. }, Value::Array(items)) => {
+            items.iter_mut().for_each(|value| leave_out(value, item));
+        }
+        (Form::Map(item), Value::Object(fields)) => {
+            fields.values_mut().for_each(|value| leave_out(value, item));
+        }
+        // They are said as a whole.
+        (_whole, _value) => {}
+    }
 }
 
 fn of(form: &Form) -> Value {
@@ -76,7 +113,10 @@ fn table(keys: &[Key]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::spec::JobFile;
 
     /// Visits each schema of a tree.
     fn visit(schema: &Value, look: &mut impl FnMut(&Value)) {
@@ -94,6 +134,24 @@ mod tests {
             let both = schema.get("properties").is_some() && schema.get("additionalProperties").is_some();
             assert!(!both, "{schema}");
         });
+    }
+
+    #[test]
+    fn a_job_is_written_without_what_holds_anyway_and_reads_as_the_same() {
+        let text = "name = \"a\"\n[data]\ntarget = \"y\"\n[data.csv]\npath = \"/a.csv\"\n[model.mlp]\nhidden = [8]\n\
+                    [train]\nbatch_size = 8\nsteps = 3\nlearning_rate = 0.1\n";
+        let spec = JobFile::parse(text, Path::new("/job.toml"), &[]).expect("it is right").spec;
+        let written = spec.to_written();
+        assert_eq!(
+            written,
+            json!({
+                "name": "a",
+                "data": {"target": "y", "csv": {"path": "/a.csv"}},
+                "model": {"mlp": {"hidden": [8]}},
+                "train": {"batch_size": 8, "steps": 3, "learning_rate": 0.1},
+            })
+        );
+        assert_eq!(serde_json::from_value::<JobSpec>(written).expect("it is a job"), spec);
     }
 
     #[test]

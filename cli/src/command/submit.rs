@@ -35,7 +35,7 @@ pub(crate) struct Submit {
     json: bool,
 
     /// Apply it to Kubernetes as a TrainingJob of its name, as `kubectl apply` would, in the place of asking a coordinator
-    #[arg(long, conflicts_with_all = ["follow", "json", "coordinator"])]
+    #[arg(long, conflicts_with_all = ["follow", "json"])]
     kubernetes: bool,
 
     /// The namespace there; by default that of the kubeconfig

@@ -31,7 +31,10 @@ const FORBIDDEN_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("coordinator", &["burn*", "arrow*", "parquet", "cudarc", "phalanx"]),
     ("coordinator", WORKER_CRATES),
     ("coordinator/server", &["phalanx-member", "kube*", "k8s-openapi"]),
-    ("coordinator/kubernetes", &["phalanx-core", "phalanx-storage", "phalanx-member", "axum*", "redb", "etcd-client"]),
+    (
+        "coordinator/kubernetes",
+        &["phalanx-core", "phalanx-storage", "phalanx-member", "axum*", "redb", "etcd-client"],
+    ),
     ("worker/member", &["phalanx-storage", "phalanx-telemetry", "phalanx-tls", "burn*", "tokio*", "tarpc"]),
     ("worker/member", &["tracing*", "rand", "fastrand", "phalanx-data", "phalanx-evaluate"]),
     ("worker/member", &["phalanx-collective", "phalanx-train", "phalanx-agent"]),

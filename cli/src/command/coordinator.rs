@@ -179,8 +179,9 @@ impl Coordinator {
 /// There is no way to Kubernetes, which was asked for; with what stands behind that.
 pub(super) fn no_kubernetes(error: ConnectError) -> CliError {
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    CliError::usage(format!("{error}{cause}"))
-        .hint("in a pod it takes a service account whose token is mounted; elsewhere KUBECONFIG names a kubeconfig")
+    CliError::usage(format!("{error}{cause}")).hint(
+        "in a pod it takes a service account whose token is mounted; elsewhere KUBECONFIG names a kubeconfig",
+    )
 }
 
 /// Every worker has a connection, and many systems give a process 1,024 descriptors unless it asks for more.

@@ -82,7 +82,10 @@ impl Submit {
         let cluster = Cluster::connect(self.namespace).await.map_err(no_kubernetes)?;
         let resource = phalanx_kubernetes::submit(&cluster, &spec).await.map_err(CliError::failed)?;
         show::print(&format!("{resource} is applied in the namespace {}\n", cluster.namespace()))?;
-        anstream::eprintln!("{DIM}watch it with{DIM:#} kubectl --namespace {} get tj --watch", cluster.namespace());
+        anstream::eprintln!(
+            "{DIM}watch it with{DIM:#} kubectl --namespace {} get tj --watch",
+            cluster.namespace()
+        );
         Ok(Exit::Done)
     }
 }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use phalanx_telemetry::{
-    Config, LogFormat, LogWriter, Ready, TelemetryError, current_trace_parent, init, install_metrics, serve_metrics,
+    Config, LogFormat, LogWriter, Ready, TelemetryError, current_trace_parent, init, install_metrics,
+    serve_metrics,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

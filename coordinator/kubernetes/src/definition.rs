@@ -92,13 +92,31 @@ fn rules() -> Value {
     let ordered = format!("{}!has(self.workers.max) || self.workers.min <= self.workers.max", bound("min"));
     let rule = |rule: String, message: &str| json!({"rule": rule, "message": message});
     json!([
-        rule("has(self.train.epochs) != has(self.train.steps)".to_owned(), "give either `train.epochs` or `train.steps`"),
-        rule(format!("self.train.batch_size % {lanes} == 0"), "`train.lanes` (4 by default) must divide `train.batch_size`"),
-        rule(format!("{}self.workers.min <= {lanes}", bound("min")), "`workers.min` must be at most `train.lanes`"),
+        rule(
+            "has(self.train.epochs) != has(self.train.steps)".to_owned(),
+            "give either `train.epochs` or `train.steps`"
+        ),
+        rule(
+            format!("self.train.batch_size % {lanes} == 0"),
+            "`train.lanes` (4 by default) must divide `train.batch_size`"
+        ),
+        rule(
+            format!("{}self.workers.min <= {lanes}", bound("min")),
+            "`workers.min` must be at most `train.lanes`"
+        ),
         rule(ordered, "`workers.min` must be at most `workers.max`"),
-        rule("self.data == oldSelf.data".to_owned(), "`data` decides the result and cannot change: make another resource"),
-        rule("self.model == oldSelf.model".to_owned(), "`model` decides the result and cannot change: make another resource"),
-        rule("self.train == oldSelf.train".to_owned(), "`train` decides the result and cannot change: make another resource"),
+        rule(
+            "self.data == oldSelf.data".to_owned(),
+            "`data` decides the result and cannot change: make another resource"
+        ),
+        rule(
+            "self.model == oldSelf.model".to_owned(),
+            "`model` decides the result and cannot change: make another resource"
+        ),
+        rule(
+            "self.train == oldSelf.train".to_owned(),
+            "`train` decides the result and cannot change: make another resource"
+        ),
     ])
 }
 
@@ -107,9 +125,7 @@ fn status() -> Value {
     let whole = |about: &str| json!({"type": "integer", "format": "int64", "description": about});
     let number = |about: &str| json!({"type": "number", "description": about});
     let time = |about: &str| json!({"type": "string", "format": "date-time", "description": about});
-    let metrics = |about: &str| {
-        json!({"type": "object", "additionalProperties": {"type": "number"}, "description": about})
-    };
+    let metrics = |about: &str| json!({"type": "object", "additionalProperties": {"type": "number"}, "description": about});
     let condition = json!({
         "type": "object",
         "required": ["type", "status", "reason", "message", "lastTransitionTime"],

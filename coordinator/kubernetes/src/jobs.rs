@@ -27,11 +27,7 @@ use kube::{
         watcher::{self, Event, watcher},
     },
 };
-use phalanx_protocol::{
-    id::JobId,
-    spec::JobSpec,
-    view::JobState,
-};
+use phalanx_protocol::{id::JobId, spec::JobSpec, view::JobState};
 use phalanx_server::{Jobs, JobsError, Rejected};
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep_until};
@@ -101,7 +97,11 @@ pub(crate) async fn run(cluster: &Cluster, jobs: Jobs) -> Result<(), JobsError> 
 }
 
 impl Resources {
-    async fn turns(mut self, mut watched: Watched, mut changes: watch::Receiver<u64>) -> Result<(), JobsError> {
+    async fn turns(
+        mut self,
+        mut watched: Watched,
+        mut changes: watch::Receiver<u64>,
+    ) -> Result<(), JobsError> {
         let mut look_at = Some(Instant::now());
         let mut dirty_at = None;
         loop {
@@ -151,7 +151,10 @@ impl Resources {
     }
 
     /// Takes what the watch has told meanwhile: a list comes resource by resource.
-    async fn drain(&mut self, watched: &mut (impl Stream<Item = Result<Event<TrainingJob>, watcher::Error>> + Unpin)) -> Result<(), JobsError> {
+    async fn drain(
+        &mut self,
+        watched: &mut (impl Stream<Item = Result<Event<TrainingJob>, watcher::Error>> + Unpin),
+    ) -> Result<(), JobsError> {
         for _ in 0..EVENTS_AT_ONCE {
             match watched.next().now_or_never() {
                 Some(Some(event)) => self.watched(event).await?,
@@ -308,7 +311,9 @@ impl Resources {
         let Some(entry) = self.known.get_mut(name) else { return };
         self.budget.take(Instant::now());
         let answer = match request {
-            Request::Hold | Request::LetGo => hold(&self.api, &entry.resource, request == Request::Hold).await,
+            Request::Hold | Request::LetGo => {
+                hold(&self.api, &entry.resource, request == Request::Hold).await
+            }
             Request::Status | Request::Figures => {
                 let written = write(&self.api, &entry.resource, entry.status()).await;
                 if written.is_ok() {
@@ -377,7 +382,8 @@ async fn change(entry: &mut Entry, jobs: &Jobs, spec: JobSpec) -> Result<bool, J
     }
     entry.refusal = None;
     let live = entry.job.as_ref().filter(|job| !job.state.is_over()).map(|job| job.id.clone());
-    let (Some(job), true) = (live, entry.looked_at.is_some_and(|at| at != entry.resource.generation())) else {
+    let (Some(job), true) = (live, entry.looked_at.is_some_and(|at| at != entry.resource.generation()))
+    else {
         return Ok(true);
     };
     match jobs.scale(job, spec.workers).await {

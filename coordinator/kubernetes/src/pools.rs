@@ -164,8 +164,11 @@ impl Pools {
         let (demand, workers) = self.jobs.demand().await?;
         self.note_workers(&workers);
         let wall = Timestamp::now();
-        let pools: BTreeMap<String, Pool> =
-            self.sets.iter().filter_map(|(name, set)| Some((name.clone(), self.pool(name, set, wall)?))).collect();
+        let pools: BTreeMap<String, Pool> = self
+            .sets
+            .iter()
+            .filter_map(|(name, set)| Some((name.clone(), self.pool(name, set, wall)?)))
+            .collect();
         self.memory.retain(|name, _| pools.contains_key(name));
         let mut again = None::<Instant>;
         for (name, wish) in wishes(&demand, &pools) {
@@ -173,7 +176,8 @@ impl Pools {
             let before = self.memory.get(name).cloned().unwrap_or_default();
             let decision = decide(self.begin.elapsed(), pool, wish, before.clone());
             let mut at = decision.again_at.map(|at| self.begin + at);
-            let done = decision.replicas == pool.replicas || self.set(name, pool.replicas, decision.replicas).await;
+            let done =
+                decision.replicas == pool.replicas || self.set(name, pool.replicas, decision.replicas).await;
             if done {
                 self.memory.insert(name.to_owned(), decision.memory);
             } else {
@@ -275,7 +279,8 @@ fn is_placed(pod: &Pod) -> bool {
 fn unplaced(pod: &Pod, now: Timestamp) -> Option<Duration> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let unschedulable = conditions.iter().find(|condition| {
-        condition.type_ == "PodScheduled" && condition.status == "False"
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
             && condition.reason.as_deref() == Some("Unschedulable")
     })?;
     let since = unschedulable.last_transition_time.as_ref()?.0;

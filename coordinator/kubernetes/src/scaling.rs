@@ -121,7 +121,9 @@ pub(crate) fn decide(now: Duration, pool: &Pool, wish: u32, mut memory: Memory) 
         (replicas != target).then_some(open_at),
         memory.passed.iter().map(|(until, _)| *until + pool.idle).min(),
         memory.cap.map(|(_, until)| until),
-        pool.unplaced_for.filter(|waited| *waited < pool.patience).map(|waited| now + (pool.patience - waited)),
+        pool.unplaced_for
+            .filter(|waited| *waited < pool.patience)
+            .map(|waited| now + (pool.patience - waited)),
     ];
     Decision { replicas, again_at: again.into_iter().flatten().min(), memory }
 }

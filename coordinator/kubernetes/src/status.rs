@@ -101,7 +101,11 @@ fn of_job(status: &mut Value, job: &JobView) {
 
 /// Those that JSON can hold.
 fn finite(metrics: &phalanx_protocol::message::Metrics) -> phalanx_protocol::message::Metrics {
-    metrics.iter().filter(|(_, value)| value.is_finite()).map(|(name, value)| (name.clone(), *value)).collect()
+    metrics
+        .iter()
+        .filter(|(_, value)| value.is_finite())
+        .map(|(name, value)| (name.clone(), *value))
+        .collect()
 }
 
 /// Why the job is where it is, or else what happened to it last.
@@ -154,7 +158,12 @@ fn conditions(job: Option<&JobView>, refusal: Option<&Refusal>, message: &str) -
     };
     [
         condition("Accepted", accepted.0, accepted.1, &accepted.2),
-        condition("Running", job.is_some_and(|job| !job.state.is_over() && !job.workers.is_empty()), reason, message),
+        condition(
+            "Running",
+            job.is_some_and(|job| !job.state.is_over() && !job.workers.is_empty()),
+            reason,
+            message,
+        ),
         condition("Complete", state == Some(JobState::Done), reason, message),
         condition("Failed", matches!(state, Some(JobState::Failed)), reason, message),
     ]

@@ -18,7 +18,9 @@ const USER: &str = "phalanx-submit";
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// The API server has no such resource.
-    #[error("this Kubernetes knows no training jobs: install them with `kubectl apply --kustomize k8s/overlays/…`")]
+    #[error(
+        "this Kubernetes knows no training jobs: install them with `kubectl apply --kustomize k8s/overlays/…`"
+    )]
     NotInstalled,
     /// The API server refuses it; it says why.
     #[error("Kubernetes refuses it: {0}")]

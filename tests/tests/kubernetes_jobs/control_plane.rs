@@ -38,8 +38,7 @@ impl ControlPlane {
         openssl.args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out"]);
         openssl.arg(folder.path().join("accounts.key"));
         assert_eq!(Running::start(openssl).wait().code, Some(0), "openssl makes a key");
-        let mut plane =
-            Self { folder, etcd, binaries, kubectl, address, token, server: None, manager: None };
+        let mut plane = Self { folder, etcd, binaries, kubectl, address, token, server: None, manager: None };
         plane.start_server();
         plane.start_manager();
         plane.apply_base();
@@ -148,14 +147,23 @@ impl ControlPlane {
         let path = self.folder.path().join("base.yaml");
         fs::write(&path, rendered).expect("it can be written");
         let path = path.to_str().expect("temporary paths are UTF-8");
-        let json = self.kubectl(&["create", "--dry-run=client", "--validate=false", "--output", "json", "--filename", path]);
+        let json = self.kubectl(&[
+            "create",
+            "--dry-run=client",
+            "--validate=false",
+            "--output",
+            "json",
+            "--filename",
+            path,
+        ]);
         let documents = serde_json::Deserializer::from_str(&json).into_iter::<Value>();
         documents.map(|object| object.expect("kubectl prints JSON")).collect()
     }
 
     /// Applies what is not a pod or makes some, and is known to 1.20.
     fn apply_base(&self) {
-        let known = ["Namespace", "ServiceAccount", "Role", "RoleBinding", "CustomResourceDefinition", "Service"];
+        let known =
+            ["Namespace", "ServiceAccount", "Role", "RoleBinding", "CustomResourceDefinition", "Service"];
         // Without a namespace nothing can be in it.
         let mut objects = self.base();
         objects.retain(|object| known.iter().any(|kind| object["kind"] == *kind));

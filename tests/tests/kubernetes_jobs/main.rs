@@ -50,7 +50,8 @@ fn a_resource_trains_to_the_bits_of_a_run_and_its_pool_comes_and_goes() {
         (site.replicas(&plane) == 0 && plane.list("pods").is_empty()).then_some(())
     });
 
-    let reasons: Vec<Value> = plane.list("events.events.k8s.io").iter().map(|event| event["reason"].clone()).collect();
+    let reasons: Vec<Value> =
+        plane.list("events.events.k8s.io").iter().map(|event| event["reason"].clone()).collect();
     assert!(reasons.contains(&json!("Training")) && reasons.contains(&json!("Done")), "{reasons:?}");
     let shown = plane.kubectl(&["get", "tj"]);
     assert!(shown.starts_with("NAME     STATE   STEP   OF"), "{shown}");
@@ -72,7 +73,8 @@ fn a_mistake_is_refused_or_named_and_what_is_deleted_or_changed_is_stopped_or_sc
         wrong
     };
     // The schema's.
-    for (path, value) in [("/spec/train/batch_size", json!("many")), ("/spec/data/split/by", json!("chance"))] {
+    for (path, value) in [("/spec/train/batch_size", json!("many")), ("/spec/data/split/by", json!("chance"))]
+    {
         let refused = plane.try_apply(&[wrong(path, value)]);
         assert!(refused.code != Some(0) && refused.stderr.contains("spec."), "{path}: {refused:#?}");
     }
@@ -131,7 +133,8 @@ fn training_survives_what_becomes_of_pods_and_of_kubernetes() {
     plane.start_manager();
     reaches(&site, at.step + 900);
     site.restart_node(&plane);
-    let done = eventually("the end", LONG, || plane.get("tj/census").filter(|resource| holds(resource, "Complete")));
+    let done =
+        eventually("the end", LONG, || plane.get("tj/census").filter(|resource| holds(resource, "Complete")));
     assert_eq!(done["status"]["stateHash"], json!(Home::new().run(&job, 1)));
     assert_eq!(site.jobs().len(), 1, "one resource has one job, whatever has died");
     eventually("no pods to be left", LONG, || plane.list("pods").is_empty().then_some(()));
@@ -146,11 +149,11 @@ fn hundreds_of_resources_train_in_the_order_of_their_priority_with_few_requests(
     site.start_pool(&plane, 0, 5);
     let job = |number: u32| {
         let priority = if number.is_multiple_of(2) { 10 } else { -10 };
-        let tables = format!("[workers]\nmax = 1\n[checkpoint]\nevery = 0\n[schedule]\npriority = {priority}\n");
+        let tables =
+            format!("[workers]\nmax = 1\n[checkpoint]\nevery = 0\n[schedule]\npriority = {priority}\n");
         (format!("job-{number}"), Job::mlp().steps(2).with(&tables))
     };
-    let resources: Vec<Value> =
-        (0..200).map(job).map(|(name, job)| site.resource(&name, &job)).collect();
+    let resources: Vec<Value> = (0..200).map(job).map(|(name, job)| site.resource(&name, &job)).collect();
     let (begin, before) = (Instant::now(), site.requests(&plane));
     plane.apply(&resources);
     plane.kubectl(&["annotate", "statefulset/worker-cpu", "--overwrite", "phalanx.dev/replicas-max=8"]);
@@ -160,12 +163,17 @@ fn hundreds_of_resources_train_in_the_order_of_their_priority_with_few_requests(
     });
     let (took, requests) = (begin.elapsed(), site.requests(&plane) - before);
     let rate = requests / took.as_secs_f64();
-    eprintln!("200 training jobs in {took:?}, with {requests} requests of the coordinator: {rate:.1} a second");
+    eprintln!(
+        "200 training jobs in {took:?}, with {requests} requests of the coordinator: {rate:.1} a second"
+    );
     assert!(rate < 50.0, "{rate} requests a second");
     // Those of the higher priority started first. Eight start together, in any order.
     let mut jobs = site.jobs();
     jobs.sort_by_key(|job| job.started_at);
-    let high = |name: &str| name.rsplit_once('-').is_some_and(|(_, number)| number.parse() .is_ok_and(|n: u32| n.is_multiple_of(2)));
+    let high = |name: &str| {
+        name.rsplit_once('-')
+            .is_some_and(|(_, number)| number.parse().is_ok_and(|n: u32| n.is_multiple_of(2)))
+    };
     let late = jobs.iter().skip(100 + 8).filter(|job| high(&job.name)).count();
     assert_eq!(late, 0, "the important ones were not first");
 }

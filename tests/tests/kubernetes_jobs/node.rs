@@ -187,7 +187,8 @@ impl Kubelet {
                 continue;
             }
             let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-            let is_told = conditions.into_iter().flatten().any(|it| it.reason.as_deref() == Some("Unschedulable"));
+            let is_told =
+                conditions.into_iter().flatten().any(|it| it.reason.as_deref() == Some("Unschedulable"));
             if !is_told {
                 let condition = json!({
                     "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room",
@@ -211,7 +212,8 @@ impl Process {
                 let own = Preconditions { uid: self.pod.uid(), ..Preconditions::default() };
                 let now = DeleteParams::default().grace_period(0).preconditions(own);
                 let deleted = api.delete(&name, &now).await;
-                return deleted.is_ok() || matches!(deleted, Err(kube::Error::Api(status)) if status.code != 503);
+                return deleted.is_ok()
+                    || matches!(deleted, Err(kube::Error::Api(status)) if status.code != 503);
             }
             let grace = self.pod.metadata.deletion_grace_period_seconds.unwrap_or(30).max(0);
             let grace = Duration::from_secs(grace.unsigned_abs());
@@ -258,7 +260,9 @@ impl Process {
             environment.insert(variable.name.clone(), value);
         }
         let expand = |text: &String| {
-            environment.iter().fold(text.clone(), |text, (name, value)| text.replace(&format!("$({name})"), value))
+            environment
+                .iter()
+                .fold(text.clone(), |text, (name, value)| text.replace(&format!("$({name})"), value))
         };
         let mut command = Command::new("unshare");
         command.args(["--uts", "--", "sh", "-c", "hostname \"$0\" && exec \"$@\""]);

@@ -37,7 +37,16 @@ impl Site {
     fn start_coordinator(&mut self) {
         let folder = self.home.folder();
         let mut command = Command::new(binary("phalanx"));
-        command.args(["coordinator", "--listen", &self.http, "--rpc", &self.rpc, "--lease", "2", "--kubernetes"]);
+        command.args([
+            "coordinator",
+            "--listen",
+            &self.http,
+            "--rpc",
+            &self.rpc,
+            "--lease",
+            "2",
+            "--kubernetes",
+        ]);
         command.arg("--state").arg(folder.join("state.redb")).arg("--store").arg(folder.join("store"));
         command.env("KUBECONFIG", &self.account);
         self.coordinator = Some(Running::start(command));
@@ -102,8 +111,10 @@ impl Site {
 
     /// A job file as a resource of this name.
     pub(crate) fn resource(&self, name: &str, job: &Job) -> Value {
-        let text = job.to_toml().replacen(&format!("name = {:?}", job.name()), &format!("name = {name:?}"), 1);
-        let spec = JobFile::parse(&text, &self.home.folder().join("job.toml"), &[]).expect("it is right").spec;
+        let text =
+            job.to_toml().replacen(&format!("name = {:?}", job.name()), &format!("name = {name:?}"), 1);
+        let spec =
+            JobFile::parse(&text, &self.home.folder().join("job.toml"), &[]).expect("it is right").spec;
         let mut spec = spec.to_written();
         spec.as_object_mut().expect("a job is a table").remove("name");
         let metadata = json!({"name": name, "namespace": NAMESPACE});
@@ -124,14 +135,16 @@ impl Site {
     pub(crate) fn requests(&self, plane: &ControlPlane) -> f64 {
         let is_ours = |line: &&str| {
             let has = |text: &str| line.contains(text);
-            let of_jobs = has("resource=\"trainingjobs\"") && (has("verb=\"PATCH\"") || has("verb=\"APPLY\""));
+            let of_jobs =
+                has("resource=\"trainingjobs\"") && (has("verb=\"PATCH\"") || has("verb=\"APPLY\""));
             let of_events = has("group=\"events.k8s.io\"") && has("verb=\"POST\"");
             let of_pools = has("resource=\"statefulsets\"") && has("subresource=\"scale\"");
             let watches = has("verb=\"WATCH\"") && (has("\"trainingjobs\"") || has("\"statefulsets\""));
             line.starts_with("apiserver_request_total{") && (of_jobs || of_events || of_pools || watches)
         };
         let metrics = plane.kubectl(&["get", "--raw", "/metrics"]);
-        let counts = metrics.lines().filter(is_ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        let counts =
+            metrics.lines().filter(is_ours).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         counts.sum()
     }
 }

@@ -20,8 +20,8 @@ pub fn open_api_schema() -> Value {
 impl JobSpec {
     /// The job as JSON, as somebody would write it: without what is not set, and without what would hold anyway.
     pub fn to_written(&self) -> Value {
-        let mut value =
-            serde_json::to_value(self).expect("invariant: a job is made of plain values, which JSON can hold");
+        let mut value = serde_json::to_value(self)
+            .expect("invariant: a job is made of plain values, which JSON can hold");
         leave_out(&mut value, job_file());
         value
     }

@@ -8,7 +8,16 @@ const IDLE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn pool(min: u32, max: u32, replicas: u32) -> Pool {
-    Pool { min, max, replicas, placed: replicas, unplaced_for: None, idle: IDLE, patience: PATIENCE, workers: None }
+    Pool {
+        min,
+        max,
+        replicas,
+        placed: replicas,
+        unplaced_for: None,
+        idle: IDLE,
+        patience: PATIENCE,
+        workers: None,
+    }
 }
 
 /// A pool that has every pod placed at once, followed through time.
@@ -25,7 +34,13 @@ struct Run {
 impl Run {
     fn new(min: u32, max: u32) -> Self {
         let wished = vec![(Duration::ZERO, 0)];
-        Self { pool: pool(min, max, min), memory: Memory::default(), now: Duration::ZERO, changes: Vec::new(), wished }
+        Self {
+            pool: pool(min, max, min),
+            memory: Memory::default(),
+            now: Duration::ZERO,
+            changes: Vec::new(),
+            wished,
+        }
     }
 
     fn step(&mut self, wish: u32) -> Option<Duration> {

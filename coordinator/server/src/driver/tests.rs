@@ -147,7 +147,8 @@ async fn what_cannot_be_stored_is_neither_confirmed_nor_shown() {
     let rig = rig(Duration::from_secs(60)).await;
     rig.handle.submit(spec(), None).await.unwrap();
     rig.delay_ms.store(BROKEN, Ordering::SeqCst);
-    let (submitted, seen) = tokio::join!(rig.handle.submit(spec(), None), rig.handle.read(|c| c.jobs().len()));
+    let (submitted, seen) =
+        tokio::join!(rig.handle.submit(spec(), None), rig.handle.read(|c| c.jobs().len()));
     assert!(matches!(submitted, Err(CallError::Stopped)), "{submitted:?}");
     assert!(matches!(seen, Ok(1) | Err(CallError::Stopped)), "{seen:?}");
     assert!(matches!(rig.handle.read(|_| ()).await, Err(CallError::Stopped)));

@@ -69,6 +69,8 @@ struct Resources {
     seen: BTreeMap<String, JobState>,
     /// No requests before then: the API server does not answer, or not well.
     quiet_until: Option<Instant>,
+    /// The watch does not get through, and that was told.
+    is_away: bool,
 }
 
 /// Goes on until the term is over.
@@ -92,6 +94,7 @@ pub(crate) async fn run(cluster: &Cluster, jobs: Jobs) -> Result<(), JobsError> 
         is_complete: false,
         seen: BTreeMap::new(),
         quiet_until: None,
+        is_away: false,
     };
     resources.turns(watched, changes).await
 }
@@ -165,6 +168,9 @@ impl Resources {
     }
 
     async fn watched(&mut self, event: Result<Event<TrainingJob>, watcher::Error>) -> Result<(), JobsError> {
+        if event.is_ok() {
+            self.is_away = false;
+        }
         match event {
             Ok(Event::Init) => self.listed = Some(BTreeSet::new()),
             Ok(Event::InitApply(resource)) => {
@@ -185,7 +191,10 @@ impl Resources {
                 // Of jobs that are over, too, whose resources may not say so yet.
                 self.seen.clear();
             }
-            Err(error) => debug!(%error, "the watch over training jobs begins anew"),
+            Err(error) if std::mem::replace(&mut self.is_away, true) => {
+                debug!(%error, "training jobs cannot be watched");
+            }
+            Err(error) => warn!(%error, "training jobs cannot be watched; it is tried again"),
         }
         Ok(())
     }
@@ -223,7 +232,7 @@ impl Resources {
             .into_iter()
             .filter_map(|name| {
                 let priority = self.known.get(&name)?.resource.spec["schedule"]["priority"].as_i64();
-                Some((-priority.unwrap_or(0), name))
+                Some((priority.unwrap_or(0).saturating_neg(), name))
             })
             .collect();
         names.sort();
@@ -258,7 +267,7 @@ impl Resources {
         if entry.job.is_none() && entry.was_over() {
             return Ok(true);
         }
-        let done = match entry.resource.job_spec() {
+        let done = match checked(&entry.resource).await {
             Err(mistakes) => {
                 entry.refused(Refusal::Wrong(mistakes));
                 true
@@ -295,7 +304,7 @@ impl Resources {
                     entry.job_is(job);
                     entry.update(now);
                 }
-                None if self.is_complete && !state.is_over() => {
+                None if self.is_complete && !state.is_over() && state != JobState::Stopping => {
                     info!(job = %job.id, "cancelled: its resource is gone");
                     self.cancel(job.id).await?;
                 }
@@ -345,6 +354,15 @@ impl Resources {
             }
         }
     }
+}
+
+/// The job that a resource asks for. A rule that panics on what nobody thought of must end this look and not the coordinator.
+async fn checked(resource: &TrainingJob) -> Result<JobSpec, Vec<String>> {
+    let resource = resource.clone();
+    let checked = tokio::spawn(async move { resource.job_spec() }).await;
+    checked.unwrap_or_else(|_panicked| {
+        Err(vec!["it cannot be checked: the coordinator's log says why".to_owned()])
+    })
 }
 
 /// Makes a job of a resource; `false` if it is to be tried again.

@@ -65,6 +65,8 @@ struct Watched<K> {
     known: Option<BTreeMap<String, K>>,
     /// A list that is under way.
     listed: BTreeMap<String, K>,
+    /// The watch does not get through, and that was told.
+    is_away: bool,
 }
 
 impl<K> Watched<K>
@@ -73,12 +75,14 @@ where
 {
     fn new(api: Api<K>, config: watcher::Config) -> Self {
         let stream = watcher(api, config).default_backoff().boxed();
-        Self { stream, known: None, listed: BTreeMap::new() }
+        Self { stream, known: None, listed: BTreeMap::new(), is_away: false }
     }
 
     /// Takes the next thing that is told. Nothing is lost if this is dropped while it waits.
     async fn next(&mut self) {
-        match self.stream.next().await {
+        let event = self.stream.next().await;
+        let was_away = std::mem::replace(&mut self.is_away, matches!(event, Some(Err(_))));
+        match event {
             Some(Ok(Event::Init)) => self.listed.clear(),
             Some(Ok(Event::InitApply(object))) => drop(self.listed.insert(object.name_any(), object)),
             Some(Ok(Event::InitDone)) => self.known = Some(std::mem::take(&mut self.listed)),
@@ -88,7 +92,10 @@ where
             Some(Ok(Event::Delete(object))) => {
                 drop(self.known.get_or_insert_default().remove(&object.name_any()));
             }
-            Some(Err(error)) => debug!(%error, "a watch over pools begins anew"),
+            Some(Err(error)) if was_away => debug!(%error, "pools cannot be watched"),
+            Some(Err(error)) => {
+                warn!(%error, kind = %K::kind(&()), "pools cannot be watched; it is tried again")
+            }
             // A watch never ends by itself.
             None => std::future::pending().await,
         }

@@ -86,7 +86,11 @@ fn a_mistake_is_refused_or_named_and_what_is_deleted_or_changed_is_stopped_or_sc
     let accepted = condition(&named, "Accepted").expect("it was waited for");
     assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("WrongSpec")));
     assert!(accepted["message"].as_str().is_some_and(|text| text.contains("train.lanes")), "{accepted}");
-    plane.kubectl(&["delete", "tj", "wrong", "--timeout=20s"]);
+    plane.apply(&[wrong("/spec/train/lanes", json!(8))]);
+    eventually("what was mended to be taken", Deadline::default(), || {
+        plane.get("tj/wrong").filter(|resource| holds(resource, "Accepted"))
+    });
+    plane.kubectl(&["delete", "tj", "wrong", "--timeout=60s"]);
 
     plane.apply(std::slice::from_ref(&right));
     let workers = |count: u64| {
@@ -106,7 +110,7 @@ fn a_mistake_is_refused_or_named_and_what_is_deleted_or_changed_is_stopped_or_sc
         (condition(&resource, "Accepted")?["reason"] == "ChangeRefused").then_some(())
     });
     plane.kubectl(&["delete", "tj", "long", "--timeout=60s"]);
-    let job = site.job("long-1").expect("the coordinator knows it");
+    let job = site.job("long-2").expect("the coordinator knows it");
     assert_eq!(job.state.as_str(), "cancelled");
 }
 

@@ -7,7 +7,7 @@ mod site;
 
 use std::time::{Duration, Instant};
 
-use phalanx_tests::{Deadline, Home, Job, eventually};
+use phalanx_tests::{Deadline, Etcd, Home, Job, eventually};
 use serde_json::{Value, json};
 
 use control_plane::ControlPlane;
@@ -143,6 +143,31 @@ fn training_survives_what_becomes_of_pods_and_of_kubernetes() {
     assert_eq!(site.jobs().len(), 1, "one resource has one job, whatever has died");
     eventually("no pods to be left", LONG, || plane.list("pods").is_empty().then_some(()));
     plane.kubectl(&["delete", "tj", "census", "--timeout=20s"]);
+}
+
+#[test]
+fn another_coordinator_goes_on_with_resources_and_pools_while_etcd_comes_and_goes() {
+    let Some(plane) = ControlPlane::start() else { return };
+    let Some(mut etcd) = Etcd::for_coordinators() else { return };
+    let job = Job::mlp().steps(4_000).with("[checkpoint]\nevery = 500\n[workers]\nmin = 2\nmax = 2\n");
+    let mut site = Site::start_over(&plane, 4, &etcd);
+    site.start_pool(&plane, 4, 3);
+    plane.apply(&[site.resource("census", &job)]);
+    let reaches = |site: &Site, step: u64| {
+        eventually(&format!("step {step}"), LONG, || site.job("census-1").filter(|job| job.step >= step))
+    };
+    reaches(&site, 100);
+    site.restart_coordinator();
+    let at = reaches(&site, 500);
+    etcd.kill(0);
+    etcd.restart(0);
+    reaches(&site, at.step + 300);
+    site.restart_coordinator();
+    let done =
+        eventually("the end", LONG, || plane.get("tj/census").filter(|resource| holds(resource, "Complete")));
+    assert_eq!(done["status"]["stateHash"], json!(Home::new().run(&job, 1)));
+    assert_eq!((site.jobs().len(), &done["status"]["generation"]), (1, &json!(1)), "workers did not notice");
+    eventually("no pods to be left", LONG, || plane.list("pods").is_empty().then_some(()));
 }
 
 #[test]

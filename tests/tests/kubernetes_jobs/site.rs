@@ -3,7 +3,8 @@
 use std::{path::PathBuf, process::Command};
 
 use phalanx_protocol::{spec::JobFile, view::JobView};
-use phalanx_tests::{Api, Deadline, Home, Job, Running, Signal, binary, eventually, free_addresses};
+use phalanx_tests::{Api, Deadline, Etcd, Home, Job, Running, Signal, binary, eventually, free_addresses};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,49 +18,68 @@ pub(crate) struct Site {
     node: Option<Node>,
     slots: usize,
     home: Home,
+    /// A file, or the URL of a state in etcd.
+    state: String,
+    account: PathBuf,
+    coordinators: Vec<Coordinator>,
+}
+
+/// A coordinator's place.
+struct Coordinator {
     http: String,
     rpc: String,
-    account: PathBuf,
-    coordinator: Option<Running>,
+    process: Option<Running>,
 }
 
 impl Site {
     /// Starts both; the node takes so many pods.
     pub(crate) fn start(plane: &ControlPlane, slots: usize) -> Self {
-        let [http, rpc] = free_addresses();
+        let home = Home::new();
+        let state = home.folder().join("state.redb").display().to_string();
+        Self::on(plane, slots, (home, state, 1))
+    }
+
+    /// [`start`](Self::start) with two coordinators over an etcd of their own.
+    pub(crate) fn start_over(plane: &ControlPlane, slots: usize, etcd: &Etcd) -> Self {
+        Self::on(plane, slots, (Home::new(), etcd.url("phalanx"), 2))
+    }
+
+    fn on(plane: &ControlPlane, slots: usize, (home, state, count): (Home, String, usize)) -> Self {
         let account = plane.kubeconfig_of("coordinator");
         let node = Some(Node::start(plane, "node", slots));
-        let mut site = Self { node, slots, home: Home::new(), http, rpc, account, coordinator: None };
-        site.start_coordinator();
+        let place = || {
+            let [http, rpc] = free_addresses();
+            Coordinator { http, rpc, process: None }
+        };
+        let coordinators = std::iter::repeat_with(place).take(count).collect();
+        let mut site = Self { node, slots, home, state, account, coordinators };
+        (0..count).for_each(|number| site.start_coordinator(number));
+        eventually("a coordinator that leads", Deadline::default(), || site.leader());
         site
     }
 
-    fn start_coordinator(&mut self) {
-        let folder = self.home.folder();
+    fn start_coordinator(&mut self, number: usize) {
+        let Coordinator { http, rpc, .. } = &self.coordinators[number];
         let mut command = Command::new(binary("phalanx"));
-        command.args([
-            "coordinator",
-            "--listen",
-            &self.http,
-            "--rpc",
-            &self.rpc,
-            "--lease",
-            "2",
-            "--kubernetes",
-        ]);
-        command.arg("--state").arg(folder.join("state.redb")).arg("--store").arg(folder.join("store"));
+        command.args(["coordinator", "--listen", http, "--rpc", rpc, "--lease", "2", "--kubernetes"]);
+        command.args(["--state", &self.state, "--store"]).arg(self.home.folder().join("store"));
         command.env("KUBECONFIG", &self.account);
-        self.coordinator = Some(Running::start(command));
-        let api = Api::new(&self.http);
-        eventually("the coordinator", Deadline::default(), || api.text("/readyz").ok());
+        self.coordinators[number].process = Some(Running::start(command));
     }
 
-    /// `kill -9` of the coordinator, and another one in its place.
+    /// The one that leads, if one does.
+    fn leader(&self) -> Option<usize> {
+        self.coordinators.iter().position(|place| Api::new(&place.http).text("/readyz").is_ok())
+    }
+
+    /// `kill -9` of the coordinator that leads, and another one in its place; returns when one leads.
     pub(crate) fn restart_coordinator(&mut self) {
-        let process = self.coordinator.take().expect("it runs");
+        let number = eventually("a coordinator that leads", Deadline::default(), || self.leader());
+        let process = self.coordinators[number].process.take().expect("it runs");
         process.signal(Signal::KILL);
         process.wait();
-        self.start_coordinator();
+        self.start_coordinator(number);
+        eventually("a coordinator that leads", Deadline::default(), || self.leader());
     }
 
     /// All pods are killed with their node at once; another node of its name runs them anew.
@@ -76,10 +96,11 @@ impl Site {
     /// Applies the pool of `k8s/base`, of up to `max` pods that stay for `idle` seconds without work. What is changed is
     /// where things are on this machine.
     pub(crate) fn start_pool(&self, plane: &ControlPlane, max: u32, idle: u32) {
+        let coordinators: Vec<&str> = self.coordinators.iter().map(|place| place.rpc.as_str()).collect();
         let cache = self.home.folder().join("cache");
         let args = [
             "worker".to_owned(),
-            format!("--coordinator={}", self.rpc),
+            format!("--coordinator={}", coordinators.join(",")),
             "--listen=$(POD_IP):0".to_owned(),
             format!("--cache={}", cache.display()),
             "--drain-max=25".to_owned(),
@@ -121,14 +142,18 @@ impl Site {
         json!({"apiVersion": "phalanx.dev/v1alpha1", "kind": "TrainingJob", "metadata": metadata, "spec": spec})
     }
 
-    /// A job, if the coordinator answers and knows it.
+    /// A job, if a coordinator answers and knows it.
     pub(crate) fn job(&self, id: &str) -> Option<JobView> {
-        Api::new(&self.http).get(&format!("/v1/jobs/{id}")).ok()
+        self.asked(&format!("/v1/jobs/{id}"))
     }
 
     /// All jobs.
     pub(crate) fn jobs(&self) -> Vec<JobView> {
-        Api::new(&self.http).get("/v1/jobs").expect("the coordinator answers")
+        self.asked("/v1/jobs").expect("a coordinator answers")
+    }
+
+    fn asked<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
+        self.coordinators.iter().find_map(|place| Api::new(&place.http).get(path).ok())
     }
 
     /// Requests that only a coordinator makes, as the API server has counted them.

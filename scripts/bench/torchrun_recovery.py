@@ -17,8 +17,10 @@ import sys
 import tempfile
 import time
 
-# Seconds after which a round counts as lost, and of training between two rounds.
+# Seconds after which a round counts as lost, for the first import of PyTorch from a cold disk, and of training between
+# two rounds.
 LOST_AFTER = 30
+STARTED_AFTER = 180
 REST = 3
 
 
@@ -68,10 +70,10 @@ def last_step(folder):
         return 0.0
 
 
-def wait(folder, after, agent):
+def wait(folder, after, agent, limit=LOST_AFTER):
     """Waits for a step that was finished after this moment; `None` where none comes or the agent has given up."""
     begin = time.time()
-    while time.time() - begin < LOST_AFTER and agent.poll() is None:
+    while time.time() - begin < limit and agent.poll() is None:
         if last_step(folder) > after:
             return last_step(folder)
         time.sleep(0.005)
@@ -102,7 +104,7 @@ def main():
         for _ in range(options.rounds):
             if agent is None:
                 agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                if wait(folder, time.time(), agent) is None:
+                if wait(folder, time.time(), agent, STARTED_AFTER) is None:
                     sys.exit("torchrun_recovery.py: torchrun makes no step: run it by hand to see why")
             time.sleep(REST)
             with open(os.path.join(folder, f"pid-{random.randrange(options.workers)}")) as file:

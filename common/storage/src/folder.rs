@@ -11,11 +11,10 @@
 
 use std::{
     fs::{self, File, Metadata, Permissions},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,6 +25,7 @@ use tracing::{debug, info};
 use crate::{
     Content, Listed, StorageError,
     calls::{Call, Calls, Moving},
+    durable,
     outage::{Away, Health},
     path,
     store::LIST_FILES_MAX,
@@ -33,9 +33,6 @@ use crate::{
 
 /// Where files are written before they get their path; on the same file system.
 const STAGING: &str = ".tmp";
-
-/// How much of a file is written before the disk is given it.
-const HAND_OVER_BYTES: usize = 32 << 20;
 
 /// A staged file that nobody has written to for this long belongs to a process
 /// that is gone.
@@ -79,8 +76,13 @@ impl Folder {
         self.root.join(path)
     }
 
-    /// Creates the file durably. [`StorageError::Exists`] if there is one.
-    pub(crate) fn create(&self, path: &str, content: &Content, call: &Call) -> Result<(), StorageError> {
+    /// Creates the file durably; its hash. [`StorageError::Exists`] if there is one.
+    pub(crate) fn create(
+        &self,
+        path: &str,
+        content: &Content,
+        call: &Call,
+    ) -> Result<blake3::Hash, StorageError> {
         let target = self.file(path);
         let folder = target.parent().expect("invariant: a file lies below the root");
         let failed = |e: io::Error| match e.kind() {
@@ -93,10 +95,10 @@ impl Folder {
 
         // First of all, so that a store that is gone is not begun anew.
         let mut staged = self.stage().map_err(failed)?;
-        write_durably(staged.as_file_mut(), content, call).map_err(failed)?;
+        let hash = durable::write(staged.as_file_mut(), content, call).map_err(failed)?;
         self.create_folders(folder).map_err(failed)?;
         match staged.persist_noclobber(&target) {
-            Ok(_) => sync_folder(folder).map_err(failed),
+            Ok(_) => sync_folder(folder).map(|()| hash).map_err(failed),
             Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => {
                 // Its creator may still be about to make it durable, and the
                 // caller takes "exists" for that.
@@ -253,35 +255,6 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
         }
         Err(e) => Err(e),
     }
-}
-
-/// Writes `content` and makes it durable. The disk is busy while more is written: a large file is
-/// handed to it in between, by another thread, and little is left to wait for in the end.
-fn write_durably(file: &mut File, content: &Content, call: &Call) -> io::Result<()> {
-    if content.len() <= HAND_OVER_BYTES {
-        content.pieces().iter().try_for_each(|piece| file.write_all(piece))?;
-        return file.sync_all();
-    }
-    let mut disk = file.try_clone()?;
-    thread::scope(|scope| {
-        let (written, handed_over) = mpsc::channel();
-        let syncing = scope.spawn(move || {
-            while handed_over.recv().is_ok() {
-                while handed_over.try_recv().is_ok() {}
-                file.sync_data()?;
-                call.moves();
-            }
-            file.sync_all()
-        });
-        for chunk in content.pieces().iter().flat_map(|piece| piece.chunks(HAND_OVER_BYTES)) {
-            disk.write_all(chunk)?;
-            call.moves();
-            // It has ended where the disk has failed it, which it tells below.
-            let _ = written.send(());
-        }
-        drop(written);
-        syncing.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs has panicked")))
-    })
 }
 
 /// Makes the entries of a folder durable.

@@ -14,6 +14,7 @@ pub mod manifest;
 
 mod calls;
 mod content;
+mod durable;
 mod error;
 mod folder;
 mod local;

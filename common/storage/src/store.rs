@@ -140,32 +140,30 @@ impl Store {
         let object = path::checked(path)?;
         let content = content.into();
         let (bytes, hashed) = (content.len() as u64, content.clone());
-        let hashing = blocking(move || Ok(hashed.hash().to_hex().to_string()));
-        let refer = |blake3: String| FileRef { path: path.to_owned(), bytes, blake3 };
-        let (reference, created) = match &self.kind {
+        let hashing = || {
+            let hashed = hashed.clone();
+            blocking(move || Ok(hashed.hash()))
+        };
+        let refer =
+            |hash: blake3::Hash| FileRef { path: path.to_owned(), bytes, blake3: hash.to_hex().to_string() };
+        let created = match &self.kind {
             Kind::Folder(folder) => {
-                let creating =
-                    on_folder(folder, path, move |folder, path, call| folder.create(path, &content, call));
-                let (blake3, created) = tokio::join!(hashing, creating);
-                (refer(blake3?), created)
+                on_folder(folder, path, move |folder, path, call| folder.create(path, &content, call))
+                    .await
+                    .map(refer)
             }
             Kind::Remote(remote) => {
-                let reference = refer(hashing.await?);
+                let reference = refer(hashing().await?);
                 let content = blocking(move || Ok(content.into_bytes())).await?;
-                let created = remote.create(&object, &reference, content).await;
-                (reference, created)
+                remote.create(&object, &reference, content).await.map(|()| reference)
             }
         };
-        match created {
-            Ok(()) => Ok(reference),
-            Err(StorageError::Exists(path)) => match self.read(&reference).await {
-                Ok(_) => Ok(reference),
-                // Not found: somebody is about to create it.
-                Err(StorageError::Damaged { .. } | StorageError::NotFound(_)) => {
-                    Err(StorageError::Exists(path))
-                }
-                Err(other) => Err(other),
-            },
+        let Err(StorageError::Exists(path)) = created else { return created };
+        let reference = refer(hashing().await?);
+        match self.read(&reference).await {
+            Ok(_) => Ok(reference),
+            // Not found: somebody is about to create it.
+            Err(StorageError::Damaged { .. } | StorageError::NotFound(_)) => Err(StorageError::Exists(path)),
             Err(other) => Err(other),
         }
     }

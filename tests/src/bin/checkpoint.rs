@@ -4,7 +4,8 @@
 //!
 //! In each round the job saves its state once, and the same number of bytes is written to the same disk and
 //! synced by this process, while the job goes on. A step counts as undisturbed where neither was under
-//! way. What a checkpoint takes from training is the time of all steps until it is durable beyond that of
+//! way. Training stands still until the state is taken out, which the worker itself measures. What a
+//! checkpoint takes from it beside that is the time of all steps until it is durable beyond that of
 //! as many undisturbed ones; what the first of them takes beyond one is told apart.
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 };
 
 use phalanx_protocol::view::JobView;
-use phalanx_tests::{Api, Cluster, Home, Job};
+use phalanx_tests::{Api, Cluster, Home, Job, free_addresses};
 
 /// How often the job is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -32,7 +33,8 @@ fn main() -> io::Result<()> {
     let home = Home::new();
     let folder = home.folder().to_owned();
     let cluster = Cluster::with_store(home, folder.join("store"));
-    let _worker = cluster.start_worker(&[]);
+    let [metrics] = free_addresses();
+    let _worker = cluster.start_worker(&["--metrics".to_owned(), metrics.clone()]);
     // 784 × 9088 + 9088 × 9088 + … parameters of 4 bytes, with two moments each: 1.004 GiB.
     let job = Job::wide_mlp().hidden("[9088, 9088]").train("batch_size", "8").lanes(1);
     let tables = format!("[train.optimizer]\nkind = \"adamw\"\n[checkpoint]\nevery = {EVERY}\nkeep = 1\n");
@@ -54,8 +56,21 @@ fn main() -> io::Result<()> {
             all.add(&watch, saving, plain);
         }
     }
-    all.print();
+    all.print(standstill(&Api::new(&metrics))?);
     Ok(())
+}
+
+/// The mean time in milliseconds for which the worker's training stood still for a checkpoint.
+fn standstill(worker: &Api) -> io::Result<f64> {
+    let metrics = worker.text("/metrics")?;
+    let read = |name: &str| -> Option<f64> {
+        let line = metrics.lines().find(|line| line.starts_with(name))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    };
+    let [sum, count] =
+        ["phalanx_worker_snapshot_seconds_sum", "phalanx_worker_snapshot_seconds_count"].map(read);
+    let mean = sum.zip(count).map(|(sum, count)| sum / count * 1e3);
+    mean.ok_or_else(|| io::Error::other("the worker's metrics do not tell how long it stood still"))
 }
 
 fn rounds() -> usize {
@@ -135,11 +150,12 @@ impl Figures {
         self.plain.push((plain.end - plain.start).as_secs_f64());
     }
 
-    fn print(&self) {
+    fn print(&self, standstill: f64) {
         let steps: Vec<_> = self.undisturbed.iter().map(Duration::as_secs_f64).collect();
         println!("{:<58} {:>8} {:>8} {:>8}", "milliseconds", "median", "least", "worst");
         row("an undisturbed step", &steps);
-        row("a checkpoint of 1 GiB: the next step takes longer by", &self.first_step);
+        println!("{:<58} {standstill:>8.2}", "a checkpoint of 1 GiB: training stands still (mean)");
+        row("the next step takes longer by", &self.first_step);
         row("all steps until it is durable take longer by", &self.all_steps);
         row("durable after", &self.durable);
         row("the same bytes written and synced", &self.plain);

@@ -8,6 +8,7 @@ const STEPS: &str = "phalanx_worker_steps_total";
 const SAMPLES: &str = "phalanx_worker_samples_total";
 const STEP_SECONDS: &str = "phalanx_worker_step_seconds";
 const REDUCTION_SECONDS: &str = "phalanx_worker_reduction_seconds";
+const SNAPSHOT_SECONDS: &str = "phalanx_worker_snapshot_seconds";
 const CHECKPOINT_SECONDS: &str = "phalanx_worker_checkpoint_seconds";
 const CHECKPOINT_BYTES: &str = "phalanx_worker_checkpoint_written_bytes_total";
 const GENERATIONS: &str = "phalanx_worker_generations_total";
@@ -30,6 +31,7 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "time of a step in the reduction, most of it the wait for the slowest rank"
     );
+    describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "time that training stands still for a checkpoint");
     describe_histogram!(CHECKPOINT_SECONDS, Unit::Seconds, "time until a checkpoint part is durable");
     describe_counter!(CHECKPOINT_BYTES, Unit::Bytes, "bytes of checkpoint parts written");
     describe_counter!(GENERATIONS, "generations that this worker was told to join");
@@ -52,6 +54,11 @@ pub(crate) fn step_begins(samples: u64, since_last: Option<Duration>) {
 /// A step was in the reduction for so long.
 pub(crate) fn reduced(took: Duration) {
     histogram!(REDUCTION_SECONDS).record(took);
+}
+
+/// Training stood still for so long, until the state was out for a checkpoint.
+pub(crate) fn snapshot_taken(took: Duration) {
+    histogram!(SNAPSHOT_SECONDS).record(took);
 }
 
 /// A checkpoint part became durable.

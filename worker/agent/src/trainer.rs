@@ -170,12 +170,14 @@ impl Host for TrainerHost {
         self.place.available_permits() == 0
     }
 
-    fn checkpoint(&mut self, snapshot: Snapshot) {
+    fn checkpoint(&mut self, snapshot: Snapshot, took: Duration) {
+        let begun = Instant::now();
         let span = info_span!("checkpoint", step = snapshot.step());
         let place = Arc::clone(&self.place).try_acquire_owned().ok();
         // It has ended only with its generation, and then nobody wants the snapshot.
         let save = Save { snapshot, place, span };
         let _ = self.watch.wait_for_store(|| self.checkpointer.tell(save).blocking_send());
+        metrics::snapshot_taken(took + begun.elapsed());
     }
 
     fn restore(&mut self) -> Result<Snapshot, Failure> {

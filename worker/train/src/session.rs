@@ -79,8 +79,9 @@ pub trait Host {
     /// is handed over, except the last.
     fn is_saving(&self) -> bool;
 
-    /// The state to be saved, elsewhere: training goes on when this returns.
-    fn checkpoint(&mut self, snapshot: Snapshot);
+    /// The state to be saved, elsewhere, and how long it took to take it out: training goes on
+    /// when this returns.
+    fn checkpoint(&mut self, snapshot: Snapshot, took: Duration);
 
     /// Reads the checkpoint that the assignment names; nobody holds a newer state.
     ///
@@ -202,22 +203,37 @@ fn train(
         validate(trainer, leads, host)?;
         let interlude = rhythm.after_step(trainer.steps_done(), stepped.votes, trainer.goes_on());
         if interlude.verify || interlude.save {
-            pause(trainer, &trainer.snapshot()?, interlude, leads, host)?;
+            pause(trainer, &Taken::from(trainer)?, interlude, leads, host)?;
         }
         if interlude.stop {
             return Ok(Ending::Stopped { step: trainer.steps_done() });
         }
     }
-    let end = trainer.snapshot()?;
+    let end = Taken::from(trainer)?;
     // What comes then may fail; training is not done again for that.
-    pause(trainer, &end, rhythm.at_end(end.step()), leads, host)?;
-    finish(trainer, &end, leads, host)
+    pause(trainer, &end, rhythm.at_end(end.state.step()), leads, host)?;
+    finish(trainer, &end.state, leads, host)
+}
+
+/// The state between two steps.
+struct Taken {
+    state: Snapshot,
+    /// How long it took.
+    took: Duration,
+}
+
+impl Taken {
+    fn from(trainer: &Trainer) -> Result<Self, TrainError> {
+        let begun = Instant::now();
+        let state = trainer.snapshot()?;
+        Ok(Self { state, took: begun.elapsed() })
+    }
 }
 
 /// Compares and saves the state between two steps, as far as that is wanted.
 fn pause(
     trainer: &Trainer,
-    state: &Snapshot,
+    Taken { state, took }: &Taken,
     interlude: Interlude,
     leads: bool,
     host: &mut dyn Host,
@@ -229,7 +245,7 @@ fn pause(
         }
     }
     if interlude.save {
-        host.checkpoint(state.clone());
+        host.checkpoint(state.clone(), *took);
     }
     Ok(())
 }

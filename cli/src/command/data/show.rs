@@ -1,9 +1,6 @@
 //! `phalanx data show`: what a dataset version is, and how it came about.
 
-use std::{
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::{io, path::PathBuf};
 
 use clap::Args;
 

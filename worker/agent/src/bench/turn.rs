@@ -174,7 +174,7 @@ impl Host for Stopwatch {
         false
     }
 
-    fn checkpoint(&mut self, _snapshot: Snapshot) {}
+    fn checkpoint(&mut self, _snapshot: Snapshot, _took: Duration) {}
 }
 
 #[cfg(test)]

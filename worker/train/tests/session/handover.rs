@@ -1,7 +1,7 @@
 //! Generations one after the other: ranks die at bad moments, and whoever is left goes on with
 //! the state that it holds, to the same bits.
 
-use std::{net::SocketAddr, panic::resume_unwind, sync::Arc};
+use std::{net::SocketAddr, panic::resume_unwind, sync::Arc, time::Duration};
 
 use burn::{
     nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig},
@@ -91,7 +91,7 @@ impl Host for Ranked {
         false
     }
 
-    fn checkpoint(&mut self, snapshot: Snapshot) {
+    fn checkpoint(&mut self, snapshot: Snapshot, _took: Duration) {
         self.saved = Some(snapshot.state_hash().to_owned());
     }
 

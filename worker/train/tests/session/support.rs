@@ -97,7 +97,7 @@ impl Host for Recorder {
         self.saving.as_ref().is_some_and(|(rank, steps)| *rank == self.rank && steps.contains(&step))
     }
 
-    fn checkpoint(&mut self, snapshot: Snapshot) {
+    fn checkpoint(&mut self, snapshot: Snapshot, _took: Duration) {
         self.snapshots.lock().expect("no rank panics").push((self.rank, snapshot));
     }
 

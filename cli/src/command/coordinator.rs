@@ -157,12 +157,12 @@ impl Coordinator {
         );
         anstream::eprintln!("{DIM}workers{DIM:#} phalanx worker {STRONG}--coordinator {rpc}{STRONG:#}");
         let jobs = server.jobs();
-        let beside = async {
+        let beside = Box::pin(async {
             match kubernetes {
                 Some(cluster) => phalanx_kubernetes::serve(cluster, jobs).await,
                 None => std::future::pending().await,
             }
-        };
+        });
         tokio::select! {
             error = server.failed() => return Err(CliError::failed(error)),
             () = beside => {}

@@ -15,8 +15,8 @@ pub async fn serve(cluster: Cluster, mut of: Jobs) {
         let mut term = of.clone();
         tokio::select! {
             () = term.term_is_over() => {}
-            _over = jobs::run(&cluster, of.clone()) => {}
-            _over = pools::run(&cluster, of.clone()) => {}
+            _over = Box::pin(jobs::run(&cluster, of.clone())) => {}
+            _over = Box::pin(pools::run(&cluster, of.clone())) => {}
         }
         // Those two end because this coordinator leads no more, and may have heard of it first.
         term.term_is_over().await;

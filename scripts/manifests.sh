@@ -3,7 +3,8 @@
 #
 #   scripts/manifests.sh [FOLDER]        FOLDER: where what is rendered stays, for whoever wants to read it
 #
-# Needs kubectl (scripts/kubectl.sh) and kubernetes-validate (PyPI). Ends with 77, and says why, where they cannot be had.
+# Needs kubectl (scripts/kubectl.sh), and kubernetes-validate and cel-python (PyPI). Ends with 77, and says why, where they
+# cannot be had.
 set -euo pipefail
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
@@ -36,5 +37,6 @@ PYTHON
 for version in "${versions[@]}"; do
     "$validate" --strict --quiet --kubernetes-version "$version" "$rendered"/{base,dev,production,gpu,spot,dashboards}.yaml
 done
+"$python" scripts/rules.py
 objects=$(cat -- "$rendered"/{base,dev,production,gpu,spot,dashboards}.yaml | grep -c '^kind: ')
 printf 'manifests.sh: %d objects pass for Kubernetes %s to %s\n' "$objects" "${versions[0]}" "${versions[-1]}"

@@ -31,11 +31,13 @@ for overlay in base overlays/dev overlays/production overlays/gpu overlays/spot;
         | "$kubectl" apply --validate=false --filename - > /dev/null || fail "$overlay is refused"
     coordinators=3 && [[ $overlay != overlays/dev ]] || coordinators=1
     eventually "coordinators of $overlay" pods app.kubernetes.io/component=coordinator "$coordinators"
-    eventually "workers of $overlay" pods phalanx.dev/pool=cpu 2
+    eventually "workers of $overlay" pods phalanx.dev/pool=cpu 1
     pool=${overlay#overlays/}
-    [[ $pool != gpu && $pool != spot ]] || eventually "the pool $pool" pods "phalanx.dev/pool=$pool" 2
+    [[ $pool != gpu && $pool != spot ]] || eventually "the pool $pool" pods "phalanx.dev/pool=$pool" 1
 
     may coordinator patch statefulsets/worker-cpu --subresource=scale || fail "$overlay: the coordinator cannot scale its pool"
+    may coordinator patch trainingjobs --subresource=status || fail "$overlay: the coordinator cannot tell how jobs are"
+    ! may coordinator create trainingjobs || fail "$overlay: the coordinator may make training jobs"
     may coordinator watch pods || fail "$overlay: the coordinator cannot watch pods"
     ! may coordinator patch statefulsets/worker-cpu || fail "$overlay: the coordinator may change more than replicas"
     ! may coordinator create pods || fail "$overlay: the coordinator may create pods"

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     cluster::free_addresses,
-    process::{Running, freeze},
+    process::{Running, binary, freeze},
     wait::{Deadline, eventually},
 };
 
@@ -43,6 +43,22 @@ impl Etcd {
     /// name the binary.
     pub fn start(members: usize) -> Option<Self> {
         Self::start_with(members, "http", Vec::new())
+    }
+
+    /// Starts one for the state of coordinators. `None`, and a line that says so, where there is none or the binary cannot
+    /// use it.
+    pub fn for_coordinators() -> Option<Self> {
+        let mut command = Command::new(binary("phalanx"));
+        command.args(["coordinator", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0"]);
+        // Nowhere: whoever can use an etcd says that it is none, and ends.
+        command.args(["--state", "etcd://", "--store"]).arg(std::env::temp_dir());
+        if Running::start(command).wait().stderr.contains("--features cluster") {
+            eprintln!(
+                "SKIPPED: a test of several coordinators needs a binary built with `--features cluster`"
+            );
+            return None;
+        }
+        Self::start(1)
     }
 
     /// [`start`](Self::start) with these flags, for calls over `https` or `http`.

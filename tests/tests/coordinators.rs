@@ -1,28 +1,12 @@
 //! Coordinators in numbers over a real etcd, as processes: one leads, the other takes its place, and
 //! training goes on meanwhile.
 
-use std::process::Command;
-
 use phalanx_protocol::view::JobState;
-use phalanx_tests::{Cluster, Deadline, Etcd, Home, Job, Running, binary, eventually};
-
-/// The etcd, where there is one and the binary can use it; else says what is skipped.
-fn etcd() -> Option<Etcd> {
-    let home = Home::new();
-    let mut command = Command::new(binary("phalanx"));
-    command.args(["coordinator", "--listen", "127.0.0.1:0", "--rpc", "127.0.0.1:0"]);
-    // Nowhere: whoever can use an etcd says that it is none, and ends.
-    command.args(["--state", "etcd://", "--store"]).arg(home.folder());
-    if Running::start(command).wait().stderr.contains("--features cluster") {
-        eprintln!("SKIPPED: a test of several coordinators needs a binary built with `--features cluster`");
-        return None;
-    }
-    Etcd::start(1)
-}
+use phalanx_tests::{Cluster, Deadline, Etcd, Home, Job, eventually};
 
 #[test]
 fn training_goes_on_while_the_leader_is_killed_and_etcd_is_restarted() {
-    let Some(mut etcd) = etcd() else { return };
+    let Some(mut etcd) = Etcd::for_coordinators() else { return };
     let mut cluster = Cluster::over_etcd(&etcd, 2, &["--lease", "3"]);
     (0..2).for_each(|_| cluster.add_worker());
     let job = Job::mlp().steps(8_000).with("[checkpoint]\nevery = 200\n[workers]\nmin = 2\n");

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use clap::Args;
 use phalanx_agent::{TelemetryArgs, TlsArgs};
+use phalanx_kubernetes::{Cluster, ConnectError};
 use phalanx_protocol::id::is_name;
 use phalanx_server::{Config, EtcdAccess, HTTP_PORT, Password, StartError, StateError};
 use phalanx_storage::StorageError;
@@ -29,6 +30,7 @@ Examples:
   phalanx coordinator --state state.redb --store ./store
   phalanx coordinator --listen 0.0.0.0:7700 --state /var/lib/phalanx.redb --store s3://bucket/runs
   phalanx coordinator --state etcd://etcd1:2379,etcd2:2379/phalanx --store s3://bucket/runs
+  phalanx coordinator --state etcd://etcd:2379/phalanx --store s3://bucket/runs --kubernetes
   phalanx coordinator --state state.redb --store ./store \\
     --tls-ca ca.pem --tls-cert coordinator.pem --tls-key coordinator.key")]
 pub(crate) struct Coordinator {
@@ -59,6 +61,11 @@ pub(crate) struct Coordinator {
     /// The host that others are told to reach it at, if it is not that of --listen
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
+
+    /// Train what is applied to Kubernetes as TrainingJob, and scale its pools of workers, while it leads: in the namespace
+    /// of its pod, or else in that of the kubeconfig
+    #[arg(long)]
+    kubernetes: bool,
 
     #[command(flatten, next_help_heading = "TLS, for workers")]
     tls: TlsArgs,
@@ -125,6 +132,10 @@ impl Coordinator {
         let _telemetry = telemetry::init(&self.telemetry, "phalanx-coordinator")?;
         let mut signals = StopSignals::listen()?;
         raise_descriptors();
+        let kubernetes = match self.kubernetes {
+            true => Some(Cluster::connect(None).await.map_err(no_kubernetes)?),
+            false => None,
+        };
         let mut server = phalanx_server::start(Config {
             http_addr: self.listen,
             rpc_addr: self.rpc,
@@ -145,8 +156,16 @@ impl Coordinator {
             "{DIM}users  {DIM:#} phalanx submit JOB {STRONG}--coordinator http://{http}{STRONG:#}"
         );
         anstream::eprintln!("{DIM}workers{DIM:#} phalanx worker {STRONG}--coordinator {rpc}{STRONG:#}");
+        let jobs = server.jobs();
+        let beside = Box::pin(async {
+            match kubernetes {
+                Some(cluster) => phalanx_kubernetes::serve(cluster, jobs).await,
+                None => std::future::pending().await,
+            }
+        });
         tokio::select! {
             error = server.failed() => return Err(CliError::failed(error)),
+            () = beside => {}
             () = signals.next() => {}
         }
         tokio::select! {
@@ -155,6 +174,14 @@ impl Coordinator {
         }
         Ok(Exit::Done)
     }
+}
+
+/// There is no way to Kubernetes, which was asked for; with what stands behind that.
+pub(super) fn no_kubernetes(error: ConnectError) -> CliError {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    CliError::usage(format!("{error}{cause}")).hint(
+        "in a pod it takes a service account whose token is mounted; elsewhere KUBECONFIG names a kubeconfig",
+    )
 }
 
 /// Every worker has a connection, and many systems give a process 1,024 descriptors unless it asks for more.

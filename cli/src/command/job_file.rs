@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -20,7 +20,7 @@ use crate::{
 /// The job file and what replaces parts of it.
 #[derive(Debug, Clone, Args)]
 pub(super) struct JobFileArgs {
-    /// The job file
+    /// The job file; `-` reads it from standard input
     #[arg(value_name = "JOB")]
     file: PathBuf,
 
@@ -47,13 +47,18 @@ impl JobFileArgs {
     ///
     /// If the file cannot be read or has mistakes.
     pub(super) fn read(&self) -> Result<JobSpec, CliError> {
+        let spec = self.read_for_elsewhere()?;
+        let file = self.file.display();
+        check_source(&spec).map_err(|message| CliError::usage(format!("{file}: {message}")))?;
+        Ok(spec)
+    }
+
+    /// [`read`](Self::read) where the data need not be on this machine.
+    pub(super) fn read_for_elsewhere(&self) -> Result<JobSpec, CliError> {
         let file = self.file.display();
         let text = self.text().map_err(|reason| CliError::usage(format!("{file}: {reason}")))?;
         match JobFile::parse(&text, &self.file, &self.settings) {
-            Ok(JobFile { spec }) => {
-                check_source(&spec).map_err(|message| CliError::usage(format!("{file}: {message}")))?;
-                Ok(spec)
-            }
+            Ok(JobFile { spec }) => Ok(spec),
             Err(mistakes) => {
                 print(&mistakes, &text);
                 let count = mistakes.mistakes.len() + mistakes.left_out;
@@ -69,6 +74,9 @@ impl JobFileArgs {
     }
 
     fn text(&self) -> Result<String, String> {
+        if self.file.as_os_str() == STDIN {
+            return bounded_text(std::io::stdin().lock());
+        }
         let seen = fs::metadata(&self.file).map_err(|e| e.to_string())?;
         if !seen.is_file() {
             let what = if seen.is_dir() { "a folder" } else { "no regular file" };
@@ -77,16 +85,24 @@ impl JobFileArgs {
         if seen.len() > JOB_FILE_BYTES_MAX as u64 {
             return Err(format!("too long: {} bytes, expected at most {JOB_FILE_BYTES_MAX}", seen.len()));
         }
-        let mut bytes = Vec::new();
-        let file = File::open(&self.file).map_err(|e| e.to_string())?;
-        // What the system makes up as it is read has no length before.
-        file.take(JOB_FILE_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-        String::from_utf8(bytes).map_err(|e| {
-            let line =
-                e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-            format!("line {line} is no UTF-8 text, expected TOML")
-        })
+        bounded_text(File::open(&self.file).map_err(|e| e.to_string())?)
     }
+}
+
+/// The name of standard input.
+const STDIN: &str = "-";
+
+/// Reads a text that may have no end: what the system makes up as it is read has no length before.
+fn bounded_text(from: impl Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    from.take(JOB_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() > JOB_FILE_BYTES_MAX {
+        return Err(format!("too long: expected at most {JOB_FILE_BYTES_MAX} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        format!("line {line} is no UTF-8 text, expected TOML")
+    })
 }
 
 /// What the job reads from this machine must be there; what a glob stands for, and what a URL, is found when it is read.

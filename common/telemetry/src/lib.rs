@@ -17,6 +17,6 @@ mod trace_parent;
 
 pub use error::TelemetryError;
 pub use logs::{LogFormat, LogWriter};
-pub use metrics::{MetricsHandle, install_metrics, metrics_router, serve_metrics};
+pub use metrics::{MetricsHandle, Ready, install_metrics, metrics_router, serve_metrics};
 pub use setup::{Config, Guard, init};
 pub use trace_parent::{TRACE_HEADER, current_trace_parent, from_headers, set_parent, to_headers};

@@ -3,9 +3,15 @@
 //! What is measured is named in each crate's own `metrics.rs`, through the
 //! `metrics` facade; here is only where it is collected.
 
-use std::{net::SocketAddr, thread, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+    routing::get,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tracing::{error, info};
@@ -65,9 +71,18 @@ pub fn install_metrics() -> Result<MetricsHandle, TelemetryError> {
     Ok(MetricsHandle(handle))
 }
 
-/// `/metrics` for Prometheus, and `/healthz`, which answers as long as the process lives.
-pub fn metrics_router(handle: MetricsHandle) -> Router {
-    Router::new().route("/metrics", get(render)).route("/healthz", get(async || "ok\n")).with_state(handle)
+/// Whether a process can be of use at this moment.
+pub type Ready = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// `/metrics` for Prometheus; `/healthz`, which answers as long as the process lives; and `/readyz`, which says with its
+/// status whether the process is `ready`.
+pub fn metrics_router(handle: MetricsHandle, ready: Ready) -> Router {
+    let readyz = async move || match ready() {
+        true => (StatusCode::OK, "ok\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    };
+    let router = Router::new().route("/metrics", get(render)).route("/healthz", get(async || "ok\n"));
+    router.route("/readyz", get(readyz)).with_state(handle)
 }
 
 /// Serves [`metrics_router`] at `addr` on the current runtime for as long as that runs, and gives
@@ -76,12 +91,16 @@ pub fn metrics_router(handle: MetricsHandle) -> Router {
 /// # Errors
 ///
 /// The address cannot be bound.
-pub async fn serve_metrics(addr: SocketAddr, handle: MetricsHandle) -> Result<SocketAddr, TelemetryError> {
+pub async fn serve_metrics(
+    addr: SocketAddr,
+    handle: MetricsHandle,
+    ready: Ready,
+) -> Result<SocketAddr, TelemetryError> {
     let failed = |source| TelemetryError::Listen { addr, source };
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, metrics_router(handle)).await {
+        if let Err(error) = axum::serve(listener, metrics_router(handle, ready)).await {
             error!(%error, "metrics are no longer served");
         }
     });

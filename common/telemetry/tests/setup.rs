@@ -3,11 +3,16 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use phalanx_telemetry::{
-    Config, LogFormat, LogWriter, TelemetryError, current_trace_parent, init, install_metrics, serve_metrics,
+    Config, LogFormat, LogWriter, Ready, TelemetryError, current_trace_parent, init, install_metrics,
+    serve_metrics,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -57,14 +62,20 @@ async fn metrics_are_served_and_set_up_once() {
     metrics::histogram!("phalanx_test_step_seconds").record(0.02);
 
     let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-    let addr = serve_metrics(any, handle.clone()).await.expect("a free port");
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&is_ready);
+    let ready: Ready = Arc::new(move || seen.load(Ordering::Relaxed));
+    let addr = serve_metrics(any, handle.clone(), Arc::clone(&ready)).await.expect("a free port");
     let page = get(addr, "/metrics").await;
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     assert!(page.contains("phalanx_test_steps_total 3"), "{page}");
     assert!(page.contains("phalanx_test_step_seconds_bucket{le=\"0.025\"} 1"), "{page}");
     assert!(get(addr, "/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(get(addr, "/readyz").await.starts_with("HTTP/1.1 503"));
+    is_ready.store(true, Ordering::Relaxed);
+    assert!(get(addr, "/readyz").await.starts_with("HTTP/1.1 200"));
 
-    let taken = serve_metrics(addr, handle).await.expect_err("the port is taken").to_string();
+    let taken = serve_metrics(addr, handle, ready).await.expect_err("the port is taken").to_string();
     assert!(taken.contains(&addr.to_string()) && taken.contains("in use"), "{taken}");
 }
 

@@ -221,7 +221,9 @@ impl Coordinator {
 
     fn dispatch(&mut self, now: Now, input: Input, turn: &mut Turn) -> Result<Reply, Rejected> {
         match input {
-            Input::Submit { spec, trace } => return self.submit(now, turn, spec, trace).map(Reply::Job),
+            Input::Submit { spec, trace, key } => {
+                return self.submit(now, turn, spec, (trace, key)).map(Reply::Job);
+            }
             Input::Cancel { job } => self.with_job(now, turn, job, Job::cancel)?,
             Input::Interrupt { job } => self.with_job(now, turn, job, Job::interrupt)?,
             Input::Resume { job, workers } => {
@@ -253,8 +255,11 @@ impl Coordinator {
         now: Now,
         turn: &mut Turn,
         spec: Box<JobSpec>,
-        trace: Option<TraceParent>,
+        (trace, key): (Option<TraceParent>, Option<String>),
     ) -> Result<JobId, Rejected> {
+        if let Some(known) = key.as_deref().and_then(|key| self.job_of_key(key)) {
+            return Ok(known);
+        }
         let problems: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
         if !problems.is_empty() {
             return Err(Rejected::WrongJob { problems });
@@ -268,7 +273,7 @@ impl Coordinator {
         turn.effects.push(Effect::Persist(Record::Counters(self.counters)));
         let id = JobId::new(&spec.name, number);
         let (jobs, mut cx) = self.split(now, turn);
-        let job = Job::submitted(&mut cx, id.clone(), number, spec, trace);
+        let job = Job::submitted(&mut cx, id.clone(), number, spec, (trace, key));
         jobs.insert(id.clone(), job);
         Ok(id)
     }

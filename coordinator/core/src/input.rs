@@ -33,6 +33,9 @@ pub enum Input {
         spec: Box<JobSpec>,
         /// The span that the whole job belongs to.
         trace: Option<TraceParent>,
+        /// What tells this submission from others, if it may be made twice: the second time with the same key is
+        /// answered with the job of the first, and changes nothing.
+        key: Option<String>,
     },
     /// A user gives a job up; its state is saved, so that it can be resumed.
     Cancel {

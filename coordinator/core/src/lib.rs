@@ -5,7 +5,7 @@
 //! does them and brings the outcome of those that have one back as an input.
 //! The modules, in reading order: what comes in and what goes out (`input`,
 //! `effect`, `record`), the entry (`coordinator`), a job's life (`job`), the
-//! workers (`processes`, `worker`), who gets which of them (`schedule`, `relief`, `placement`), the
+//! workers (`processes`, `worker`), who gets which of them (`schedule`, `relief`, `placement`) and how many are wanted (`demand`), the
 //! registry, what of the object store is garbage, and the invariants.
 //!
 //! Architecture invariant: no clocks, sockets, files, threads or randomness.
@@ -96,6 +96,7 @@ mod processes;
 mod worker;
 
 mod claims;
+mod demand;
 mod placement;
 mod relief;
 mod schedule;
@@ -109,6 +110,7 @@ pub use checkpoint::Leftovers;
 pub use config::Config;
 pub use coordinator::Coordinator;
 pub use curve::{LossCurve, Points};
+pub use demand::{Attached, Demand};
 pub use effect::Effect;
 pub use garbage::{Named, Verdict};
 pub use input::{Completion, Input, Now, Rejected, Reply, WriteFailed};

@@ -115,6 +115,9 @@ pub struct JobRecord {
     pub id: JobId,
     /// Its place in the order of submission.
     pub number: u64,
+    /// What its submission is known by, where it might be made twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The job file.
     pub spec: Box<JobSpec>,
     /// How many workers it takes: the job file's word, and what a user has changed since.

@@ -6,6 +6,9 @@ use phalanx_telemetry::MetricsHandle;
 use phalanx_tls::TlsFiles;
 
 #[cfg(feature = "cluster")]
+use std::net::Ipv6Addr;
+
+#[cfg(feature = "cluster")]
 use crate::seat::Leader;
 
 /// The port of the HTTP interface where none is given; the RPC port is the one after.
@@ -90,6 +93,8 @@ impl Config {
     #[cfg(feature = "cluster")]
     pub(crate) fn leader(&self, addrs: [SocketAddr; 2]) -> Leader {
         let [http, rpc] = addrs.map(|addr| match &self.advertise {
+            // An address of IPv6 has colons of its own.
+            Some(host) if host.parse::<Ipv6Addr>().is_ok() => format!("[{host}]:{}", addr.port()),
             Some(host) => format!("{host}:{}", addr.port()),
             None => addr.to_string(),
         });

@@ -195,11 +195,11 @@ impl Handle {
     }
 
     /// Hands in a job. All that becomes of it hangs under a span `schedule`,
-    /// whose parent is the current one.
-    pub(crate) async fn submit(&self, spec: JobSpec) -> Result<JobId, CallError> {
+    /// whose parent is the current one. A second time with the same key it is the same job.
+    pub(crate) async fn submit(&self, spec: JobSpec, key: Option<String>) -> Result<JobId, CallError> {
         let span = info_span!("schedule", name = spec.name);
         let trace = span.in_scope(current_trace_parent);
-        match self.input(Input::Submit { spec: Box::new(spec), trace }, span).await? {
+        match self.input(Input::Submit { spec: Box::new(spec), trace, key }, span).await? {
             Reply::Job(id) => Ok(id),
             other => unreachable!("invariant: a submission is answered with its job, not {other:?}"),
         }

@@ -19,6 +19,7 @@ use crate::{
     config::{Config, LEASE_MAX, LEASE_MIN},
     handle::Handle,
     http,
+    jobs::Jobs,
     listen::{BindError, Listener},
     metrics, rpc,
     seat::Seat,
@@ -190,6 +191,11 @@ impl Server {
     /// Where workers attach.
     pub fn rpc_addr(&self) -> SocketAddr {
         self.rpc_addr
+    }
+
+    /// Its jobs, for another interface in this process.
+    pub fn jobs(&self) -> Jobs {
+        Jobs::new(self.seat.clone())
     }
 
     /// Whether it leads at this moment; otherwise it stands by.

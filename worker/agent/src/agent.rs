@@ -11,7 +11,7 @@ use std::{future::pending, sync::Arc, time::Duration};
 use kameo::actor::Spawn as _;
 use phalanx_collective::Listener;
 use phalanx_member::Duty;
-use phalanx_telemetry::{install_metrics, serve_metrics};
+use phalanx_telemetry::{Ready, install_metrics, serve_metrics};
 use phalanx_tls::Role;
 use phalanx_train::ComputeDevice;
 use tokio::{
@@ -91,8 +91,12 @@ async fn serve(
         None => Listener::bind(listen),
     };
     let listener = bound.map_err(|error| AgentError::Listen { addr: listen, error })?;
+    let (member, members) = watch::channel(None);
+    // A worker is of use once a coordinator knows it.
+    let attached = members.clone();
+    let ready: Ready = Arc::new(move || attached.borrow().is_some());
     let metrics_addr = match metrics {
-        Some(addr) => Some(serve_metrics(addr, install_metrics()?).await?),
+        Some(addr) => Some(serve_metrics(addr, install_metrics()?, ready).await?),
         None => None,
     };
     metrics::describe();
@@ -103,7 +107,6 @@ async fn serve(
     let link = Arc::new(Link::new(coordinators, tls));
     let outbox = Arc::new(Outbox::default());
     let pace = PaceMeter::default();
-    let (member, members) = watch::channel(None);
     let (fatal, mut fatalities) = mpsc::channel(1);
     let left = CancellationToken::new();
     let control = Control::spawn(Control {

@@ -17,6 +17,7 @@ mod metric;
 mod metrics;
 mod mistake;
 mod model;
+mod open_api;
 mod problems;
 mod reference_page;
 mod schedule;
@@ -51,6 +52,7 @@ pub use metric::{Average, InvalidMetricName, MeasuredOn, Metric, MetricName, Met
 pub use metrics::METRICS;
 pub use mistake::{MISTAKES_MAX, Mistake, Mistakes, Place};
 pub use model::{Activation, CnnSpec, CustomSpec, GptSpec, LinearSpec, MlpSpec, ModelSpec, Norm, Positions};
+pub use open_api::open_api_schema;
 pub use problems::Problem;
 pub use reference_page::reference_page;
 pub use schedule::{PRIORITIES, SchedulingSpec};

@@ -76,11 +76,12 @@ impl Job {
         id: JobId,
         number: u64,
         spec: Box<JobSpec>,
-        trace: Option<TraceParent>,
+        (trace, key): (Option<TraceParent>, Option<String>),
     ) -> Self {
         let record = JobRecord {
             id,
             number,
+            key,
             workers: spec.workers.clone(),
             spec,
             trace,

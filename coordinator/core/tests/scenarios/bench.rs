@@ -149,7 +149,7 @@ impl Bench {
     }
 
     pub(crate) fn submit(&mut self, settings: &[(&str, &str)]) -> JobId {
-        match self.call(Input::Submit { spec: spec(settings), trace: None }) {
+        match self.call(Input::Submit { spec: spec(settings), trace: None, key: None }) {
             Ok(Reply::Job(id)) => id,
             other => panic!("a job was answered with {other:?}"),
         }

@@ -148,7 +148,7 @@ fn a_job_with_a_task_of_its_own_waits_for_a_worker_that_has_it() {
         task: "mine".to_owned(),
         settings: Default::default(),
     });
-    bench.call(Input::Submit { spec: own, trace: None }).expect("a right job");
+    bench.call(Input::Submit { spec: own, trace: None, key: None }).expect("a right job");
     let view = bench.coordinator.jobs().remove(0);
     let why = "waits for a worker that has the task `mine`: none of the 1 attached has it";
     assert_eq!(view.reason.as_deref(), Some(why));
@@ -162,7 +162,7 @@ fn a_wrong_job_is_refused_with_every_problem() {
     let mut wrong = spec(&[]);
     wrong.train.lanes = 3;
     wrong.name = "No Name".to_owned();
-    match bench.call(Input::Submit { spec: wrong, trace: None }) {
+    match bench.call(Input::Submit { spec: wrong, trace: None, key: None }) {
         Err(Rejected::WrongJob { problems }) => assert_eq!(problems.len(), 2, "{problems:?}"),
         other => panic!("a wrong job was answered with {other:?}"),
     }
@@ -234,7 +234,7 @@ fn more_steps_than_a_job_can_have_are_refused_once_the_rows_are_known() {
     bench.attach(1);
     let mut endless = spec(&[]);
     (endless.train.steps, endless.train.epochs) = (None, Some(u32::MAX));
-    bench.call(Input::Submit { spec: endless, trace: None }).expect("a right job");
+    bench.call(Input::Submit { spec: endless, trace: None, key: None }).expect("a right job");
     let view = bench.coordinator.jobs().remove(0);
     let dataset = DatasetRef { train_rows: u64::MAX, ..dataset() };
     let event = Event::Prepared { dataset, found: true, summary: "many rows".to_owned() };

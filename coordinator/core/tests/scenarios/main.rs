@@ -5,6 +5,7 @@
 mod support;
 
 mod bench;
+mod demand;
 mod differ;
 mod elastic;
 mod garbage;

@@ -201,7 +201,7 @@ impl World {
         self.submitted += 1;
         let spec = spec_numbered(self.first_job + self.submitted, self.slots.len());
         self.note(|| "a job is submitted".to_owned());
-        self.call(Input::Submit { spec, trace: None }).map(|_| ())
+        self.call(Input::Submit { spec, trace: None, key: None }).map(|_| ())
     }
 
     /// A user changes how many workers some job takes.

@@ -109,7 +109,7 @@ async fn a_slow_disk_does_not_end_the_lease_of_a_worker_that_was_heard() {
     let rig = rig(lease).await;
     let worker = attach(&rig, 7).await;
     rig.delay_ms.store(6_000, Ordering::SeqCst);
-    let submission = rig.handle.submit(spec());
+    let submission = rig.handle.submit(spec(), None);
     let heartbeats = async {
         let begin = Instant::now();
         while begin.elapsed() < Duration::from_millis(6_500) {
@@ -137,7 +137,7 @@ async fn a_heartbeat_behind_more_messages_than_fit_into_a_batch_counts_too() {
         let (crowd, heard) = tokio::join!(futures::future::join_all(crowd), heard);
         assert!(crowd.iter().all(Result::is_ok) && heard.is_ok());
     };
-    let (submitted, ()) = tokio::join!(rig.handle.submit(spec()), heartbeat);
+    let (submitted, ()) = tokio::join!(rig.handle.submit(spec(), None), heartbeat);
     submitted.unwrap();
     assert_eq!(attached(&rig).await, [worker], "of the other one nothing was heard");
 }
@@ -145,9 +145,10 @@ async fn a_heartbeat_behind_more_messages_than_fit_into_a_batch_counts_too() {
 #[tokio::test]
 async fn what_cannot_be_stored_is_neither_confirmed_nor_shown() {
     let rig = rig(Duration::from_secs(60)).await;
-    rig.handle.submit(spec()).await.unwrap();
+    rig.handle.submit(spec(), None).await.unwrap();
     rig.delay_ms.store(BROKEN, Ordering::SeqCst);
-    let (submitted, seen) = tokio::join!(rig.handle.submit(spec()), rig.handle.read(|c| c.jobs().len()));
+    let (submitted, seen) =
+        tokio::join!(rig.handle.submit(spec(), None), rig.handle.read(|c| c.jobs().len()));
     assert!(matches!(submitted, Err(CallError::Stopped)), "{submitted:?}");
     assert!(matches!(seen, Ok(1) | Err(CallError::Stopped)), "{seen:?}");
     assert!(matches!(rig.handle.read(|_| ()).await, Err(CallError::Stopped)));

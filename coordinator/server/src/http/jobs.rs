@@ -9,7 +9,7 @@ use axum::{
 use phalanx_core::Rejected;
 use phalanx_protocol::{
     id::JobId,
-    spec::{JobSpec, WorkersSpec},
+    spec::WorkersSpec,
     view::{Curve, JobView, ResumeRequest, SubmitRequest},
 };
 use tracing::{Instrument as _, info_span};
@@ -18,7 +18,7 @@ use super::{
     App, Refused,
     error::{Body, OptionalBody, Path},
 };
-use crate::handle::CallError;
+use crate::{handle::CallError, jobs::problems};
 
 /// The most jobs that are over in a list; older ones are shown when they are asked for by their id.
 const JOBS_OVER_MAX: usize = 1_000;
@@ -30,30 +30,19 @@ pub(super) async fn submit(
     headers: HeaderMap,
     Body(request): Body<SubmitRequest>,
 ) -> Result<(StatusCode, Json<JobView>), Refused> {
-    check(&request.spec)?;
+    let problems = problems(&request.spec);
+    if !problems.is_empty() {
+        return Err(CallError::from(Rejected::WrongJob { problems }).into());
+    }
     let span = info_span!("submit", name = request.spec.name);
     if let Some(parent) = phalanx_telemetry::from_headers(&headers) {
         phalanx_telemetry::set_parent(&span, &parent);
     }
     let submitted = async {
-        let id = app.handle.submit(request.spec).await?;
+        let id = app.handle.submit(request.spec, None).await?;
         Ok((StatusCode::CREATED, Json(view(&app, &id).await?)))
     };
     submitted.instrument(span).await
-}
-
-/// Looks for mistakes before the state machine does: a rule that panics on what
-/// nobody thought of must end this request and not the coordinator.
-fn check(spec: &JobSpec) -> Result<(), Refused> {
-    let mut problems: Vec<String> = spec.problems().iter().map(ToString::to_string).collect();
-    let relative = spec.data.paths().filter(|path| path.is_relative());
-    problems.extend(relative.map(|path| {
-        format!(
-            "the path of the data must be absolute, since it is opened on a worker, got {}",
-            path.display()
-        )
-    }));
-    if problems.is_empty() { Ok(()) } else { Err(CallError::from(Rejected::WrongJob { problems }).into()) }
 }
 
 pub(super) async fn list(State(app): State<App>) -> Result<Json<Vec<JobView>>, Refused> {

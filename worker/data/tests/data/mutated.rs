@@ -16,7 +16,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use crate::support::{Bench, array, spec};
 
 /// Damaged files of each kind that are only read.
-const READ: u64 = 400;
+const READ: u64 = 200;
 
 /// Damaged files of each kind that a data set is made of.
 const PREPARED: u64 = 60;

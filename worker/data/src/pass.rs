@@ -28,7 +28,17 @@ pub(crate) struct Pass<'a> {
 pub(crate) struct Divided {
     pub(crate) chunk: Chunk,
     pub(crate) targets: TargetValues,
-    pub(crate) splits: Vec<Split>,
+    /// `None` of rows that are left out.
+    pub(crate) splits: Vec<Option<Split>>,
+}
+
+/// How many rows were read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Told {
+    /// By split.
+    pub(crate) rows: [u64; 3],
+    /// All of them, those that are left out, too.
+    pub(crate) all: u64,
 }
 
 impl Pass<'_> {
@@ -38,11 +48,11 @@ impl Pass<'_> {
         &self,
         work: impl Fn(Divided) -> Result<R, PrepareError> + Sync,
         mut fold: impl FnMut(R) -> Result<(), PrepareError>,
-    ) -> Result<[u64; 3], PrepareError> {
-        let Self { table, plan, profile, division, .. } = *self;
+    ) -> Result<Told, PrepareError> {
+        let Self { table, plan, profile, division, spec, .. } = *self;
         let path = table.path();
         let changed = || PrepareError::Changed { path: path.to_owned() };
-        let mut walk = division.walk();
+        let mut walk = division.walk(&spec.split);
         let mut divide = |chunk: Chunk| -> Result<Divided, PrepareError> {
             let cells = chunk.columns.last().ok_or_else(changed)?;
             let targets = profile.target.read(cells, chunk.rows).ok_or_else(changed)?;
@@ -50,17 +60,19 @@ impl Pass<'_> {
             Ok(Divided { chunk, targets, splits })
         };
         let chunks = table.chunks(&plan.selected())?.map(move |chunk| divide(chunk?));
-        let mut rows = [0; 3];
+        let mut told = Told::default();
         let work = |divided: Divided| {
-            let of_split = |split| divided.splits.iter().filter(|of_row| **of_row == split).count() as u64;
-            let counts = Split::ALL.map(of_split);
-            Ok((counts, work(divided)?))
+            let of_split =
+                |split| divided.splits.iter().filter(|of_row| **of_row == Some(split)).count() as u64;
+            let (counts, all) = (Split::ALL.map(of_split), divided.splits.len() as u64);
+            Ok((counts, all, work(divided)?))
         };
-        let fold = |(counts, result): ([u64; 3], R)| {
-            rows.iter_mut().zip(counts).for_each(|(rows, count)| *rows += count);
+        let fold = |(counts, all, result): ([u64; 3], u64, R)| {
+            told.rows.iter_mut().zip(counts).for_each(|(rows, count)| *rows += count);
+            told.all += all;
             fold(result)
         };
         ordered(threads(), chunks, work, fold, || PrepareError::Crashed { path: path.to_owned() })?;
-        Ok(rows)
+        Ok(told)
     }
 }

@@ -184,7 +184,7 @@ async fn store_parts(
         profile: built.profile,
         sketches,
         leakage: built.leakage,
-        weights,
+        weights: weights.zip(of).map(|(file, of)| Weights { file, of }),
     })
 }
 

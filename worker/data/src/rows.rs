@@ -110,7 +110,7 @@ impl Iterator for RowReader {
         let plain = RecordBatch::try_new(Schema::new(fields.collect::<Vec<_>>()).into(), columns);
         let changed = |_: ArrowError| PrepareError::Changed { path: self.path.clone() };
         Some(plain.map_err(changed).and_then(|plain| {
-            let features = self.encoder.encode(chunk, &self.path)?;
+            let features = self.encoder.encode(&mut chunk, &self.path)?;
             Ok((Batch::new(rows, features, Targets::None), plain))
         }))
     }
@@ -171,8 +171,8 @@ impl RawRows {
         let selected = selected.into_iter().map(|column| (column, names[column.index].clone())).collect();
         let chunks = batches_as_chunks(path(), self.batches().to_vec(), selected);
         let batch = |chunk: Result<crate::source::Chunk, PrepareError>| {
-            let chunk = chunk?;
-            Ok(Batch::new(chunk.rows, encoder.encode(chunk, &path())?, Targets::None))
+            let mut chunk = chunk?;
+            Ok(Batch::new(chunk.rows, encoder.encode(&mut chunk, &path())?, Targets::None))
         };
         chunks.map(batch).collect()
     }

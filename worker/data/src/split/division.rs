@@ -221,11 +221,6 @@ impl Walk<'_> {
         Ok(splits)
     }
 
-    /// Rows told of so far, those that are left out among them.
-    pub(crate) fn told(&self) -> u64 {
-        self.told
-    }
-
     /// Rows told so far of each split.
     pub(crate) fn rows(&self) -> [u64; 3] {
         self.rows

@@ -137,6 +137,14 @@ fn reweighing_before_training_brings_groups_nearer_and_the_report_has_the_weight
     let (before, _) = apart("plain", "data.reweigh=[]");
     let (after, weights) = apart("weighed", "data.reweigh=[\"sex\"]");
     assert!(after < 0.7 * before, "{after}, before {before}");
+    // The same rows, weighed otherwise: what it costs is told without a warning.
+    let price = home.phalanx(&["compare", "plain", "weighed", "--json"]);
+    done(&price);
+    assert!(
+        price.stdout.contains("\"contrasts\"") && !price.stderr.contains("other rows"),
+        "{}",
+        price.stderr
+    );
     assert_eq!(weights["reweighing"]["cells"].as_array().map(Vec::len), Some(4), "{weights}");
 }
 

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use phalanx_agent::evaluation::predict_file;
+use phalanx_agent::evaluation::{predict_file, predict_kept};
 use phalanx_assess::{Baseline, bootstrap, compare};
+use phalanx_data::{DatasetManifest, Split};
 use phalanx_evaluate::Predictions;
 
 use super::{model::ModelName, registered::Registered};
@@ -16,8 +17,8 @@ use crate::{
 
 /// Say which of two models is better and how sure that is
 ///
-/// Both have predicted the same rows: those of the test split, kept with each version, or with --on
-/// those of a file. Differences come with intervals from resamples that both share, and with tests
+/// Both have predicted the same rows: those of the test split, kept with each version (or, where they
+/// were measured on others, those of the second), or with --on those of a file. Differences come with intervals from resamples that both share, and with tests
 /// of the predictions themselves.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -79,20 +80,35 @@ impl Compare {
         Ok(Exit::Done)
     }
 
-    /// What both say of the test split that they share.
+    /// What both say of the test split that they share; where they were measured on others, of that of the second.
     async fn kept(&self, a: &Registered, b: &Registered) -> Result<[Predictions; 2], CliError> {
         let (of_a, of_b) = (a.predictions().await?, b.predictions().await?);
         if of_a.dataset == of_b.dataset {
             return Ok([of_a.predictions, of_b.predictions]);
         }
-        let short = |version: &str| version.get(..12).unwrap_or(version).to_owned();
-        let message = format!(
-            "{} and {} were measured on other rows: data sets {} and {}",
-            a.name(),
-            b.name(),
-            short(&of_a.dataset),
-            short(&of_b.dataset)
-        );
-        Err(CliError::usage(message).hint("--on FILE predicts the rows of a file with both"))
+        let (made_of_a, made_of_b) = (a.dataset().await?, b.dataset().await?);
+        let rows = b.rows(&made_of_b, Split::Test).await?;
+        let of_a = predict_kept(&a.predictor().await?, &rows, &of_b.predictions).map_err(|reason| {
+            let (a, b) = (a.name(), b.name());
+            CliError::usage(format!("{a} cannot be applied to the test split of {b}: {reason}"))
+                .hint("--on FILE predicts the rows of a file with both")
+        })?;
+        if !are_divided_alike(&made_of_a, &made_of_b) {
+            let (a, b) = (a.name(), b.name());
+            anstream::eprintln!(
+                "{a} is made of other rows than {b}: if those that {b} is tested on are among them, it looks better \
+                 than it is"
+            );
+        }
+        Ok([of_a, of_b.predictions])
     }
+}
+
+/// Whether the same rows are in the same splits of both, however they were encoded and weighed.
+fn are_divided_alike(a: &DatasetManifest, b: &DatasetManifest) -> bool {
+    let sources = |of: &DatasetManifest| -> Vec<String> {
+        of.lineage.sources.iter().map(|source| source.blake3.clone()).collect()
+    };
+    let (of_a, of_b) = (&a.lineage.recipe, &b.lineage.recipe);
+    sources(a) == sources(b) && of_a.split == of_b.split && of_a.clean == of_b.clean
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use phalanx_agent::evaluation::{KeptPredictions, read_predictions};
+use phalanx_data::{DatasetManifest, RawRows, Split, find_version};
 use phalanx_protocol::{
     reference::FileRef,
     spec::ModelSpec,
@@ -54,6 +55,16 @@ impl Registered {
             return Err(CliError::usage(message).hint("--on FILE predicts the rows of a file with both"));
         };
         read_predictions(self.read(file).await?).map_err(CliError::failed)
+    }
+
+    /// The data set that it was made of.
+    pub(super) async fn dataset(&self) -> Result<DatasetManifest, CliError> {
+        find_version(&self.version.dataset.version, &self.store).await.map_err(CliError::failed)
+    }
+
+    /// The rows of a split of its data set, as they were before they were encoded.
+    pub(super) async fn rows(&self, manifest: &DatasetManifest, split: Split) -> Result<RawRows, CliError> {
+        RawRows::read(manifest, split, &self.store).await.map_err(CliError::failed)
     }
 
     /// Its report, with what only the registry knows.

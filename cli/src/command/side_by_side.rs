@@ -122,7 +122,8 @@ pub(super) async fn report_of_several(
     let of_one = read_report(&open(client).await?, file, &spec.name).await?;
     let mut identity = of_one.identity;
     identity.model.clone_from(&spec.name);
-    (identity.alias, identity.artifact, identity.state_hash) = (None, None, None);
+    (identity.alias, identity.artifact) = (None, None);
+    (identity.parameters, identity.state_hash) = (None, None);
     (identity.job_file, identity.job_hash) = (spec.to_toml(), Some(spec.hash()));
     Ok(Report { environment: of_one.environment, ..Report::new(identity) })
 }

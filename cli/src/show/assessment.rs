@@ -225,14 +225,9 @@ pub(crate) fn learning_curves(curves: &[LearningCurve], jobs: usize) -> String {
     ]);
     for curve in curves.iter().filter(|curve| !curve.metric.contains('[')) {
         let mut name = curve.metric.as_str();
-        for LearningPoint { rows: learned, mean, deviation, .. } in &curve.points {
-            rows.add_row([
-                name.to_owned(),
-                count(*learned),
-                figure(*mean),
-                figure(*deviation),
-                String::new(),
-            ]);
+        for LearningPoint { rows: learned, models, mean, deviation, .. } in &curve.points {
+            let deviation = if *models > 1 { figure(*deviation) } else { String::new() };
+            rows.add_row([name.to_owned(), count(*learned), figure(*mean), deviation, String::new()]);
             name = "";
         }
         if let (Some(guess), Some(last)) = (curve.with_twice_the_rows, curve.points.last()) {

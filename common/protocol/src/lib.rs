@@ -9,6 +9,7 @@
 
 pub mod codec;
 pub mod id;
+mod incumbent;
 pub mod ledger;
 pub mod message;
 pub mod pace;

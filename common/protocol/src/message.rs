@@ -40,6 +40,8 @@ use crate::{
     spec::{JobSpec, TrainSpec},
 };
 
+pub use crate::incumbent::Incumbent;
+
 /// Metrics by name; per-class figures as `f1[class]`.
 pub type Metrics = BTreeMap<String, f64>;
 
@@ -205,37 +207,6 @@ pub struct Assignment {
     pub incumbents: BTreeMap<String, Incumbent>,
     /// The span that this work belongs to.
     pub trace: Option<TraceParent>,
-}
-
-/// A version of the model that gates compare with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Incumbent {
-    /// The model has no version yet: there is nothing to be worse than.
-    NoneYet,
-    /// The model has versions, but none that is called so.
-    Unknown {
-        /// What they are called, for people.
-        known: String,
-    },
-    /// It.
-    Version {
-        /// Its number.
-        version: u64,
-        /// Version of the data set that it was trained on.
-        dataset: HashHex,
-        /// Its files.
-        artifact: Box<ModelArtifact>,
-    },
-}
-
-impl Incumbent {
-    /// Its number, if it is a version.
-    pub fn version(&self) -> Option<u64> {
-        match self {
-            Self::NoneYet | Self::Unknown { .. } => None,
-            Self::Version { version, .. } => Some(*version),
-        }
-    }
 }
 
 impl Assignment {

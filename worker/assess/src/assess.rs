@@ -90,7 +90,9 @@ pub struct Assessment {
     pub verdict: Verdict,
     /// How far metrics may be off, by name.
     pub intervals: BTreeMap<String, Interval>,
-    /// The same metrics on the validation split.
+    /// The metrics of the rows alone.
+    pub measured: SplitMetrics,
+    /// The same on the validation split.
     pub validation: Option<SplitMetrics>,
     /// How predictions look.
     pub predictions: Option<Part>,
@@ -132,6 +134,8 @@ pub fn assess(exam: &Exam<'_>) -> Result<Assessment, EvaluateError> {
     undefine(&mut evaluation, "slices", without);
     let (fairness, without) = fairness(exam, &decided, fairness_settings);
     undefine(&mut evaluation, "fairness", without);
+    // Figures that only gates look at are no metrics of the rows: the verdict has them.
+    let measured = SplitMetrics::of(exam.split, decided.rows() as u64, &evaluation, &intervals);
     let moot = moot(exam);
     for gate in exam.spec.gates.iter().filter(|gate| !moot.contains_key(&gate.measured())) {
         match gate_figure(exam, gate, &figures, (&evaluation, &intervals), &settings) {
@@ -148,6 +152,7 @@ pub fn assess(exam: &Exam<'_>) -> Result<Assessment, EvaluateError> {
     Ok(Assessment {
         moot,
         verdict,
+        measured,
         validation: validated(exam, &asked(exam)),
         predictions: predicted(exam, &decided, evaluation.confusion.clone()),
         slices,
@@ -174,10 +179,10 @@ impl Assessment {
         fn on<T>(split: &str, rows: u64, found: T) -> OnSplit<T> {
             OnSplit { split: split.to_owned(), rows, found }
         }
-        let Self { evaluation, intervals, rows, split, .. } = self;
+        let Self { rows, split, .. } = self;
         report.verdict = (!self.verdict.gates.is_empty()).then_some(self.verdict);
         report.headline = self.headline;
-        report.splits.push(SplitMetrics::of(&split, rows, &evaluation, &intervals));
+        report.splits.push(self.measured);
         report.splits.extend(self.validation);
         report.predictions = self.predictions.map(|found| on(&split, rows, found));
         report.slices = self.slices.into_iter().map(|found| on(&split, rows, found)).collect();

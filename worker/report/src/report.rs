@@ -109,6 +109,12 @@ pub struct TextPart {
 }
 
 impl Report {
+    /// Whether it says what folds, or shares of the rows, have come to, and nothing of a model.
+    pub(crate) fn is_of_several_jobs(&self) -> bool {
+        let says_something = !self.cross_validation.is_empty() || !self.learning_curves.is_empty();
+        says_something && self.splits.is_empty()
+    }
+
     /// A report with nothing but what it is about.
     pub fn new(identity: Identity) -> Self {
         Self {

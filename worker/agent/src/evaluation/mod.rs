@@ -27,6 +27,7 @@ pub use file::{FileError, FilePredictions, assess_file, predict_file};
 pub use folds::{FoldPredictions, write_folds};
 pub use kept::{KeptPredictions, NotKept, read_predictions, write_predictions};
 pub use report::about_file;
+pub use rivals::predict_kept;
 pub(crate) use rivals::{Incumbents, fetch};
 pub use table::RawTable;
 

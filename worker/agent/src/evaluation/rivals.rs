@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_assess::{Baseline, Rival};
+use phalanx_data::{RawRows, TargetKind};
 use phalanx_evaluate::{ClassScores, Numbers, Predictions};
 use phalanx_protocol::message::{Assignment, Incumbent};
 use phalanx_storage::{StorageError, Store};
@@ -125,7 +126,20 @@ fn applied(
 ) -> Result<Predictions, String> {
     let table = table.ok_or("their columns were not kept")?;
     let predictor = Predictor::new(tasks, description, weights).map_err(|error| error.to_string())?;
-    let batches = table.0.encoded(predictor.encoder()).map_err(|error| error.to_string())?;
+    predict_kept(&predictor, &table.0, ours)
+}
+
+/// What a model says, as it is served, of rows that were kept and whose truth `known` has.
+///
+/// # Errors
+///
+/// In words: the rows lack a column, a cell is none that the model knows, or it predicts something else.
+pub fn predict_kept(
+    predictor: &Predictor,
+    rows: &RawRows,
+    known: &Predictions,
+) -> Result<Predictions, String> {
+    let batches = rows.encoded(predictor.encoder()).map_err(|error| error.to_string())?;
     let (mut probabilities, mut predictions) = (Vec::new(), Vec::new());
     for batch in &batches {
         match predictor.predict(batch) {
@@ -134,19 +148,17 @@ fn applied(
             Rows::BitsPerByte(_) => {}
         }
     }
-    match (ours, &predictor.schema().target) {
-        (Predictions::Classes(ours), phalanx_data::TargetKind::Classes(classes))
-            if ours.classes == *classes =>
-        {
+    match (known, &predictor.schema().target) {
+        (Predictions::Classes(known), TargetKind::Classes(classes)) if known.classes == *classes => {
             Ok(Predictions::Classes(ClassScores {
                 classes: classes.clone(),
                 probabilities,
-                truths: ours.truths.clone(),
+                truths: known.truths.clone(),
                 threshold: predictor.decision().least_probability(),
             }))
         }
-        (Predictions::Numbers(ours), phalanx_data::TargetKind::Number { .. }) => {
-            Ok(Predictions::Numbers(Numbers { predictions, truths: ours.truths.clone() }))
+        (Predictions::Numbers(known), TargetKind::Number { .. }) => {
+            Ok(Predictions::Numbers(Numbers { predictions, truths: known.truths.clone() }))
         }
         (Predictions::Classes(_) | Predictions::Numbers(_) | Predictions::NextBytes(_), _) => {
             Err("it predicts something else".to_owned())

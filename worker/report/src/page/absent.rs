@@ -52,9 +52,7 @@ pub(super) fn section(report: &Report) -> Option<Section> {
         ),
     ];
     let absent: Vec<_> = all.iter().filter(|(is_absent, _, _)| *is_absent).collect();
-    let has_curves = !report.cross_validation.is_empty() || !report.learning_curves.is_empty();
-    let is_of_several_jobs = has_curves && report.splits.is_empty();
-    if absent.is_empty() || is_of_several_jobs {
+    if absent.is_empty() || report.is_of_several_jobs() {
         return None;
     }
     let body = html! {

@@ -75,6 +75,7 @@ fn verdict(report: &Report) -> Markup {
                 "."
             },
         ),
+        None if report.is_of_several_jobs() => (Tone::Plain, "", html! { "What several jobs have come to." }),
         None => (Tone::Plain, "", html! { "No gates were set, so nobody has said what is good enough." }),
     };
     html! {

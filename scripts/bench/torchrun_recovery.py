@@ -8,6 +8,7 @@ checkpoint. Prints the times, and how many rounds were survived. Run it by scrip
 """
 
 import argparse
+import glob
 import os
 import random
 import signal
@@ -80,15 +81,16 @@ def wait(folder, after, agent, limit=LOST_AFTER):
     return None
 
 
-def stop(agent, folder, workers):
-    """Ends the agent and its workers, hung ones too."""
+def stop(agent, folder):
+    """Ends the agent and all of its workers: those that hang, too, and those that are only starting."""
     agent.kill()
     agent.wait()
-    for number in range(workers):
+    for command in glob.glob("/proc/[0-9]*/cmdline"):
         try:
-            with open(os.path.join(folder, f"pid-{number}")) as file:
-                os.kill(int(file.read()), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError, ValueError):
+            with open(command) as file:
+                if folder in file.read():
+                    os.kill(int(command.split("/")[2]), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
             pass
 
 
@@ -105,6 +107,7 @@ def main():
             if agent is None:
                 agent = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 if wait(folder, time.time(), agent, STARTED_AFTER) is None:
+                    stop(agent, folder)
                     sys.exit("torchrun_recovery.py: torchrun makes no step: run it by hand to see why")
             time.sleep(REST)
             with open(os.path.join(folder, f"pid-{random.randrange(options.workers)}")) as file:
@@ -115,12 +118,12 @@ def main():
             stepped = wait(folder, max(moment + 0.2, last_step(folder)), agent)
             if stepped is None:
                 lost += 1
-                stop(agent, folder, options.workers)
+                stop(agent, folder)
                 agent = None
             else:
                 times.append(stepped - moment)
         if agent is not None:
-            stop(agent, folder, options.workers)
+            stop(agent, folder)
     shown = f"median {statistics.median(times):.2f} s, worst {max(times):.2f} s" if times else "none survived"
     print(f"torchrun, SIGKILL of a worker to the next finished step: {shown}; {options.rounds - lost} of {options.rounds} survived")
 

@@ -66,27 +66,28 @@ fn a_mistake_is_refused_or_named_and_what_is_deleted_or_changed_is_stopped_or_sc
     site.start_pool(&plane, 2, 20);
     let job = Job::mlp().steps(100_000).with("[workers]\nmax = 2\n");
     let right = site.resource("long", &job);
-    let wrong = |path: &str, value: Value| {
+    let wrong = |section: &str, key: &str, value: Value| {
         let mut wrong = right.clone();
         wrong["metadata"]["name"] = json!("wrong");
-        *wrong.pointer_mut(path).expect("the field is there") = value;
+        wrong.pointer_mut(section).expect("the section is there")[key] = value;
         wrong
     };
     // The schema's.
-    for (path, value) in [("/spec/train/batch_size", json!("many")), ("/spec/data/split/by", json!("chance"))]
+    for (section, key, value) in
+        [("/spec/train", "batch_size", json!("many")), ("/spec/data/split", "by", json!("chance"))]
     {
-        let refused = plane.try_apply(&[wrong(path, value)]);
-        assert!(refused.code != Some(0) && refused.stderr.contains("spec."), "{path}: {refused:#?}");
+        let refused = plane.try_apply(&[wrong(section, key, value)]);
+        assert!(refused.code != Some(0) && refused.stderr.contains("spec."), "{key}: {}", refused.stderr);
     }
     // A rule's, which this server does not know.
-    plane.apply(&[wrong("/spec/train/lanes", json!(7))]);
+    plane.apply(&[wrong("/spec/train", "lanes", json!(7))]);
     let named = eventually("a condition", Deadline::default(), || {
         plane.get("tj/wrong").filter(|resource| condition(resource, "Accepted").is_some())
     });
     let accepted = condition(&named, "Accepted").expect("it was waited for");
     assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("WrongSpec")));
     assert!(accepted["message"].as_str().is_some_and(|text| text.contains("train.lanes")), "{accepted}");
-    plane.apply(&[wrong("/spec/train/lanes", json!(8))]);
+    plane.apply(&[wrong("/spec/train", "lanes", json!(8))]);
     eventually("what was mended to be taken", Deadline::default(), || {
         plane.get("tj/wrong").filter(|resource| holds(resource, "Accepted"))
     });

@@ -73,9 +73,9 @@ impl Compare {
             (Baseline { name: a.name(), predictions: of_a }, Baseline { name: b.name(), predictions: of_b });
         let comparison = compare(&a, &b, &[], &settings).map_err(CliError::usage)?;
         if self.json {
-            show::print_json(&comparison)?
+            show::print_json(&comparison)?;
         } else {
-            show::print(&show::comparison(&comparison))?
+            show::print(&show::comparison(&comparison))?;
         }
         Ok(Exit::Done)
     }

@@ -94,7 +94,7 @@ where
             }
             Some(Err(error)) if was_away => debug!(%error, "pools cannot be watched"),
             Some(Err(error)) => {
-                warn!(%error, kind = %K::kind(&()), "pools cannot be watched; it is tried again")
+                warn!(%error, kind = %K::kind(&()), "pools cannot be watched; it is tried again");
             }
             // A watch never ends by itself.
             None => std::future::pending().await,

@@ -115,7 +115,8 @@ impl TrainingJob {
         let mut spec = self.spec.clone();
         if let Some(fields) = spec.as_object_mut() {
             let name = self.name();
-            if !fields.contains_key("name") && !(is_name(name) && name.len() <= JOB_NAME_CHARS_MAX) {
+            let fits = is_name(name) && name.len() <= JOB_NAME_CHARS_MAX;
+            if !fits && !fields.contains_key("name") {
                 return Err(vec![format!(
                     "`metadata.name` must be up to {JOB_NAME_CHARS_MAX} lower-case letters, digits and `-`, got `{name}`; or \
                      give the job another name in `spec.name`"

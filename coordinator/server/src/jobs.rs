@@ -73,7 +73,7 @@ impl Jobs {
     async fn seat_is(&mut self, what: impl FnMut(&Seat) -> bool) {
         // Nobody changes it any more: the only coordinator of its state leads to its end.
         if self.seat.wait_for(what).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

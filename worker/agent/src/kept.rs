@@ -80,7 +80,7 @@ impl Fetching {
         if let Some(parent) = &self.trace {
             set_parent(&span, parent);
         }
-        self.work().instrument(span).await
+        Box::pin(self.work()).instrument(span).await
     }
 
     async fn work(self) -> Option<Kept> {

@@ -96,12 +96,12 @@ impl Training {
         if let Some(parent) = trace {
             set_parent(&span, parent);
         }
-        self.work(kept).instrument(span).await
+        Box::pin(self.work(kept)).instrument(span).await
     }
 
     async fn work(self, mut kept: Option<Kept>) -> Option<Kept> {
         metrics::generation();
-        match self.try_work(&mut kept).await {
+        match Box::pin(self.try_work(&mut kept)).await {
             Ok(event) => event.into_iter().for_each(|event| self.reports.tell(event)),
             Err(Unended::Failed(failure)) if !self.orders.is_over() => {
                 metrics::failed();
@@ -179,7 +179,9 @@ impl Training {
         }
         match ending {
             Ending::Stopped { step } => Ok(Some(Event::Stopped { step })),
-            Ending::Finished(outcome) => Ok(orders.unless_over(self.finish(dataset, outcome)).await??),
+            Ending::Finished(outcome) => {
+                Ok(orders.unless_over(Box::pin(self.finish(dataset, outcome))).await??)
+            }
         }
     }
 

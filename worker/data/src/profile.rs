@@ -129,9 +129,9 @@ impl Seen {
             self.missing += missing;
             let there = chunk.rows as u64 - missing;
             if plan.kind == ColumnKind::Text {
-                self.texts += there
+                self.texts += there;
             } else {
-                self.numbers += there
+                self.numbers += there;
             }
             return Ok(());
         }

@@ -309,7 +309,7 @@ impl RowMetric for ManyMetric<'_> {
             let values = each.iter().map(|metric| metric(weights)).collect::<Option<Vec<f64>>>()?;
             let count = values.len() as f64;
             match self.together {
-                Together::Mean => (count > 0.0).then(|| crate::sum::sum(values.into_iter()) / count),
+                Together::Mean => (count > 0.0).then(|| crate::sum::sum(values) / count),
                 Together::Least => values.into_iter().reduce(f64::min),
                 Together::Greatest => values.into_iter().reduce(f64::max),
             }

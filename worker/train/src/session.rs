@@ -181,7 +181,7 @@ pub fn run(session: Session, host: &mut dyn Host) -> Ended {
         Ok(begun) => begun,
         Err(Unbegun { error, held }) => {
             host.failing(&error);
-            return Ended { ending: Err(*error), held };
+            return Ended { ending: Err(*error), held: held.map(|held| *held) };
         }
     };
     host.event(Event::Formed { step: trainer.steps_done(), from });

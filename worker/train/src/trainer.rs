@@ -64,7 +64,7 @@ struct Records {
 /// Why a rank could not begin, and the state that it holds all the same.
 pub(crate) struct Unbegun {
     pub(crate) error: Box<TrainError>,
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<Box<Held>>,
 }
 
 impl Unbegun {
@@ -78,7 +78,7 @@ impl Unbegun {
         let held = held.filter(|_| error.setback().leaves_state(rank));
         Self {
             error: error.into(),
-            held: held.map(|(position, progress)| Held { learner, progress, position }),
+            held: held.map(|(position, progress)| Box::new(Held { learner, progress, position })),
         }
     }
 }

@@ -132,7 +132,7 @@ impl Step {
         let folder = tempfile::tempdir().map_err(CliError::failed)?;
         let tasks = Tasks::new().on(ComputeDevice::open(self.device).map_err(CliError::usage)?);
         if self.workers == 1 {
-            let rate = measure_steps(spec.clone(), tasks, self.seconds, folder.path()).await;
+            let rate = Box::pin(measure_steps(spec.clone(), tasks, self.seconds, folder.path())).await;
             return Ok(Measured::one(spec, rate.map_err(not_measured)?));
         }
         let own = std::env::current_exe().map_err(CliError::failed)?;
@@ -149,7 +149,7 @@ impl Step {
             rounds: self.rounds,
             turn: self.seconds / self.rounds,
         };
-        let scaling = bench.run(&tasks, folder.path(), rank).await.map_err(not_measured)?;
+        let scaling = Box::pin(bench.run(&tasks, folder.path(), rank)).await.map_err(not_measured)?;
         Ok(Measured::several(spec, self.transport, scaling))
     }
 }

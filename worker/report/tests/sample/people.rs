@@ -91,7 +91,12 @@ impl People {
         let probabilities =
             self.scores.iter().flat_map(|score| [1.0 - *score as f32, *score as f32]).collect();
         let classes = CLASSES.map(str::to_owned).to_vec();
-        Ok(evaluate(&Rows::Classes(ClassScores { classes, probabilities, truths: self.truths() }))?)
+        Ok(evaluate(&Rows::Classes(ClassScores {
+            classes,
+            probabilities,
+            truths: self.truths(),
+            threshold: None,
+        }))?)
     }
 
     fn right(&self, scores: &[f64]) -> Vec<u32> {
@@ -123,10 +128,8 @@ pub(crate) fn people() -> anyhow::Result<Report> {
         bytes,
         blake3: "0a1b2c3d4e".repeat(6) + "0000",
     };
-    report.identity.artifact = Some(ModelArtifact {
-        weights: file("model.safetensors", 86_412),
-        description: file("model.json", 9_102),
-    });
+    report.identity.artifact =
+        Some(ModelArtifact::new(file("model.safetensors", 86_412), file("model.json", 9_102)));
     let evaluation = test.evaluation()?;
     metrics(&mut report, &test, &validation, &evaluation, &settings)?;
     report.headline = ["roc_auc", "accuracy", "f1", "log_loss"].map(str::to_owned).to_vec();
@@ -183,7 +186,7 @@ fn metrics(
     ];
     let undefined =
         BTreeMap::from([("accuracy[slice: age < 18]".to_owned(), "no row is in the slice".to_owned())]);
-    report.verdict = Some(Verdict::new(&gates, &figures, &undefined));
+    report.verdict = Some(Verdict::new(&gates, &figures, &undefined, &BTreeMap::new()));
     let other = validation.evaluation()?;
     report.splits = vec![
         SplitMetrics::of("test", test.rich.len() as u64, evaluation, &intervals),

@@ -41,7 +41,7 @@ pub(crate) fn diamonds() -> anyhow::Result<Report> {
     let fairness = fairness_of_numbers(&numbers.predictions, &numbers.truths, &groups, &Fairness::default())?;
     let mut report = Report::new(identity("diamonds", Task::TabularRegression, Some("price"), "mlp")?);
     let gates = ["r2 >= 0.97".parse()?, "mae <= 250".parse()?];
-    report.verdict = Some(Verdict::new(&gates, &evaluation.metrics, &evaluation.undefined));
+    report.verdict = Some(Verdict::new(&gates, &evaluation.metrics, &evaluation.undefined, &BTreeMap::new()));
     let intervals = BTreeMap::from([("mae".to_owned(), interval)]);
     report.splits = vec![SplitMetrics::of("test", 5_000, &evaluation, &intervals)];
     let part = NumberPart { unit: Some("dollars".to_owned()), ..NumberPart::of(&numbers.columns()?) };
@@ -69,7 +69,7 @@ pub(crate) fn digits() -> anyhow::Result<Report> {
         probabilities.extend(logits.iter().map(|logit| (logit.exp() / whole) as f32));
     }
     let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
-    let scores = ClassScores { classes: names.clone(), probabilities, truths };
+    let scores = ClassScores { classes: names.clone(), probabilities, truths, threshold: None };
     let evaluation = evaluate(&Rows::Classes(scores.clone()))?;
     let of = |class: usize| {
         scores.probabilities.iter().skip(class).step_by(classes).copied().collect::<Vec<f32>>()
@@ -105,7 +105,7 @@ pub(crate) fn verse() -> anyhow::Result<Report> {
     let names = ["bits_per_byte", "perplexity"]
         .iter()
         .filter_map(|name| phalanx_protocol::spec::MetricName::parse(name).ok());
-    let text = Rows::NextBytes(NextBytes { loss_nats: 135_000.0, bytes: 100_000 });
+    let text = Rows::NextBytes(NextBytes { loss_nats: vec![135_000.0], bytes: vec![100_000] });
     let evaluation = evaluate_also(&text, &names.collect::<Vec<_>>()).context("a text has metrics")?;
     let mut report = Report::new(identity("verse", Task::TextGeneration, None, "gpt")?);
     report.splits = vec![SplitMetrics::of("test", 100_000, &evaluation, &BTreeMap::new())];

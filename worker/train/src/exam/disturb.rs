@@ -170,11 +170,11 @@ fn swap_in(batch: &mut Batch, donors: &[f32], column: &EncodedColumn) {
     }
 }
 
+/// Rows of a sample, by their numbers, as they are to be measured.
+type Disturbed<'a> = dyn Fn(&Sample<'_>, &[u64]) -> Result<Batch, TrainError> + 'a;
+
 /// The focus metric where rows of the sample are as `of` says.
-fn value(
-    trial: &mut Trial<'_>,
-    of: &dyn Fn(&Sample<'_>, &[u64]) -> Result<Batch, TrainError>,
-) -> Result<Result<f64, Without>, TrainError> {
+fn value(trial: &mut Trial<'_>, of: &Disturbed<'_>) -> Result<Result<f64, Without>, TrainError> {
     let sample = Sample { dataset: trial.sample.dataset, rows: trial.sample.rows.clone() };
     trial.value(&|rows| of(&sample, rows))
 }

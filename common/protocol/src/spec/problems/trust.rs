@@ -158,7 +158,7 @@ fn threshold(threshold: &ThresholdSpec, rules: &mut Rules) {
         let Some(value) = value.filter(|_| used.contains(&key)) else { continue };
         match key {
             "beta" => {
-                rules.number(&path, value, value > 0.0 && value <= 1e6, "above 0 and at most 1,000,000")
+                rules.number(&path, value, value > 0.0 && value <= 1e6, "above 0 and at most 1,000,000");
             }
             "at_least" => rules.number(&path, value, (0.0..=1.0).contains(&value), "from 0 to 1"),
             _ => rules.number(&path, value, true, "a finite number"),

@@ -95,16 +95,12 @@ impl World {
                 Ok(())
             }
             7 => {
-                let wakes = self.now + Duration::from_millis(self.rng.u64(100..5_000));
-                self.note(|| format!("slot {slot} hangs until {wakes:?}"));
-                self.slots[slot].hangs_until = wakes;
+                self.hang(slot);
                 Ok(())
             }
             8 => self.detach(slot),
             9 => {
-                self.store_away_until = self.now + Duration::from_millis(self.rng.u64(500..8_000));
-                self.note(|| "the object store is away".to_owned());
-                self.ended.store_away += 1;
+                self.take_store_away();
                 Ok(())
             }
             10 => {
@@ -145,17 +141,36 @@ impl World {
                 Ok(())
             }
             18 => {
-                self.split_until = self.now + Duration::from_millis(self.rng.u64(100..3_000));
-                self.split_slots = (0..self.slots.len()).filter(|_| self.rng.bool()).collect();
-                let slots = self.split_slots.clone();
-                self.note(|| format!("slots {slots:?} and the others do not reach each other"));
-                self.ended.splits += 1;
+                self.split();
                 Ok(())
             }
             16 => self.scale(),
             19 => self.babble(slot),
             _ => self.act(|job| Input::Resume { job, workers: None }),
         }
+    }
+
+    /// A worker does nothing for a while.
+    fn hang(&mut self, slot: usize) {
+        let wakes = self.now + Duration::from_millis(self.rng.u64(100..5_000));
+        self.note(|| format!("slot {slot} hangs until {wakes:?}"));
+        self.slots[slot].hangs_until = wakes;
+    }
+
+    /// The object store does not answer for a while.
+    fn take_store_away(&mut self) {
+        self.store_away_until = self.now + Duration::from_millis(self.rng.u64(500..8_000));
+        self.note(|| "the object store is away".to_owned());
+        self.ended.store_away += 1;
+    }
+
+    /// Some workers and the others do not reach each other for a while.
+    fn split(&mut self) {
+        self.split_until = self.now + Duration::from_millis(self.rng.u64(100..3_000));
+        self.split_slots = (0..self.slots.len()).filter(|_| self.rng.bool()).collect();
+        let slots = self.split_slots.clone();
+        self.note(|| format!("slots {slots:?} and the others do not reach each other"));
+        self.ended.splits += 1;
     }
 
     /// A worker does not reach the coordinator for a while, which may be longer than its lease.

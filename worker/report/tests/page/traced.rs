@@ -91,10 +91,13 @@ fn shown_rightly(text: &str, exact: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All texts and names of fields.
+/// All texts and names of fields. Sentences stand in the page in pieces, code between backticks in an element of its own.
 fn strings(json: &Value, all: &mut Vec<String>) {
     match json {
-        Value::String(text) => all.extend([text.clone(), text.replace('_', " ")]),
+        Value::String(text) => {
+            all.extend([text.clone(), text.replace('_', " ")]);
+            all.extend(text.split('`').map(str::to_owned));
+        }
         Value::Array(items) => items.iter().for_each(|item| strings(item, all)),
         Value::Object(fields) => {
             for (name, item) in fields {

@@ -226,14 +226,14 @@ async fn weighed_rows_have_the_same_shares_of_classes_in_every_group() {
     let bench = Bench::new();
     // Half of the women and a tenth of the men are of `yes`; the row's number is its only feature.
     let row = |row: u32| match row % 2 {
-        0 => (row, "f", row % 4 == 0),
+        0 => (row, "f", row.is_multiple_of(4)),
         _ => (row, "m", row % 20 == 1),
     };
     let line =
         |(row, sex, yes): (u32, &str, bool)| format!("{row},{sex},{}\n", if yes { "yes" } else { "no" });
     let content: String = (0..400).map(row).map(line).collect();
     let settings = r#""target": "y", "reweigh": ["sex"], "ignore": ["sex"], "encode": {"numbers": "none"}"#;
-    let data = spec("csv", &bench.file("a.csv", &format!("x,sex,y\n{content}")), settings);
+    let data = spec("csv", &bench.file("a.csv", format!("x,sex,y\n{content}")), settings);
     let dataset = bench.open(&data).await;
     let all = |split| dataset.gather(split, &(0..dataset.rows(split)).collect::<Vec<_>>()).unwrap();
     assert_eq!(all(Split::Test).weights, None);

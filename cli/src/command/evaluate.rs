@@ -16,7 +16,7 @@ use crate::{
 /// Measure a model on other data: a CSV, Parquet or text file with the truth
 ///
 /// The file needs the columns that the model was trained on, and the one that it predicts. What is
-/// looked at is what [evaluate] of the model's job asks for: metrics, intervals, slices, groups, and
+/// looked at is what `[evaluate]` of the model's job asks for: metrics, intervals, slices, groups, and
 /// gates that compare with a number.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -137,20 +137,7 @@ async fn store_parts(
         };
         let Some(part) = next else { break };
         // If this fails, the thread finds nobody who takes its next part, and ends.
-        match part {
-            Part::Shard(shard) => {
-                let path = format!("{}/{}", folder(&version), shard.file_name());
-                let file = create(store, &path, shard.content).await?;
-                let split = &mut splits[shard.split as usize];
-                split.rows += shard.rows;
-                split.shards.push(ShardRef { file, rows: shard.rows });
-            }
-            Part::Raw { split, number, rows, content } => {
-                let path = format!("{}/{split}-raw-{number:05}.parquet", folder(&version));
-                let file = create(store, &path, content).await?;
-                splits[split as usize].raw.push(ShardRef { file, rows });
-            }
-        }
+        store_part(store, &version, part, &mut splits).await?;
     }
     let crashed = |_| PrepareError::Crashed { path: intake::shown(&material.files).into() };
     let built = building.await.map_err(crashed)??;
@@ -186,6 +173,30 @@ async fn store_parts(
         leakage: built.leakage,
         weights: weights.zip(of).map(|(file, of)| Weights { file, of }),
     })
+}
+
+/// Stores rows of a split, as they are trained on or as they were, and puts them down in its manifest.
+async fn store_part(
+    store: &Store,
+    version: &str,
+    part: Part,
+    splits: &mut [SplitManifest; 3],
+) -> Result<(), StorageError> {
+    match part {
+        Part::Shard(shard) => {
+            let path = format!("{}/{}", folder(version), shard.file_name());
+            let file = create(store, &path, shard.content).await?;
+            let split = &mut splits[shard.split as usize];
+            split.rows += shard.rows;
+            split.shards.push(ShardRef { file, rows: shard.rows });
+        }
+        Part::Raw { split, number, rows, content } => {
+            let path = format!("{}/{split}-raw-{number:05}.parquet", folder(version));
+            let file = create(store, &path, content).await?;
+            splits[split as usize].raw.push(ShardRef { file, rows });
+        }
+    }
+    Ok(())
 }
 
 /// Stores a file of a version that only some versions have.

@@ -6,13 +6,14 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use crate::{
     Features,
     cleaner::Cleaner,
     encoding::{Encoding, NumberRule},
     error::PrepareError,
-    source::{Chunk, Dialect, ListForm, ListValues},
+    source::{Chunk, Dialect, ListForm, ListValues, Table},
     tokens::Tokenizer,
 };
 
@@ -88,6 +89,19 @@ pub(crate) struct Scale {
 }
 
 impl Encoder {
+    /// A file as rows that this encoder reads: cleaned, where they are to be; then the folder in which they lie
+    /// comes along.
+    pub(crate) fn table(
+        &self,
+        rules: &TableRules,
+        path: &Path,
+    ) -> Result<(Table, Option<TempDir>), PrepareError> {
+        match &self.clean {
+            Some(cleaner) => cleaner.clean(path, &rules.dialect).map(|(table, folder)| (table, Some(folder))),
+            None => Ok((Table::detect(path, &rules.dialect)?, None)),
+        }
+    }
+
     /// Values in an encoded row.
     pub(crate) fn width(&self) -> usize {
         match &self.rules {

@@ -64,14 +64,8 @@ pub fn read_features(encoder: &Encoder, path: &Path) -> Result<FeatureReader, Pr
     let mut scratch = None;
     let source = match &encoder.rules {
         Rules::Table(rules) => {
-            let table = match &encoder.clean {
-                Some(cleaner) => {
-                    let (table, folder) = cleaner.clean(path, &rules.dialect)?;
-                    scratch = Some(folder);
-                    table
-                }
-                None => Table::detect(path, &rules.dialect)?,
-            };
+            let (table, folder) = encoder.table(rules, path)?;
+            scratch = folder;
             let mut selected = Vec::new();
             for column in &rules.columns {
                 let index = find(&table, &column.name, MODEL)?;

@@ -50,14 +50,8 @@ pub fn read_rows(encoder: &Encoder, path: &Path) -> Result<RowReader, PrepareErr
     };
     let (table, mut selected) = match &encoder.rules {
         Rules::Table(rules) => {
-            let table = match &encoder.clean {
-                Some(cleaner) => {
-                    let (table, folder) = cleaner.clean(path, &rules.dialect)?;
-                    scratch = Some(folder);
-                    table
-                }
-                None => Table::detect(path, &rules.dialect)?,
-            };
+            let (table, folder) = encoder.table(rules, path)?;
+            scratch = folder;
             let selected = needed(rules, |name| find(&table, name, MODEL))?;
             (table, selected)
         }
